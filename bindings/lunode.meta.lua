@@ -1,0 +1,307 @@
+---@meta
+-- What the C modules give to Lua: types, units, errors. A spec compares it with the tables in bindings/*.c.
+--
+-- Times are seconds (floats). Misuse raises at the caller. Failures of the world return `nil, message, code`,
+-- with `code` a name such as "ECONNREFUSED".
+
+---@alias lunode.code string  a status name: "ECONNREFUSED", "ETIMEDOUT", "ENOBUFS", "ECANCELED", "EOF", …
+
+-- ---------------------------------------------------------------- lunode.loop
+
+---@class lunode.loop
+local loop = {}
+
+---Monotonic time of this iteration; never goes back.
+---@return number seconds
+function loop.now() end
+
+---Wall-clock time since the Unix epoch, read anew at each call.
+---@return number seconds
+function loop.time() end
+
+---Calls `fn(timer)` after `delay` seconds, and then every `interval` seconds where one is given.
+---@param delay number
+---@param fn fun(timer: lunode.timer)
+---@param interval? number
+---@return lunode.timer
+function loop.timer(delay, fn, interval) end
+
+---Calls `fn()` once, in the next turn of the loop (never before the caller returns).
+---@param fn fun()
+function loop.defer(fn) end
+
+---Calls `fn()` in every turn after its callbacks and before buffered output is sent: the place for group commit.
+---@param fn fun()
+---@return lunode.hook
+function loop.before_sleep(fn) end
+
+---Calls `fn(name)` when the process receives the signal ("TERM", "INT", "HUP", "USR1", "USR2", "WINCH", …). Does not keep the loop alive.
+---@param name string
+---@param fn fun(name: string)
+---@return lunode.signal
+function loop.signal(name, fn) end
+
+---A uniformly distributed integer in [low, high], from the kernel's generator.
+---@param low integer
+---@param high integer
+---@return integer
+function loop.random(low, high) end
+
+---Runs until nothing is active or `stop` is called.
+function loop.run() end
+
+---One turn of the loop; sleeps at most `seconds` (default 0) when there is nothing to do.
+---@param seconds? number
+---@return boolean alive  false when nothing is active any more
+function loop.step(seconds) end
+
+---Makes `run` return at the end of this turn.
+function loop.stop() end
+
+---Is called with every error that a callback raises, with its traceback. Without one, it goes to stderr. Returns the one it replaces.
+---@param fn? fun(traceback: string)
+---@return fun(traceback: string)?
+function loop.on_error(fn) end
+
+---@class lunode.timer
+local timer = {}
+function timer:close() end
+---Starts the delay anew, with another one where given.
+---@param delay? number
+function timer:again(delay) end
+---@return boolean
+function timer:is_active() end
+
+---@class lunode.hook
+local hook = {}
+function hook:close() end
+
+---@class lunode.signal
+local signal = {}
+function signal:close() end
+
+-- ---------------------------------------------------------------- connections
+
+---One TCP connection, from either side.
+---@class lunode.conn
+---@field data any  for the script's own use
+local conn = {}
+
+---Queues bytes; they leave at the end of this turn, in order.
+---@param data string|string[]
+---@return boolean? room  false once the queue is above the high watermark (`on_writable` tells when it is below the low one again)
+---@return string? err, lunode.code? code  nil, "…", "ENOBUFS": past the hard cap, nothing was queued and the connection closes; "EPIPE", "ENOTCONN": closed or shut down
+function conn:write(data) end
+
+---Sends what is queued, then closes; reads nothing more. `on_close` follows, never within this call.
+function conn:close() end
+
+---Closes at once and drops what is queued.
+function conn:abort() end
+
+---Sends what is queued, then ends our sending side (FIN); the peer can go on sending.
+function conn:shutdown() end
+
+---Stops reading, also within a batch of decoded messages: what has arrived is kept.
+function conn:pause() end
+
+---Reads again.
+function conn:resume() end
+
+---@class lunode.conn_options
+---@field low? integer   bytes: below it `on_writable` fires (default 64 KiB)
+---@field high? integer  bytes: above it `write` returns false (default 1 MiB)
+---@field cap? integer   bytes: past it `write` fails and the connection closes (default 64 MiB)
+---@field nodelay? boolean  (default true)
+---@field max_args? integer  decoder "resp": arguments of one command (default 1,048,576)
+---@field max_bulk? integer  decoder "resp": bytes of one argument (default 512 MiB)
+
+---@param options lunode.conn_options
+function conn:set(options) end
+
+---@return string? host, integer|string port_or_message, lunode.code? code
+function conn:peer() end
+---@return string? host, integer|string port_or_message, lunode.code? code
+function conn:sock() end
+---@return {bytes_read: integer, bytes_written: integer, queued: integer, fd: integer, state: "connecting"|"open"|"closing"|"closed"}
+function conn:stats() end
+---@return boolean
+function conn:is_open() end
+
+---@class lunode.conn_callbacks : lunode.conn_options
+---@field on_read? fun(conn: lunode.conn, data: string)
+---@field on_writable? fun(conn: lunode.conn)  the queue fell below the low watermark after `write` had returned false
+---@field on_end? fun(conn: lunode.conn)  the peer shut down its sending side; without it the connection then closes by itself once its queue is sent
+---@field on_close? fun(conn: lunode.conn, err: string?, code: lunode.code?)  always, exactly once
+---@field decoder? "resp"  bytes become messages in C
+---@field on_message? fun(conn: lunode.conn, ...)  decoder "resp": `(conn, name, arg, …)`, or `(conn, name, {arg, …})` when there are more than 4096 arguments
+---@field on_bad_message? fun(conn: lunode.conn, err: string)  the decoder refused the input; a last answer can be written here; then the connection closes with code EPROTO
+
+---@class lunode.tcp_client
+local tcp_client = {}
+
+---@class lunode.client_options : lunode.conn_callbacks
+---@field connect_timeout? number  seconds (default 5)
+---@field on_connect? fun(conn: lunode.conn, err: string?, code: lunode.code?)  exactly once, never within `connect`; nil on success
+
+---Starts to connect and returns at once; every outcome reaches `on_connect`. A failed connect also reaches `on_close`.
+---@param host string  numeric IPv4 or IPv6, or "localhost"
+---@param port integer
+---@param options lunode.client_options
+---@return lunode.conn
+function tcp_client.connect(host, port, options) end
+
+---@class lunode.tcp_server
+local tcp_server = {}
+
+---@class lunode.server_options : lunode.conn_callbacks
+---@field backlog? integer  (default 511)
+---@field max_connections? integer  past it, new connections wait in the backlog (default: no limit)
+---@field on_connect? fun(conn: lunode.conn)
+
+---@param host string  numeric IPv4 or IPv6, or "localhost"
+---@param port integer  0 lets the kernel choose
+---@param options lunode.server_options
+---@return lunode.server? server
+---@return string? err, lunode.code? code
+function tcp_server.listen(host, port, options) end
+
+---@class lunode.server
+local server = {}
+---Stops listening. Its connections go on.
+function server:close() end
+---@return string host, integer port
+function server:sock() end
+---@return integer count  open connections of this server
+function server:connections() end
+
+-- ---------------------------------------------------------------- lunode.resp
+
+---The Redis protocol. Lua values become replies: a string a bulk string, an integer an integer, nil or `null` the null,
+---a boolean (RESP3 `#t`, RESP2 `:1`), a float a double (RESP2: bulk), a list an array (nested as it is), and the tagged values below.
+---@class lunode.resp
+---@field null userdata        null inside of arrays (`$-1`, RESP3 `_`)
+---@field null_array userdata  the null array (`*-1`, RESP3 `_`)
+---@field OK lunode.resp.raw   `+OK`
+local resp = {}
+
+---A value with its encoding made in advance, or one whose RESP type Lua cannot tell.
+---@class lunode.resp.raw
+
+---`+text`. @param text string  @return lunode.resp.raw
+function resp.status(text) end
+---`-text`. Line breaks become spaces. @param text string  "ERR …", with its code in front  @return lunode.resp.raw
+function resp.error(text) end
+---RESP3 map from a flat list {key, value, …}; RESP2: the flat array. @param list any[]  @return table
+function resp.map(list) end
+---RESP3 set; RESP2: array. @param list any[]  @return table
+function resp.set(list) end
+---RESP3 push; RESP2: array. @param list any[]  @return table
+function resp.push(list) end
+---RESP3 verbatim string ("txt"); RESP2: bulk. @param text string  @return table
+function resp.verbatim(text) end
+
+---Encodes one value as reply bytes.
+---@param value any
+---@param protocol? 2|3  (default 2)
+---@return string
+function resp.encode(value, protocol) end
+
+---Encodes one value straight into the connection's queue; else as `conn:write(resp.encode(value, protocol))`.
+---@param conn lunode.conn
+---@param value any
+---@param protocol? 2|3
+---@return boolean? room
+---@return string? err, lunode.code? code
+function resp.reply(conn, value, protocol) end
+
+---Encodes a command as an array of bulk strings (numbers are turned into strings).
+---@param ... string|number
+---@return string
+function resp.command(...) end
+
+---Reads one reply from `bytes` at `position` (default 1).
+---Errors come as `{err = "ERR …"}`, statuses as `{ok = "PONG"}`, null as `resp.null`, maps/sets/pushes as flat lists with `kind = "map"|"set"|"push"`, doubles as floats.
+---@param bytes string
+---@param position? integer
+---@return any value  nil when more bytes are needed
+---@return integer|string next_or_message  where the next reply starts, or what is wrong with this one (then value is nil)
+---@return lunode.code? code  "EPROTO" where the bytes are malformed
+function resp.decode(bytes, position) end
+
+-- ---------------------------------------------------------------- lunode.store
+
+---The ordered store: byte strings to byte strings, ordered as memcmp orders them.
+---Writes gather in memory and are seen by reads at once; `commit` makes them one atomic, durable batch.
+---@class lunode.store
+local store = {}
+
+---@class lunode.store_options
+---@field create? boolean  make the directory where it is missing (default true)
+---@field cache? integer   bytes of block cache (default 64 MiB)
+
+---@param dir string
+---@param options? lunode.store_options
+---@return lunode.store_handle? store
+---@return string? err, lunode.code? code  "ELOCKED" another process has it; "EVERSION" made by a newer lunode; "EFOREIGN" holds something else; "ECORRUPT"; "EACCES", "ENOSPC", …
+function store.open(dir, options) end
+
+---@class lunode.store_handle
+local handle = {}
+
+---@param key string
+---@return string? value
+---@return string? err, lunode.code? code
+function handle:get(key) end
+
+---@param key string
+---@param value string
+function handle:put(key, value) end
+
+---@param key string
+function handle:delete(key) end
+
+---Marks where `rollback` returns to.
+function handle:begin() end
+
+---Undoes the writes since the last `begin`.
+function handle:rollback() end
+
+---Walks the rows in order: `for key, value in s:scan(from, to) do`. Rows written or deleted meanwhile may or may not be met.
+---@param from string  first key, inclusive
+---@param to? string   end, exclusive (default: no end)
+---@return fun(): string?, string?
+function handle:scan(from, to) end
+
+---@return integer count  writes not yet committed
+function handle:pending() end
+
+---Writes all that is pending as one atomic batch; with `sync`, returns after it is on disk.
+---@param sync? boolean
+---@return boolean? ok
+---@return string? err, lunode.code? code
+function handle:commit(sync) end
+
+---@return {pending: integer, pending_bytes: integer, batches: integer, disk_bytes: integer, engine: string}
+function handle:stats() end
+
+function handle:close() end
+
+-- ---------------------------------------------------------------- lunode.slot
+
+---Where a user's key lives: pure functions, no door to the world.
+---@class lunode.slot
+local slot = {}
+
+---Redis Cluster's slot of a key: CRC16 (XMODEM) of the key, or of its hash tag, modulo 16384.
+---@param key string
+---@return integer slot  0 … 16383
+function slot.of(key) end
+
+---The store's row of a key: `slot:u16be kind:u8 hash:u32be key`, with hash = XXH32(key, 0).
+---@param kind string  one byte
+---@param key string
+---@return string
+function slot.row(kind, key) end
+
+return { loop = loop, tcp_client = tcp_client, tcp_server = tcp_server, resp = resp, store = store, slot = slot }
