@@ -1,0 +1,23 @@
+/* What the bindings share. A binding checks arguments, calls core and pushes results; no logic.
+ *
+ * Order inside a binding: check all arguments → create the closed box with its metatable → acquire →
+ * publish. Nothing that was malloc'd lives across a call that may raise. */
+#ifndef LUNODE_BINDINGS_COMMON_H
+#define LUNODE_BINDINGS_COMMON_H
+
+#include "status.h"
+
+#include <lauxlib.h>
+#include <lua.h>
+
+/* Pushes `nil, message, code` and returns 3. detail may be NULL, or empty: then the status's own text. */
+int ln_push_failure(lua_State *L, int status, const struct ln_detail *detail);
+
+int luaopen_lunode_loop(lua_State *L);
+int luaopen_lunode_resp(lua_State *L);
+int luaopen_lunode_slot(lua_State *L);
+int luaopen_lunode_store(lua_State *L);
+int luaopen_lunode_tcp_client(lua_State *L);
+int luaopen_lunode_tcp_server(lua_State *L);
+
+#endif

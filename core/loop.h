@@ -1,0 +1,144 @@
+/* The event loop: epoll readiness, timers, deferred calls, signals.
+ *
+ * One iteration, in order:
+ *   1. timers that were due when it began (those they add wait for the next iteration)
+ *   2. deferred calls that were queued when it began
+ *   3. epoll_wait, then socket callbacks
+ *   4. before_sleep hooks
+ *   5. flush: jobs that send buffered output
+ *   6. closing: jobs that free; the only place where an object's memory goes
+ *
+ * Objects are intrusive: their owner embeds an ln_timer, ln_io, ln_job or ln_hook and keeps it alive
+ * while it is active. The loop allocates only its own tables. Not thread-safe.
+ *
+ * The loop is alive while a timer or an io is active or a job is queued. Hooks and signals do not count.
+ * A callback may start and stop anything, and stop the loop; it may not close the loop. */
+#ifndef LUNODE_LOOP_H
+#define LUNODE_LOOP_H
+
+#include "status.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define LN_SECOND INT64_C(1000000000)
+
+struct ln_loop;
+struct ln_timer;
+struct ln_io;
+struct ln_job;
+struct ln_hook;
+struct ln_signal;
+
+/* Creates a loop: LN_OK, -EMFILE, -ENOMEM, … */
+int ln_loop_open(struct ln_loop **out);
+
+/* Frees it. REQUIRES: not inside of a callback; nothing of it is active or queued. */
+void ln_loop_close(struct ln_loop *loop);
+
+/* Runs iterations until nothing is active or ln_loop_stop was called. Nests: a callback may call
+ * ln_loop_step, but then a callback can be entered while another one of the same object is under way. */
+int ln_loop_run(struct ln_loop *loop);
+
+/* One iteration that sleeps at most max_wait nanoseconds (negative: as long as it takes). */
+int ln_loop_step(struct ln_loop *loop, int64_t max_wait);
+
+/* Makes ln_loop_run return at the end of this iteration. */
+void ln_loop_stop(struct ln_loop *loop);
+
+bool ln_loop_alive(const struct ln_loop *loop);
+
+/* CLOCK_MONOTONIC in nanoseconds, as of this iteration (read again after each sleep). */
+int64_t ln_loop_now(const struct ln_loop *loop);
+
+/* Scratch memory that readers share: valid only inside of one socket callback. */
+char *ln_loop_scratch(struct ln_loop *loop, size_t *len);
+
+/* ---- timers: a heap ordered by (due, start order) */
+
+typedef void (*ln_timer_fn)(struct ln_timer *timer);
+
+struct ln_timer { /* all fields private */
+    struct ln_loop *loop;
+    ln_timer_fn fn;
+    int64_t due;
+    int64_t interval;
+    uint64_t order;
+    size_t index; /* in the heap, from 1; 0: not active */
+};
+
+/* Fires fn after delay nanoseconds, and then every interval where it is > 0. Starting an active timer
+ * starts it anew. LN_OK or -ENOMEM. */
+int ln_timer_start(struct ln_loop *loop, struct ln_timer *timer, int64_t delay, int64_t interval,
+                   ln_timer_fn fn);
+void ln_timer_stop(struct ln_timer *timer);
+static inline bool ln_timer_active(const struct ln_timer *timer) {
+    return timer->index != 0;
+}
+
+/* ---- jobs: calls to come. A job that is queued already stays where it is. */
+
+typedef void (*ln_job_fn)(struct ln_job *job);
+
+struct ln_job { /* all fields private */
+    ln_job_fn fn;
+    struct ln_job *next;
+    bool queued;
+};
+
+void ln_loop_defer(struct ln_loop *loop, struct ln_job *job, ln_job_fn fn);
+void ln_loop_flush(struct ln_loop *loop, struct ln_job *job, ln_job_fn fn);
+void ln_loop_closing(struct ln_loop *loop, struct ln_job *job, ln_job_fn fn);
+
+/* ---- before_sleep hooks, in the order they were added */
+
+typedef void (*ln_hook_fn)(struct ln_hook *hook);
+
+struct ln_hook { /* all fields private */
+    ln_hook_fn fn;
+    struct ln_hook *prev, *next;
+};
+
+void ln_hook_add(struct ln_loop *loop, struct ln_hook *hook, ln_hook_fn fn);
+void ln_hook_remove(struct ln_loop *loop, struct ln_hook *hook);
+
+/* ---- io: level-triggered readiness of a descriptor that the owner keeps open until ln_io_stop.
+ * Events reach the loop by slot and generation, so one that was meant for a stopped io, or for the
+ * descriptor's former owner, is dropped. */
+
+typedef void (*ln_io_fn)(struct ln_io *io, uint32_t events);
+
+struct ln_io { /* all fields private but fd */
+    struct ln_loop *loop;
+    ln_io_fn fn;
+    int fd;
+    uint32_t slot; /* from 1; 0: not active */
+    uint32_t events;
+};
+
+/* Watches fd for EPOLLIN, EPOLLOUT, … (0: errors and hang-ups only). LN_OK, -ENOMEM, -ENOSPC, … */
+int ln_io_start(struct ln_loop *loop, struct ln_io *io, int fd, uint32_t events, ln_io_fn fn);
+int ln_io_set(struct ln_io *io, uint32_t events);
+void ln_io_stop(struct ln_io *io);
+static inline bool ln_io_active(const struct ln_io *io) {
+    return io->slot != 0;
+}
+
+/* ---- signals, through one signalfd per loop */
+
+typedef void (*ln_signal_fn)(struct ln_signal *signal);
+
+struct ln_signal { /* all fields private but signum */
+    ln_signal_fn fn;
+    int signum;
+    bool active;
+    struct ln_signal *prev, *next;
+};
+
+/* Blocks signum for this thread and calls fn each time it arrives. LN_OK, -EINVAL, … */
+int ln_signal_start(struct ln_loop *loop, struct ln_signal *signal, int signum, ln_signal_fn fn);
+/* With the last watcher of a signum, the signal gets its former effect back. */
+void ln_signal_stop(struct ln_loop *loop, struct ln_signal *signal);
+
+#endif
