@@ -1,7 +1,7 @@
 /* What the bindings share. A binding checks arguments, calls core and pushes results; no logic.
  *
- * Order inside a binding: check all arguments → create the closed box with its metatable → acquire →
- * publish. Nothing that was malloc'd lives across a call that may raise. */
+ * Order inside a binding: check all arguments → create the closed box with its metatable → acquire
+ * → publish. Nothing that was malloc'd lives across a call that may raise. */
 #ifndef LUNODE_BINDINGS_COMMON_H
 #define LUNODE_BINDINGS_COMMON_H
 
@@ -10,7 +10,8 @@
 #include <lauxlib.h>
 #include <lua.h>
 
-/* Pushes `nil, message, code` and returns 3. detail may be NULL, or empty: then the status's own text. */
+/* Pushes `nil, message, code` and returns 3. detail may be NULL, or empty: then the status's own
+ * text. */
 int ln_push_failure(lua_State *L, int status, const struct ln_detail *detail);
 
 int luaopen_lunode_loop(lua_State *L);

@@ -1,7 +1,7 @@
 /* A byte queue: bytes go in at the end and come out at the front, and lie in one piece.
  *
- * Sockets queue their output in one and keep incomplete input in one. An empty queue holds no memory
- * once ln_buffer_trim has seen it empty, so that idle connections cost nothing.
+ * Sockets queue their output in one and keep incomplete input in one. An empty queue holds no
+ * memory once ln_buffer_trim has seen it empty, so that idle connections cost nothing.
  *
  * Not thread-safe. Pointers into the queue are valid until the next call that is not const. */
 #ifndef LUNODE_BUFFER_H

@@ -2,17 +2,17 @@
  *
  * One iteration, in order:
  *   1. timers that were due when it began (those they add wait for the next iteration)
- *   2. deferred calls that were queued when it began
+ *   2. deferred calls (those they add wait, too)
  *   3. epoll_wait, then socket callbacks
  *   4. before_sleep hooks
  *   5. flush: jobs that send buffered output
  *   6. closing: jobs that free; the only place where an object's memory goes
  *
- * Objects are intrusive: their owner embeds an ln_timer, ln_io, ln_job or ln_hook and keeps it alive
- * while it is active. The loop allocates only its own tables. Not thread-safe.
+ * Objects are intrusive: their owner embeds an ln_timer, ln_io, ln_job or ln_hook and keeps it
+ * alive while it is active. The loop allocates only its own tables. Not thread-safe.
  *
- * The loop is alive while a timer or an io is active or a job is queued. Hooks and signals do not count.
- * A callback may start and stop anything, and stop the loop; it may not close the loop. */
+ * The loop is alive while a timer or an io is active or a job is queued. Hooks and signals do not
+ * count. A callback may start and stop anything, and stop the loop; it may not close the loop. */
 #ifndef LUNODE_LOOP_H
 #define LUNODE_LOOP_H
 
@@ -34,17 +34,20 @@ struct ln_signal;
 /* Creates a loop: LN_OK, -EMFILE, -ENOMEM, … */
 int ln_loop_open(struct ln_loop **out);
 
-/* Frees it. REQUIRES: not inside of a callback; nothing of it is active or queued. */
+/* Runs the closing jobs that are queued, then frees the loop. REQUIRES: not inside of a callback;
+ * nothing else of it is active or queued. */
 void ln_loop_close(struct ln_loop *loop);
 
-/* Runs iterations until nothing is active or ln_loop_stop was called. Nests: a callback may call
- * ln_loop_step, but then a callback can be entered while another one of the same object is under way. */
+/* Runs iterations until nothing is active or ln_loop_stop was called. LN_OK; -EBUSY inside of a
+ * callback, because the closing phase would free objects whose callback is under way; or what
+ * epoll_wait failed with. */
 int ln_loop_run(struct ln_loop *loop);
 
-/* One iteration that sleeps at most max_wait nanoseconds (negative: as long as it takes). */
+/* One iteration that sleeps at most max_wait nanoseconds (negative: as long as it takes). As
+ * ln_loop_run. */
 int ln_loop_step(struct ln_loop *loop, int64_t max_wait);
 
-/* Makes ln_loop_run return at the end of this iteration. */
+/* Makes ln_loop_run return at the end of this iteration; called before ln_loop_run, at once. */
 void ln_loop_stop(struct ln_loop *loop);
 
 bool ln_loop_alive(const struct ln_loop *loop);
@@ -68,8 +71,8 @@ struct ln_timer { /* all fields private */
     size_t index; /* in the heap, from 1; 0: not active */
 };
 
-/* Fires fn after delay nanoseconds, and then every interval where it is > 0. Starting an active timer
- * starts it anew. LN_OK or -ENOMEM. */
+/* Fires fn after delay nanoseconds, and then every interval where it is > 0. Starting an active
+ * timer starts it anew. LN_OK or -ENOMEM. */
 int ln_timer_start(struct ln_loop *loop, struct ln_timer *timer, int64_t delay, int64_t interval,
                    ln_timer_fn fn);
 void ln_timer_stop(struct ln_timer *timer);
@@ -83,13 +86,13 @@ typedef void (*ln_job_fn)(struct ln_job *job);
 
 struct ln_job { /* all fields private */
     ln_job_fn fn;
-    struct ln_job *next;
-    bool queued;
+    struct ln_job *prev, *next; /* NULL: not queued */
 };
 
 void ln_loop_defer(struct ln_loop *loop, struct ln_job *job, ln_job_fn fn);
 void ln_loop_flush(struct ln_loop *loop, struct ln_job *job, ln_job_fn fn);
 void ln_loop_closing(struct ln_loop *loop, struct ln_job *job, ln_job_fn fn);
+void ln_job_cancel(struct ln_job *job);
 
 /* ---- before_sleep hooks, in the order they were added */
 

@@ -5,7 +5,7 @@
 #ifndef LUNODE_STATUS_H
 #define LUNODE_STATUS_H
 
-#define LN_OK 0
+#define LN_OK         0
 #define LN_STATUS_OWN (-5000)
 
 /* X(name, value, text): our own codes, beside errno's. */
@@ -35,8 +35,8 @@ const char *ln_status_name(int status);
 /* "Connection refused". Static storage. */
 const char *ln_status_text(int status);
 
-/* Formats into detail (which may be NULL) and returns status, so that a failing function can end with
- * `return ln_detail_set(detail, status, "…", …)`. */
+/* Formats into detail (which may be NULL) and returns status, so that a failing function can end
+ * with `return ln_detail_set(detail, status, "…", …)`. */
 int ln_detail_set(struct ln_detail *detail, int status, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 

@@ -4,12 +4,13 @@
  *
  *   CONNECTING → OPEN → CLOSING → (on_close) → freed
  *
- * on_close fires exactly once for every stream, in the loop's closing phase; after it returns the memory
- * is gone. Every other callback fires only before it, and never within the call that caused it. A callback
- * may call any function here on its own or on any other stream.
+ * on_close fires exactly once for every stream, in the loop's closing phase; after it returns the
+ * memory is gone. Every other callback fires only before it, and never within the call that caused
+ * it. A callback may call any function here on its own or on any other stream.
  *
- * Output is queued and sent at the end of the iteration, one write per stream. Input is offered to on_read
- * in place; bytes that it does not consume are kept and offered again, with those that follow. */
+ * Output is queued and sent at the end of the iteration, one write per stream. Input is offered to
+ * on_read in place; bytes that it does not consume are kept and offered again, with those that
+ * follow. */
 #ifndef LUNODE_TCP_STREAM_H
 #define LUNODE_TCP_STREAM_H
 
@@ -24,7 +25,8 @@ enum ln_stream_state { LN_STREAM_CONNECTING, LN_STREAM_OPEN, LN_STREAM_CLOSING }
 
 /* What happened, told to the owner. on_read and on_close are required, the others may be NULL. */
 struct ln_stream_events {
-    /* Clients only; exactly once: LN_OK, or why there is no connection (-ECANCELED: closed before). */
+    /* Clients only; exactly once: LN_OK, or why there is no connection (-ECANCELED: closed before).
+     */
     void (*on_connect)(struct ln_stream *s, int status);
     /* Bytes arrived. Returns how many of them were consumed. */
     size_t (*on_read)(struct ln_stream *s, const char *data, size_t len);
@@ -43,8 +45,7 @@ struct ln_stream_limits {
     size_t max_in; /* bytes kept for on_read, past which the stream closes with -ENOBUFS */
 };
 
-#define LN_STREAM_LIMITS_DEFAULT                                                                   \
-    ((struct ln_stream_limits){64 << 10, 1 << 20, 64 << 20, 1 << 30})
+#define LN_STREAM_LIMITS_DEFAULT ((struct ln_stream_limits){64 << 10, 1 << 20, 64 << 20, 1 << 30})
 
 /* A write that was taken, but the queue is now above the high watermark. */
 #define LN_STREAM_FULL 1
@@ -61,13 +62,14 @@ void *ln_stream_arg(const struct ln_stream *s);
 void ln_stream_set_arg(struct ln_stream *s, void *arg);
 struct ln_loop *ln_stream_loop(const struct ln_stream *s);
 
-/* Queues a copy of the bytes. LN_OK, LN_STREAM_FULL; or nothing was queued: -ENOBUFS (past the cap; the
- * stream closes), -ENOMEM, -EPIPE (after ln_stream_shutdown), -ENOTCONN (closing). While connecting, bytes
- * queue up and follow once connected, in order. */
+/* Queues a copy of the bytes. LN_OK, LN_STREAM_FULL; or nothing was queued: -ENOBUFS (past the cap;
+ * the stream closes), -ENOMEM, -EPIPE (after ln_stream_shutdown), -ENOTCONN (closing). While
+ * connecting, bytes queue up and follow once connected, in order. */
 int ln_stream_write(struct ln_stream *s, const void *data, size_t len);
 
-/* For encoders that write in place: the output queue, or NULL where a write would be refused. Append to it,
- * then call ln_stream_wrote, which answers as ln_stream_write does (past the cap: the stream closes). */
+/* For encoders that write in place: the output queue, or NULL where a write would be refused.
+ * Append to it, then call ln_stream_wrote, which answers as ln_stream_write does (past the cap: the
+ * stream closes). */
 struct ln_buffer *ln_stream_out(struct ln_stream *s);
 int ln_stream_wrote(struct ln_stream *s);
 
@@ -80,8 +82,8 @@ void ln_stream_close(struct ln_stream *s);
 /* Closes at once with status, dropping what is queued. Idempotent: the first status stays. */
 void ln_stream_abort(struct ln_stream *s, int status);
 
-/* Stops and restarts on_read. While paused, what was not consumed is kept; resume offers it again, in a
- * deferred call. */
+/* Stops and restarts on_read. While paused, what was not consumed is kept; resume offers it again,
+ * in a deferred call. */
 void ln_stream_pause(struct ln_stream *s);
 void ln_stream_resume(struct ln_stream *s);
 bool ln_stream_paused(const struct ln_stream *s);
