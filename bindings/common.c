@@ -6,3 +6,15 @@ int ln_push_failure(lua_State *L, int status, const struct ln_detail *detail) {
     lua_pushstring(L, ln_status_name(status));
     return 3;
 }
+
+void ln_new_type(lua_State *L, const char *name, const luaL_Reg *methods, lua_CFunction close) {
+    luaL_newmetatable(L, name);
+    lua_pushcfunction(L, close);
+    lua_setfield(L, -2, "__gc");
+    lua_pushcfunction(L, close);
+    lua_setfield(L, -2, "__close");
+    lua_newtable(L);
+    luaL_setfuncs(L, methods, 0);
+    lua_setfield(L, -2, "__index");
+    lua_pop(L, 1);
+}

@@ -14,6 +14,9 @@
  * text. */
 int ln_push_failure(lua_State *L, int status, const struct ln_detail *detail);
 
+/* Makes a metatable whose __gc and __close are `close`, and whose __index holds the methods. */
+void ln_new_type(lua_State *L, const char *name, const luaL_Reg *methods, lua_CFunction close);
+
 int luaopen_lunode_loop(lua_State *L);
 int luaopen_lunode_resp(lua_State *L);
 int luaopen_lunode_slot(lua_State *L);

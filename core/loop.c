@@ -120,6 +120,10 @@ bool ln_loop_alive(const struct ln_loop *loop) {
     return loop->active > 0 || jobs_queued(loop);
 }
 
+bool ln_loop_running(const struct ln_loop *loop) {
+    return loop->inside;
+}
+
 /* ---- timers */
 
 static bool earlier(const struct ln_timer *a, const struct ln_timer *b) {

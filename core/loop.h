@@ -52,6 +52,9 @@ void ln_loop_stop(struct ln_loop *loop);
 
 bool ln_loop_alive(const struct ln_loop *loop);
 
+/* Whether an iteration is under way, that is, whether the caller is inside of a callback. */
+bool ln_loop_running(const struct ln_loop *loop);
+
 /* CLOCK_MONOTONIC in nanoseconds, as of this iteration (read again after each sleep). */
 int64_t ln_loop_now(const struct ln_loop *loop);
 

@@ -1,0 +1,32 @@
+/* How bindings reach the loop of a Lua state, and how C calls back into Lua. */
+#ifndef LUNODE_BINDINGS_LUA_LOOP_H
+#define LUNODE_BINDINGS_LUA_LOOP_H
+
+#include "common.h"
+#include "loop.h"
+
+#include <stdbool.h>
+
+/* One per Lua state, made by the first module that asks; the state owns it. Raises when out of
+ * memory or descriptors. */
+struct ln_loop *ln_lua_loop(lua_State *L);
+
+/* The main thread of a state: callbacks run there, because the coroutine that registered them may
+ * be dead. */
+lua_State *ln_lua_main(lua_State *L);
+
+/* A callback from C: begin pushes the message handler, the caller pushes the function and its
+ * arguments, end calls it, hands an error to loop.on_error, restores the stack and tells whether it
+ * went well. On success the nresults results are on the stack and the caller pops them. begin is
+ * false when the stack cannot grow; then nothing was pushed. */
+bool ln_call_begin(lua_State *L, int slots);
+bool ln_call_end(lua_State *L, int nargs, int nresults);
+
+/* Keeps the value at index from being collected: returns a reference for ln_unpin. */
+int ln_pin(lua_State *L, int index);
+void ln_unpin(lua_State *L, int *ref);
+
+/* Seconds as a script gives them → nanoseconds. Raises on NaN and negative numbers. */
+int64_t ln_check_seconds(lua_State *L, int index);
+
+#endif
