@@ -14,10 +14,9 @@
 #ifndef LUNODE_TCP_STREAM_H
 #define LUNODE_TCP_STREAM_H
 
+#include "addr.h"
 #include "buffer.h"
 #include "loop.h"
-
-#include <sys/socket.h>
 
 struct ln_stream;
 
@@ -46,6 +45,9 @@ struct ln_stream_limits {
 };
 
 #define LN_STREAM_LIMITS_DEFAULT ((struct ln_stream_limits){64 << 10, 1 << 20, 64 << 20, 1 << 30})
+
+/* How long a closing stream waits for its peer to take more of the queue. */
+#define LN_STREAM_LINGER (10 * LN_SECOND)
 
 /* A write that was taken, but the queue is now above the high watermark. */
 #define LN_STREAM_FULL 1
@@ -76,11 +78,16 @@ int ln_stream_wrote(struct ln_stream *s);
 /* Sends what is queued, then FIN. Reading goes on. LN_OK, or -ENOTCONN. */
 int ln_stream_shutdown(struct ln_stream *s);
 
-/* Sends what is queued, then closes with LN_OK; reads nothing more. Idempotent. */
+/* Sends what is queued, then closes with LN_OK; reads nothing more. A peer that takes nothing for
+ * LN_STREAM_LINGER ends it with -ETIMEDOUT. While connecting: gives up, on_connect hears
+ * -ECANCELED. Idempotent. */
 void ln_stream_close(struct ln_stream *s);
 
 /* Closes at once with status, dropping what is queued. Idempotent: the first status stays. */
 void ln_stream_abort(struct ln_stream *s, int status);
+
+/* For owners that go away: as abort, but no callback follows, on_close neither. */
+void ln_stream_discard(struct ln_stream *s);
 
 /* Stops and restarts on_read. While paused, what was not consumed is kept; resume offers it again,
  * in a deferred call. */
@@ -95,7 +102,7 @@ int ln_stream_set_nodelay(struct ln_stream *s, bool on);
 void ln_stream_stats(const struct ln_stream *s, struct ln_stream_stats *out);
 
 /* The addresses of both ends: LN_OK, -ENOTCONN, … */
-int ln_stream_peer(const struct ln_stream *s, struct sockaddr_storage *out, socklen_t *len);
-int ln_stream_sock(const struct ln_stream *s, struct sockaddr_storage *out, socklen_t *len);
+int ln_stream_peer(const struct ln_stream *s, struct ln_addr *out);
+int ln_stream_sock(const struct ln_stream *s, struct ln_addr *out);
 
 #endif

@@ -1,0 +1,36 @@
+/* Listen, and accept into streams. */
+#ifndef LUNODE_TCP_SERVER_H
+#define LUNODE_TCP_SERVER_H
+
+#include "addr.h"
+#include "tcp_stream.h"
+
+struct ln_tcp_server;
+
+struct ln_tcp_server_options {
+    int backlog;
+    size_t max_connections;                /* 0: no limit; past it, clients wait in the backlog */
+    const struct ln_stream_events *events; /* of the accepted streams; borrowed */
+    /* A new connection, OPEN. Required. */
+    void (*on_accept)(struct ln_tcp_server *server, struct ln_stream *s, void *arg);
+    /* The server is closed and its memory about to go: exactly once. May be NULL. */
+    void (*on_close)(struct ln_tcp_server *server, void *arg);
+    void *arg;
+};
+
+/* Binds and listens. Copies the options. When descriptors run out (EMFILE, ENFILE) accepting pauses
+ * and is taken up again a little later. LN_OK; -EADDRINUSE, -EACCES, … */
+int ln_tcp_listen(struct ln_loop *loop, const struct ln_addr *addr,
+                  const struct ln_tcp_server_options *options, struct ln_tcp_server **out);
+
+/* Stops listening, at once. Its connections go on; on_close fires in the closing phase after the
+ * last of them has closed. Idempotent. */
+void ln_tcp_server_close(struct ln_tcp_server *server);
+
+/* Closes without telling anyone, for owners that go away: no callback follows. */
+void ln_tcp_server_discard(struct ln_tcp_server *server);
+
+size_t ln_tcp_server_connections(const struct ln_tcp_server *server);
+int ln_tcp_server_sock(const struct ln_tcp_server *server, struct ln_addr *out);
+
+#endif

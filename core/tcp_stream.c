@@ -1,0 +1,446 @@
+#include "tcp_stream_impl.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <sys/epoll.h>
+#include <unistd.h>
+
+#define OWNER(type, member, pointer) ((type *)((char *)(pointer)-offsetof(type, member)))
+
+enum { DRAIN_READS = 16, FIRST_READ = 4 << 10 };
+
+static void flush_later(struct ln_stream *s);
+static void on_closing(struct ln_job *job);
+
+/* ---- plain accessors */
+
+enum ln_stream_state ln_stream_state(const struct ln_stream *s) {
+    return s->state;
+}
+
+void *ln_stream_arg(const struct ln_stream *s) {
+    return s->arg;
+}
+
+void ln_stream_set_arg(struct ln_stream *s, void *arg) {
+    s->arg = arg;
+}
+
+struct ln_loop *ln_stream_loop(const struct ln_stream *s) {
+    return s->loop;
+}
+
+bool ln_stream_paused(const struct ln_stream *s) {
+    return s->paused;
+}
+
+void ln_stream_set_limits(struct ln_stream *s, const struct ln_stream_limits *limits) {
+    s->limits = *limits;
+}
+
+const struct ln_stream_limits *ln_stream_limits(const struct ln_stream *s) {
+    return &s->limits;
+}
+
+int ln_stream_set_nodelay(struct ln_stream *s, bool on) {
+    int value = on;
+    if (s->fd < 0)
+        return -ENOTCONN;
+    return setsockopt(s->fd, IPPROTO_TCP, TCP_NODELAY, &value, sizeof value) == 0 ? LN_OK : -errno;
+}
+
+void ln_stream_stats(const struct ln_stream *s, struct ln_stream_stats *out) {
+    *out = (struct ln_stream_stats){.bytes_read = s->bytes_read,
+                                    .bytes_written = s->bytes_written,
+                                    .queued = ln_buffer_len(&s->out),
+                                    .kept = ln_buffer_len(&s->in),
+                                    .fd = s->fd};
+}
+
+int ln_stream_peer(const struct ln_stream *s, struct ln_addr *out) {
+    struct ln_addr addr = {.len = sizeof addr.ss};
+    if (s->fd < 0)
+        return -ENOTCONN;
+    if (getpeername(s->fd, (struct sockaddr *)&addr.ss, &addr.len) != 0)
+        return -errno;
+    *out = addr;
+    return LN_OK;
+}
+
+int ln_stream_sock(const struct ln_stream *s, struct ln_addr *out) {
+    struct ln_addr addr = {.len = sizeof addr.ss};
+    if (s->fd < 0)
+        return -ENOTCONN;
+    if (getsockname(s->fd, (struct sockaddr *)&addr.ss, &addr.len) != 0)
+        return -errno;
+    *out = addr;
+    return LN_OK;
+}
+
+/* ---- the end */
+
+void ln_stream_abort(struct ln_stream *s, int status) {
+    if (s->aborted)
+        return;
+    s->aborted = true;
+    if (s->state != LN_STREAM_CLOSING || status != LN_OK)
+        s->status = status;
+    s->state = LN_STREAM_CLOSING;
+    ln_io_stop(&s->io);
+    ln_timer_stop(&s->timer);
+    ln_loop_closing(s->loop, &s->close_job, on_closing);
+}
+
+void ln_stream_discard(struct ln_stream *s) {
+    s->events = NULL;
+    ln_stream_abort(s, LN_OK);
+}
+
+/* The only place where a stream's memory goes. */
+static void on_closing(struct ln_job *job) {
+    struct ln_stream *s = OWNER(struct ln_stream, close_job, job);
+    if (s->events && !s->announced && s->events->on_connect) {
+        s->announced = true;
+        s->events->on_connect(s, s->status == LN_OK ? -ECANCELED : s->status);
+    }
+    if (s->events)
+        s->events->on_close(s, s->status);
+    ln_job_cancel(&s->flush_job);
+    ln_job_cancel(&s->resume_job);
+    if (s->fd >= 0)
+        close(s->fd);
+    if (s->released)
+        s->released(s, s->maker);
+    ln_buffer_free(&s->out);
+    ln_buffer_free(&s->in);
+    free(s);
+}
+
+/* The queue is sent: FIN, then take what has arrived, so that closing with unread input does not
+ * turn into a reset that destroys our last bytes on their way. */
+static void finish_close(struct ln_stream *s) {
+    size_t size;
+    char *scratch = ln_loop_scratch(s->loop, &size);
+    if (!s->ended && shutdown(s->fd, SHUT_WR) == 0)
+        for (int i = 0; i < DRAIN_READS && read(s->fd, scratch, size) > 0; i++)
+            ;
+    ln_stream_abort(s, s->status);
+}
+
+static void on_linger(struct ln_timer *timer) {
+    struct ln_stream *s = OWNER(struct ln_stream, timer, timer);
+    ln_stream_abort(s, -ETIMEDOUT);
+}
+
+/* CLOSING, with something left to send: events are only for that, within the linger. */
+static void linger(struct ln_stream *s) {
+    int rc = ln_timer_start(s->loop, &s->timer, LN_STREAM_LINGER, 0, on_linger);
+    if (rc != LN_OK)
+        ln_stream_abort(s, rc);
+}
+
+void ln_stream_close(struct ln_stream *s) {
+    if (s->state == LN_STREAM_CLOSING)
+        return;
+    if (s->state == LN_STREAM_CONNECTING) {
+        ln_stream_abort(s, LN_OK);
+        return;
+    }
+    s->state = LN_STREAM_CLOSING;
+    s->status = LN_OK;
+    linger(s);
+    flush_later(s);
+}
+
+/* ---- interest in events: reading unless paused or ended, writing while the kernel's buffer is
+ * full */
+
+static void set_events(struct ln_stream *s) {
+    bool reading = !s->paused && !s->ended && s->state == LN_STREAM_OPEN;
+    uint32_t events = (reading ? EPOLLIN : 0U) | (s->want_write ? EPOLLOUT : 0U);
+    int rc = ln_io_active(&s->io) ? ln_io_set(&s->io, events) : LN_OK;
+    if (rc != LN_OK)
+        ln_stream_abort(s, rc);
+}
+
+/* ---- output */
+
+/* Sends until the queue is empty or the kernel's buffer is full. False when the stream was aborted.
+ */
+static bool send_queue(struct ln_stream *s) {
+    bool would_block = false;
+    while (ln_buffer_len(&s->out) > 0 && !would_block) {
+        size_t len = ln_buffer_len(&s->out);
+        ssize_t n = send(s->fd, ln_buffer_data(&s->out), len, MSG_NOSIGNAL | MSG_DONTWAIT);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0 && errno != EAGAIN) {
+            ln_stream_abort(s, -errno);
+            return false;
+        }
+        if (n > 0) {
+            ln_buffer_consume(&s->out, (size_t)n);
+            s->bytes_written += (uint64_t)n;
+        }
+        would_block = n < 0 || (size_t)n < len;
+    }
+    s->want_write = would_block;
+    ln_buffer_trim(&s->out);
+    return true;
+}
+
+static void on_flush(struct ln_job *job) {
+    struct ln_stream *s = OWNER(struct ln_stream, flush_job, job);
+    if (s->aborted || s->state == LN_STREAM_CONNECTING)
+        return;
+    uint64_t before = s->bytes_written;
+    if (!send_queue(s))
+        return;
+    size_t left = ln_buffer_len(&s->out);
+    if (s->state == LN_STREAM_CLOSING) {
+        if (left == 0) {
+            finish_close(s);
+            return;
+        }
+        if (s->bytes_written > before)
+            linger(s);
+    } else if (left == 0 && s->shutdown && !s->fin_sent) {
+        s->fin_sent = true;
+        (void)shutdown(s->fd, SHUT_WR);
+        if (s->ended) {
+            ln_stream_abort(s, LN_OK);
+            return;
+        }
+    }
+    set_events(s);
+    if (s->full && left < s->limits.low && s->state == LN_STREAM_OPEN) {
+        s->full = false;
+        if (s->events->on_writable)
+            s->events->on_writable(s);
+    }
+}
+
+static void flush_later(struct ln_stream *s) {
+    ln_loop_flush(s->loop, &s->flush_job, on_flush);
+}
+
+static int writable_status(const struct ln_stream *s) {
+    if (s->state == LN_STREAM_CLOSING)
+        return -ENOTCONN;
+    return s->shutdown ? -EPIPE : LN_OK;
+}
+
+int ln_stream_write(struct ln_stream *s, const void *data, size_t len) {
+    int rc = writable_status(s);
+    if (rc != LN_OK)
+        return rc;
+    size_t queued = ln_buffer_len(&s->out);
+    if (queued > s->limits.cap || len > s->limits.cap - queued) {
+        ln_stream_abort(s, -ENOBUFS);
+        return -ENOBUFS;
+    }
+    rc = ln_buffer_append(&s->out, data, len);
+    return rc == LN_OK ? ln_stream_wrote(s) : rc;
+}
+
+struct ln_buffer *ln_stream_out(struct ln_stream *s) {
+    return writable_status(s) == LN_OK ? &s->out : NULL;
+}
+
+int ln_stream_wrote(struct ln_stream *s) {
+    size_t queued = ln_buffer_len(&s->out);
+    if (queued > s->limits.cap) {
+        ln_stream_abort(s, -ENOBUFS);
+        return -ENOBUFS;
+    }
+    if (!s->want_write && s->state == LN_STREAM_OPEN)
+        flush_later(s);
+    if (queued <= s->limits.high)
+        return LN_OK;
+    s->full = true;
+    return LN_STREAM_FULL;
+}
+
+int ln_stream_shutdown(struct ln_stream *s) {
+    if (s->state == LN_STREAM_CLOSING)
+        return -ENOTCONN;
+    s->shutdown = true;
+    if (s->state == LN_STREAM_OPEN)
+        flush_later(s);
+    return LN_OK;
+}
+
+/* ---- input */
+
+/* Offers bytes to the owner; returns how many it left, and whether the stream still reads. */
+static bool offer(struct ln_stream *s, const char *data, size_t len, size_t *left) {
+    size_t consumed = s->events->on_read(s, data, len);
+    assert(consumed <= len);
+    *left = len - consumed;
+    return s->state == LN_STREAM_OPEN;
+}
+
+static void on_ended(struct ln_stream *s) {
+    s->ended = true;
+    if (s->fin_sent && ln_buffer_len(&s->out) == 0) {
+        if (s->events->on_end)
+            s->events->on_end(s);
+        ln_stream_abort(s, LN_OK);
+        return;
+    }
+    set_events(s);
+    if (!s->events->on_end)
+        ln_stream_close(s);
+    else
+        s->events->on_end(s);
+}
+
+/* Into the memory that the loop's streams share, while nothing is kept: so an idle connection needs
+ * none. */
+static ssize_t read_fresh(struct ln_stream *s) {
+    size_t size, left = 0;
+    char *scratch = ln_loop_scratch(s->loop, &size);
+    ssize_t n = read(s->fd, scratch, size);
+    if (n > 0) {
+        s->bytes_read += (uint64_t)n;
+        if (offer(s, scratch, (size_t)n, &left) && left > 0) {
+            int rc = ln_buffer_append(&s->in, scratch + ((size_t)n - left), left);
+            if (rc != LN_OK)
+                ln_stream_abort(s, rc);
+        }
+    }
+    return n;
+}
+
+/* Behind what is kept: as much again, so that a slow or hostile sender of large frames pays for its
+ * memory. */
+static ssize_t read_more(struct ln_stream *s) {
+    size_t size, left = 0;
+    char *space = NULL;
+    size_t kept = ln_buffer_len(&s->in);
+    if (kept > s->limits.max_in) {
+        errno = ENOBUFS;
+        return -1;
+    }
+    (void)ln_loop_scratch(s->loop, &size);
+    size = kept > size ? size : kept > FIRST_READ ? kept : FIRST_READ;
+    int rc = ln_buffer_reserve(&s->in, size, &space);
+    if (rc != LN_OK) {
+        errno = -rc;
+        return -1;
+    }
+    ssize_t n = read(s->fd, space, size);
+    if (n > 0) {
+        s->bytes_read += (uint64_t)n;
+        ln_buffer_commit(&s->in, (size_t)n);
+        if (offer(s, ln_buffer_data(&s->in), ln_buffer_len(&s->in), &left)) {
+            ln_buffer_consume(&s->in, ln_buffer_len(&s->in) - left);
+            ln_buffer_trim(&s->in);
+        }
+    }
+    return n;
+}
+
+static void on_readable(struct ln_stream *s) {
+    ssize_t n = ln_buffer_len(&s->in) > 0 ? read_more(s) : read_fresh(s);
+    if (n == 0)
+        on_ended(s);
+    else if (n < 0 && errno != EAGAIN && errno != EINTR)
+        ln_stream_abort(s, -errno);
+}
+
+static void on_resume(struct ln_job *job) {
+    struct ln_stream *s = OWNER(struct ln_stream, resume_job, job);
+    size_t left = 0;
+    if (s->state != LN_STREAM_OPEN || s->paused || ln_buffer_len(&s->in) == 0)
+        return;
+    if (offer(s, ln_buffer_data(&s->in), ln_buffer_len(&s->in), &left)) {
+        ln_buffer_consume(&s->in, ln_buffer_len(&s->in) - left);
+        ln_buffer_trim(&s->in);
+    }
+}
+
+void ln_stream_pause(struct ln_stream *s) {
+    s->paused = true;
+    if (s->state == LN_STREAM_OPEN)
+        set_events(s);
+}
+
+static void on_io(struct ln_io *io, uint32_t events);
+
+void ln_stream_resume(struct ln_stream *s) {
+    if (!s->paused)
+        return;
+    s->paused = false;
+    if (s->state != LN_STREAM_OPEN)
+        return;
+    /* While paused, a hang-up took the descriptor out of epoll. */
+    int rc = ln_io_active(&s->io) ? LN_OK : ln_io_start(s->loop, &s->io, s->fd, 0, on_io);
+    if (rc != LN_OK) {
+        ln_stream_abort(s, rc);
+        return;
+    }
+    set_events(s);
+    ln_loop_defer(s->loop, &s->resume_job, on_resume);
+}
+
+/* ---- events of the descriptor */
+
+/* An error or a hang-up that no read will take. */
+static void on_hangup(struct ln_stream *s, uint32_t events) {
+    int error = 0;
+    socklen_t len = sizeof error;
+    if (events & EPOLLERR)
+        (void)getsockopt(s->fd, SOL_SOCKET, SO_ERROR, &error, &len);
+    if (error != 0)
+        ln_stream_abort(s, -error);
+    else if (s->paused && s->state == LN_STREAM_OPEN)
+        ln_io_stop(&s->io); /* epoll would report it again and again: look at it after resume */
+    else
+        ln_stream_abort(s, s->ended ? LN_OK : -ECONNRESET);
+}
+
+static void on_io(struct ln_io *io, uint32_t events) {
+    struct ln_stream *s = OWNER(struct ln_stream, io, io);
+    const uint32_t trouble = EPOLLERR | EPOLLHUP;
+    bool reading = !s->paused && !s->ended && s->state == LN_STREAM_OPEN;
+    /* Not sent here: what this iteration queued may leave only after its before_sleep hooks. */
+    if (events & EPOLLOUT && s->want_write)
+        flush_later(s);
+    if (reading && events & (EPOLLIN | trouble))
+        on_readable(s);
+    else if (events & trouble)
+        on_hangup(s, events);
+}
+
+/* ---- making streams */
+
+struct ln_stream *ln_stream_new(struct ln_loop *loop, const struct ln_stream_events *events,
+                                void *arg) {
+    struct ln_stream *s = calloc(1, sizeof *s);
+    if (!s)
+        return NULL;
+    s->loop = loop;
+    s->events = events;
+    s->arg = arg;
+    s->fd = -1;
+    s->state = LN_STREAM_CONNECTING;
+    s->limits = LN_STREAM_LIMITS_DEFAULT;
+    return s;
+}
+
+int ln_stream_adopt(struct ln_stream *s, int fd) {
+    int rc = ln_io_start(s->loop, &s->io, fd, s->paused ? 0 : EPOLLIN, on_io);
+    if (rc != LN_OK)
+        return rc;
+    s->fd = fd;
+    s->state = LN_STREAM_OPEN;
+    (void)ln_stream_set_nodelay(s, true);
+    if (ln_buffer_len(&s->out) > 0 || s->shutdown)
+        flush_later(s);
+    return LN_OK;
+}

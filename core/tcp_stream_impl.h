@@ -1,0 +1,42 @@
+/* The inside of a stream, for tcp_stream.c and the two that make streams: tcp_client.c,
+ * tcp_server.c. */
+#ifndef LUNODE_TCP_STREAM_IMPL_H
+#define LUNODE_TCP_STREAM_IMPL_H
+
+#include "tcp_stream.h"
+
+struct ln_stream {
+    struct ln_io io;
+    int fd; /* -1: none */
+    enum ln_stream_state state;
+    struct ln_loop *loop;
+    const struct ln_stream_events *events;
+    void *arg;
+    struct ln_buffer out, in;
+    struct ln_stream_limits limits;
+    uint64_t bytes_read, bytes_written;
+    struct ln_timer timer; /* connecting: the timeout; closing: the linger */
+    struct ln_job flush_job, resume_job, close_job;
+    int status;     /* what on_close will hear */
+    bool announced; /* on_connect has fired, or is not due */
+    bool paused;    /* by the owner */
+    bool ended;     /* the peer's FIN was read */
+    bool shutdown;  /* ours is asked for: no more writes */
+    bool fin_sent;
+    bool aborted;    /* the closing job is queued, or running */
+    bool full;       /* a write answered LN_STREAM_FULL and on_writable is owed */
+    bool want_write; /* the kernel's buffer was full: wait for EPOLLOUT */
+    /* Whoever made the stream: is told when it is freed. */
+    void (*released)(struct ln_stream *s, void *maker);
+    void *maker;
+};
+
+/* A stream without a descriptor, CONNECTING. */
+struct ln_stream *ln_stream_new(struct ln_loop *loop, const struct ln_stream_events *events,
+                                void *arg);
+
+/* Takes fd over: the stream is OPEN, and what was queued will be sent. On failure the stream is as
+ * before and fd still the caller's. */
+int ln_stream_adopt(struct ln_stream *s, int fd);
+
+#endif
