@@ -138,7 +138,10 @@ int ln_resp_read_token(const char *data, size_t len, struct ln_resp_token *token
 
 /* ---- writing */
 
-enum { MAX_DIGITS = 20, MAX_HEADER = 1 + MAX_DIGITS + 2 };
+enum {
+    MAX_DIGITS = 20,
+    MAX_AROUND = 1 + MAX_DIGITS + 2 + 4 + 2 /* "=123\r\ntxt:" … "\r\n" */
+};
 
 static char *put_crlf(char *p) {
     *p++ = '\r';
@@ -171,9 +174,16 @@ static void commit(struct ln_buffer *b, const char *start, const char *end) {
     ln_buffer_commit(b, (size_t)(end - start));
 }
 
+/* Room for len bytes and what stands around them. */
+static int reserve(struct ln_buffer *b, size_t len, char **space) {
+    if (len > SIZE_MAX / 2)
+        return -ENOMEM;
+    return ln_buffer_reserve(b, len + MAX_AROUND, space);
+}
+
 static int put_line(struct ln_buffer *b, char type, const char *text, size_t len) {
     char *space = NULL;
-    int rc = ln_buffer_reserve(b, len + 3, &space);
+    int rc = reserve(b, len, &space);
     if (rc != LN_OK)
         return rc;
     char *p = space;
@@ -186,7 +196,7 @@ static int put_line(struct ln_buffer *b, char type, const char *text, size_t len
 
 static int put_count(struct ln_buffer *b, char type, uint64_t count) {
     char *space = NULL;
-    int rc = ln_buffer_reserve(b, MAX_HEADER, &space);
+    int rc = reserve(b, 0, &space);
     if (rc == LN_OK)
         commit(b, space, put_header(space, type, count));
     return rc;
@@ -202,7 +212,7 @@ int ln_resp_put_error(struct ln_buffer *b, const char *text, size_t len) {
 
 int ln_resp_put_integer(struct ln_buffer *b, int64_t value) {
     char *space = NULL;
-    int rc = ln_buffer_reserve(b, MAX_HEADER + 1, &space);
+    int rc = reserve(b, 0, &space);
     if (rc != LN_OK)
         return rc;
     char *p = space;
@@ -216,9 +226,7 @@ int ln_resp_put_integer(struct ln_buffer *b, int64_t value) {
 
 int ln_resp_put_bulk(struct ln_buffer *b, const char *data, size_t len) {
     char *space = NULL;
-    if (len > SIZE_MAX / 2)
-        return -ENOMEM;
-    int rc = ln_buffer_reserve(b, len + MAX_HEADER + 2, &space);
+    int rc = reserve(b, len, &space);
     if (rc != LN_OK)
         return rc;
     char *p = put_header(space, '$', len);
@@ -232,9 +240,7 @@ int ln_resp_put_verbatim(struct ln_buffer *b, const char *text, size_t len, int 
     char *space = NULL;
     if (protocol == 2)
         return ln_resp_put_bulk(b, text, len);
-    if (len > SIZE_MAX / 2)
-        return -ENOMEM;
-    int rc = ln_buffer_reserve(b, len + MAX_HEADER + 6, &space);
+    int rc = reserve(b, len, &space);
     if (rc != LN_OK)
         return rc;
     char *p = put_header(space, '=', len + 4);
