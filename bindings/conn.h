@@ -3,15 +3,58 @@
 #ifndef LUNODE_BINDINGS_CONN_H
 #define LUNODE_BINDINGS_CONN_H
 
-#include "common.h"
+#include "lua_loop.h"
+#include "resp.h"
 #include "tcp_stream.h"
 
 #define LN_CONN_TYPE "lunode.conn"
 
-/* One pointer; NULL once the connection has closed. */
-struct ln_conn {
-    struct ln_stream *stream;
+/* The callbacks of a connection: positions in a list, its user value 1, that all connections of a
+ * server share. */
+enum ln_conn_callback {
+    LN_ON_CONNECT = 1,
+    LN_ON_READ,
+    LN_ON_WRITABLE,
+    LN_ON_END,
+    LN_ON_CLOSE,
+    LN_ON_MESSAGE,
+    LN_ON_BAD_MESSAGE,
 };
+
+/* What a table of options holds beside callbacks. */
+struct ln_conn_options {
+    struct ln_stream_limits limits;
+    bool nodelay;
+    bool resp; /* decoder = "resp" */
+    struct ln_resp_limits resp_limits;
+    /* of tcp_client.connect */
+    int64_t connect_timeout;
+    /* of tcp_server.listen */
+    int backlog;
+    size_t max_connections;
+};
+
+struct ln_conn {
+    struct ln_stream *stream; /* NULL once the connection has closed */
+    lua_State *main;
+    int ref;                       /* pins the box while the stream lives */
+    struct ln_resp_reader *reader; /* NULL: raw reads */
+};
+
+/* The events that lead from a stream to its box, which is the stream's arg. */
+extern const struct ln_stream_events ln_conn_events;
+
+/* Reads the options and callbacks at index, a table; pushes the list of callbacks. Raises on a key
+ * it does not know, and on values of the wrong type. */
+void ln_conn_check_options(lua_State *L, int index, struct ln_conn_options *options);
+
+/* Pushes a closed box whose callbacks are the list at index. */
+struct ln_conn *ln_conn_new(lua_State *L, int callbacks);
+
+/* Opens the box at index: it takes the stream over and is pinned. On failure (-ENOMEM) the stream
+ * is still the caller's. */
+int ln_conn_open(lua_State *L, int index, struct ln_stream *s,
+                 const struct ln_conn_options *options);
 
 /* The box at index, or NULL where the value is no connection (a simulated one, say). Never raises.
  */
@@ -19,5 +62,15 @@ struct ln_conn *ln_conn_test(lua_State *L, int index);
 
 /* Pushes what `conn:write` returns for a status of ln_stream_write or ln_stream_wrote. */
 int ln_conn_push_written(lua_State *L, int status);
+
+/* Calls the callback, if there is one, with the box and nargs values from the top of the stack;
+ * pops them. Raises what it raises. Runs inside of ln_protect. */
+void ln_conn_call(lua_State *L, struct ln_conn *c, enum ln_conn_callback which, int nargs);
+
+/* Pushes host and port; or nil, message, code. */
+int ln_push_addr(lua_State *L, int status, const struct ln_addr *addr);
+
+/* Creates the type of connections, once per state. */
+void ln_conn_type(lua_State *L);
 
 #endif

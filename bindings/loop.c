@@ -15,13 +15,14 @@
 #define SIGNAL_TYPE "lunode.signal"
 
 /* User values of the loop's box. */
-enum { ON_ERROR = 1, DEFERRED = 2, LOOP_VALUES = 2 };
+enum { ON_ERROR = 1, DEFERRED, RUNNING, LOOP_VALUES = RUNNING };
 
 struct loop_box {
     struct ln_loop *loop;
     lua_State *main;
     struct ln_job job;
-    lua_Integer deferred; /* functions in the list DEFERRED */
+    lua_Integer deferred;               /* functions in the list DEFERRED */
+    lua_Integer running, running_count; /* of the list RUNNING: called, and all */
 };
 
 /* The address of this is the loop's key in the registry. */
@@ -102,24 +103,20 @@ static void report(lua_State *L) {
     }
 }
 
-bool ln_call_begin(lua_State *L, int slots) {
-    if (!lua_checkstack(L, slots + 8)) {
+bool ln_protect(lua_State *L, lua_CFunction fn, void *p) {
+    if (!lua_checkstack(L, LUA_MINSTACK)) {
         (void)fprintf(stderr, "lunode: no room on the Lua stack for a callback\n");
         return false;
     }
+    int top = lua_gettop(L);
     lua_pushcfunction(L, add_traceback);
-    return true;
-}
-
-bool ln_call_end(lua_State *L, int nargs, int nresults) {
-    int handler = lua_gettop(L) - nargs - 1;
-    if (lua_pcall(L, nargs, nresults, handler) == LUA_OK) {
-        lua_remove(L, handler);
-        return true;
-    }
-    report(L);
-    lua_settop(L, handler - 1);
-    return false;
+    lua_pushcfunction(L, fn);
+    lua_pushlightuserdata(L, p);
+    bool ok = lua_pcall(L, 1, 0, top + 1) == LUA_OK;
+    if (!ok)
+        report(L);
+    lua_settop(L, top);
+    return ok;
 }
 
 int ln_pin(lua_State *L, int index) {
@@ -151,17 +148,20 @@ static struct timer_box *check_timer(lua_State *L) {
     return luaL_checkudata(L, 1, TIMER_TYPE);
 }
 
+static int call_timer(lua_State *L) {
+    struct timer_box *box = lua_touserdata(L, 1);
+    lua_rawgeti(L, LUA_REGISTRYINDEX, box->ref);
+    lua_getiuservalue(L, 2, 1);
+    lua_insert(L, 2);
+    if (!ln_timer_active(&box->timer))
+        ln_unpin(L, &box->ref);
+    lua_call(L, 1, 0);
+    return 0;
+}
+
 static void on_timer(struct ln_timer *timer) {
     struct timer_box *box = (struct timer_box *)timer;
-    lua_State *L = box->main;
-    if (!ln_call_begin(L, 3))
-        return;
-    lua_rawgeti(L, LUA_REGISTRYINDEX, box->ref);
-    lua_getiuservalue(L, -1, 1);
-    lua_insert(L, -2);
-    if (!ln_timer_active(timer))
-        ln_unpin(L, &box->ref);
-    ln_call_end(L, 1, 0);
+    ln_protect(box->main, call_timer, box);
 }
 
 static void timer_start(lua_State *L, struct timer_box *box, int index, int64_t interval) {
@@ -208,23 +208,40 @@ static int timer_is_active(lua_State *L) {
 
 /* ---- deferred calls: a list in a user value, run by one job */
 
+/* Runs the list until its end or until one of its functions raises: then it is called again. */
+static int call_deferred(lua_State *L) {
+    struct loop_box *box = lua_touserdata(L, 1);
+    push_loop(L);
+    lua_getiuservalue(L, 2, RUNNING);
+    while (box->running < box->running_count) {
+        lua_rawgeti(L, 3, ++box->running);
+        lua_call(L, 0, 0);
+    }
+    lua_pushnil(L);
+    lua_setiuservalue(L, 2, RUNNING);
+    return 0;
+}
+
+/* What these calls defer goes to a new list, for the next turn. */
+static int take_deferred(lua_State *L) {
+    struct loop_box *box = lua_touserdata(L, 1);
+    push_loop(L);
+    lua_getiuservalue(L, 2, DEFERRED);
+    lua_setiuservalue(L, 2, RUNNING);
+    lua_pushnil(L);
+    lua_setiuservalue(L, 2, DEFERRED);
+    box->running = 0;
+    box->running_count = box->deferred;
+    box->deferred = 0;
+    return 0;
+}
+
 static void on_deferred(struct ln_job *job) {
     struct loop_box *box = (struct loop_box *)((char *)job - offsetof(struct loop_box, job));
-    lua_State *L = box->main;
-    lua_Integer count = box->deferred;
-    int top = lua_gettop(L);
-    if (!lua_checkstack(L, 8))
+    if (!ln_protect(box->main, take_deferred, box))
         return;
-    push_loop(L);
-    lua_getiuservalue(L, -1, DEFERRED);
-    lua_pushnil(L);
-    lua_setiuservalue(L, top + 1, DEFERRED); /* what these calls defer goes to a new list */
-    box->deferred = 0;
-    for (lua_Integer i = 1; i <= count && ln_call_begin(L, 1); i++) {
-        lua_rawgeti(L, top + 2, i);
-        ln_call_end(L, 0, 0);
-    }
-    lua_settop(L, top);
+    while (!ln_protect(box->main, call_deferred, box))
+        ;
 }
 
 static int loop_defer(lua_State *L) {
@@ -251,15 +268,17 @@ struct hook_box {
     int ref;
 };
 
-static void on_hook(struct ln_hook *hook) {
-    struct hook_box *box = (struct hook_box *)hook;
-    lua_State *L = box->main;
-    if (!ln_call_begin(L, 2))
-        return;
+static int call_hook(lua_State *L) {
+    struct hook_box *box = lua_touserdata(L, 1);
     lua_rawgeti(L, LUA_REGISTRYINDEX, box->ref);
     lua_getiuservalue(L, -1, 1);
-    lua_remove(L, -2);
-    ln_call_end(L, 0, 0);
+    lua_call(L, 0, 0);
+    return 0;
+}
+
+static void on_hook(struct ln_hook *hook) {
+    struct hook_box *box = (struct hook_box *)hook;
+    ln_protect(box->main, call_hook, box);
 }
 
 static int loop_before_sleep(lua_State *L) {
@@ -290,16 +309,18 @@ struct signal_box {
     int ref;
 };
 
-static void on_signal(struct ln_signal *signal) {
-    struct signal_box *box = (struct signal_box *)signal;
-    lua_State *L = box->main;
-    if (!ln_call_begin(L, 3))
-        return;
+static int call_signal(lua_State *L) {
+    struct signal_box *box = lua_touserdata(L, 1);
     lua_rawgeti(L, LUA_REGISTRYINDEX, box->ref);
     lua_getiuservalue(L, -1, 1);
-    lua_remove(L, -2);
-    lua_pushstring(L, sigabbrev_np(signal->signum));
-    ln_call_end(L, 1, 0);
+    lua_pushstring(L, sigabbrev_np(box->signal.signum));
+    lua_call(L, 1, 0);
+    return 0;
+}
+
+static void on_signal(struct ln_signal *signal) {
+    struct signal_box *box = (struct signal_box *)signal;
+    ln_protect(box->main, call_signal, box);
 }
 
 static int signal_number(const char *name) {

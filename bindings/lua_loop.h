@@ -15,12 +15,10 @@ struct ln_loop *ln_lua_loop(lua_State *L);
  * be dead. */
 lua_State *ln_lua_main(lua_State *L);
 
-/* A callback from C: begin pushes the message handler, the caller pushes the function and its
- * arguments, end calls it, hands an error to loop.on_error, restores the stack and tells whether it
- * went well. On success the nresults results are on the stack and the caller pops them. begin is
- * false when the stack cannot grow; then nothing was pushed. */
-bool ln_call_begin(lua_State *L, int slots);
-bool ln_call_end(lua_State *L, int nargs, int nresults);
+/* Calls fn(p) from C, protected: fn, a C function that finds p as a light userdata at 1, may raise
+ * and allocate as it likes. An error goes to loop.on_error with its traceback; then false. Leaves
+ * the stack as it was. */
+bool ln_protect(lua_State *L, lua_CFunction fn, void *p);
 
 /* Keeps the value at index from being collected: returns a reference for ln_unpin. */
 int ln_pin(lua_State *L, int index);

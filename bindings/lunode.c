@@ -12,6 +12,8 @@
 
 static const luaL_Reg modules[] = {
     {"lunode.loop", luaopen_lunode_loop},
+    {"lunode.tcp_client", luaopen_lunode_tcp_client},
+    {"lunode.tcp_server", luaopen_lunode_tcp_server},
     {NULL, NULL},
 };
 

@@ -15,7 +15,8 @@
     X(ECORRUPT, LN_STATUS_OWN - 3, "data is damaged")                                              \
     X(EVERSION, LN_STATUS_OWN - 4, "format is of a newer version")                                 \
     X(ELOCKED, LN_STATUS_OWN - 5, "locked by another process")                                     \
-    X(EFOREIGN, LN_STATUS_OWN - 6, "not made by lunode")
+    X(EFOREIGN, LN_STATUS_OWN - 6, "not made by lunode")                                           \
+    X(ECALLBACK, LN_STATUS_OWN - 7, "a callback raised an error")
 
 enum ln_status {
 #define LN_STATUS_ENUM(name, value, text) LN_##name = (value),

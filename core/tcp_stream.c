@@ -143,15 +143,15 @@ static void linger(struct ln_stream *s) {
         ln_stream_abort(s, rc);
 }
 
-void ln_stream_close(struct ln_stream *s) {
+void ln_stream_close(struct ln_stream *s, int status) {
     if (s->state == LN_STREAM_CLOSING)
         return;
     if (s->state == LN_STREAM_CONNECTING) {
-        ln_stream_abort(s, LN_OK);
+        ln_stream_abort(s, status);
         return;
     }
     s->state = LN_STREAM_CLOSING;
-    s->status = LN_OK;
+    s->status = status;
     linger(s);
     flush_later(s);
 }
@@ -294,7 +294,7 @@ static void on_ended(struct ln_stream *s) {
     }
     set_events(s);
     if (!s->events->on_end)
-        ln_stream_close(s);
+        ln_stream_close(s, LN_OK);
     else
         s->events->on_end(s);
 }

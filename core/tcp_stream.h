@@ -78,10 +78,10 @@ int ln_stream_wrote(struct ln_stream *s);
 /* Sends what is queued, then FIN. Reading goes on. LN_OK, or -ENOTCONN. */
 int ln_stream_shutdown(struct ln_stream *s);
 
-/* Sends what is queued, then closes with LN_OK; reads nothing more. A peer that takes nothing for
+/* Sends what is queued, then closes with status; reads nothing more. A peer that takes nothing for
  * LN_STREAM_LINGER ends it with -ETIMEDOUT. While connecting: gives up, on_connect hears
  * -ECANCELED. Idempotent. */
-void ln_stream_close(struct ln_stream *s);
+void ln_stream_close(struct ln_stream *s, int status);
 
 /* Closes at once with status, dropping what is queued. Idempotent: the first status stays. */
 void ln_stream_abort(struct ln_stream *s, int status);

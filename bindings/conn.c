@@ -1,0 +1,553 @@
+/* Connections as Lua sees them, from either side. Types in lunode.meta.lua. */
+#include "conn.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* User values of a box. */
+enum { CALLBACKS = 1, DATA, CONN_VALUES = DATA };
+
+/* More arguments than these reach on_message in one table: Lua's stack has an end. */
+enum { MAX_SPREAD = 4096 };
+
+/* ---- options */
+
+static const char *const callback_names[] = {
+    [LN_ON_CONNECT] = "on_connect",
+    [LN_ON_READ] = "on_read",
+    [LN_ON_WRITABLE] = "on_writable",
+    [LN_ON_END] = "on_end",
+    [LN_ON_CLOSE] = "on_close",
+    [LN_ON_MESSAGE] = "on_message",
+    [LN_ON_BAD_MESSAGE] = "on_bad_message",
+};
+enum { CALLBACK_COUNT = sizeof callback_names / sizeof callback_names[0] };
+
+static lua_Integer check_count(lua_State *L, const char *key, lua_Integer min, lua_Integer max) {
+    int is_integer = 0;
+    lua_Integer value = lua_tointegerx(L, -1, &is_integer);
+    if (!is_integer || value < min || value > max)
+        luaL_error(L, "option '%s' must be an integer from %I to %I", key, (LUAI_UACINT)min,
+                   (LUAI_UACINT)max);
+    return value;
+}
+
+static bool check_boolean(lua_State *L, const char *key) {
+    if (!lua_isboolean(L, -1))
+        luaL_error(L, "option '%s' must be true or false", key);
+    return lua_toboolean(L, -1);
+}
+
+/* Takes the option whose value is on top of the stack. False when the key is none. */
+static bool take_option(lua_State *L, const char *key, struct ln_conn_options *o) {
+    const lua_Integer max_size = 1LL << 40;
+    if (strcmp(key, "low") == 0)
+        o->limits.low = (size_t)check_count(L, key, 1, max_size);
+    else if (strcmp(key, "high") == 0)
+        o->limits.high = (size_t)check_count(L, key, 1, max_size);
+    else if (strcmp(key, "cap") == 0)
+        o->limits.cap = (size_t)check_count(L, key, 1, max_size);
+    else if (strcmp(key, "nodelay") == 0)
+        o->nodelay = check_boolean(L, key);
+    else if (strcmp(key, "max_args") == 0)
+        o->resp_limits.max_args = (uint32_t)check_count(L, key, 1, 1 << 20);
+    else if (strcmp(key, "max_bulk") == 0)
+        o->resp_limits.max_bulk = (uint32_t)check_count(L, key, 1, 512 << 20);
+    else if (strcmp(key, "authenticated") == 0)
+        o->resp_limits.unauthenticated = !check_boolean(L, key);
+    else
+        return false;
+    return true;
+}
+
+static bool take_creation_option(lua_State *L, const char *key, struct ln_conn_options *o) {
+    if (strcmp(key, "connect_timeout") == 0) {
+        if (!lua_isnumber(L, -1) || !(lua_tonumber(L, -1) > 0))
+            luaL_error(L, "option 'connect_timeout' must be a positive number of seconds");
+        o->connect_timeout = ln_check_seconds(L, lua_gettop(L));
+    } else if (strcmp(key, "backlog") == 0) {
+        o->backlog = (int)check_count(L, key, 1, 1 << 20);
+    } else if (strcmp(key, "max_connections") == 0) {
+        o->max_connections = (size_t)check_count(L, key, 1, 1 << 24);
+    } else if (strcmp(key, "decoder") == 0) {
+        const char *decoder = lua_tostring(L, -1);
+        if (!decoder || strcmp(decoder, "resp") != 0)
+            luaL_error(L, "option 'decoder' must be \"resp\"");
+        o->resp = true;
+    } else {
+        return take_option(L, key, o);
+    }
+    return true;
+}
+
+/* Takes the callback whose value is on top of the stack into the list at index. */
+static bool take_callback(lua_State *L, const char *key, int list) {
+    for (int i = 1; i < CALLBACK_COUNT; i++) {
+        if (strcmp(key, callback_names[i]) != 0)
+            continue;
+        if (!lua_isfunction(L, -1))
+            luaL_error(L, "option '%s' must be a function", key);
+        lua_pushvalue(L, -1);
+        lua_rawseti(L, list, i);
+        return true;
+    }
+    return false;
+}
+
+static const char *check_key(lua_State *L) {
+    if (lua_type(L, -2) != LUA_TSTRING)
+        luaL_error(L, "options are named; found a %s as a key", luaL_typename(L, -2));
+    return lua_tostring(L, -2);
+}
+
+void ln_conn_check_options(lua_State *L, int index, struct ln_conn_options *o) {
+    luaL_checktype(L, index, LUA_TTABLE);
+    *o = (struct ln_conn_options){.limits = LN_STREAM_LIMITS_DEFAULT,
+                                  .nodelay = true,
+                                  .resp_limits = LN_RESP_LIMITS_DEFAULT,
+                                  .connect_timeout = 5 * LN_SECOND,
+                                  .backlog = 511};
+    lua_createtable(L, CALLBACK_COUNT, 0);
+    int list = lua_gettop(L);
+    for (int i = 1; i < CALLBACK_COUNT; i++) {
+        lua_pushboolean(L, 0);
+        lua_rawseti(L, list, i);
+    }
+    for (lua_pushnil(L); lua_next(L, index) != 0; lua_pop(L, 1)) {
+        const char *key = check_key(L);
+        if (!take_callback(L, key, list) && !take_creation_option(L, key, o))
+            luaL_error(L, "unknown option '%s'", key);
+    }
+}
+
+/* ---- from the stream to Lua */
+
+void ln_conn_call(lua_State *L, struct ln_conn *c, enum ln_conn_callback which, int nargs) {
+    int base = lua_gettop(L) - nargs;
+    lua_rawgeti(L, LUA_REGISTRYINDEX, c->ref);
+    lua_getiuservalue(L, -1, CALLBACKS);
+    if (lua_rawgeti(L, -1, which) != LUA_TFUNCTION) {
+        lua_settop(L, base);
+        return;
+    }
+    lua_replace(L, -2);         /* args…, box, function */
+    lua_insert(L, -2);          /* args…, function, box */
+    lua_rotate(L, base + 1, 2); /* function, box, args… */
+    lua_call(L, nargs + 1, 0);
+}
+
+/* One event on its way to Lua. */
+struct event {
+    struct ln_conn *c;
+    enum ln_conn_callback which;
+    int status;
+    const char *data;
+    size_t len, consumed;
+};
+
+static int call_event(lua_State *L) {
+    struct event *e = lua_touserdata(L, 1);
+    int nargs = 0;
+    if (e->data) {
+        lua_pushlstring(L, e->data, e->len);
+        nargs = 1;
+    } else if (e->status != LN_OK) {
+        lua_pushstring(L, ln_status_text(e->status));
+        lua_pushstring(L, ln_status_name(e->status));
+        nargs = 2;
+    }
+    ln_conn_call(L, e->c, e->which, nargs);
+    return 0;
+}
+
+/* A callback that raised closes its connection, and nothing else. */
+static void send_event(struct ln_stream *s, struct event e) {
+    e.c = ln_stream_arg(s);
+    if (!ln_protect(e.c->main, call_event, &e) && e.which != LN_ON_CLOSE)
+        ln_stream_abort(s, LN_ECALLBACK);
+}
+
+static void on_connect(struct ln_stream *s, int status) {
+    send_event(s, (struct event){.which = LN_ON_CONNECT, .status = status});
+}
+
+static void on_writable(struct ln_stream *s) {
+    send_event(s, (struct event){.which = LN_ON_WRITABLE});
+}
+
+static int has_callback(lua_State *L) {
+    struct event *e = lua_touserdata(L, 1);
+    lua_rawgeti(L, LUA_REGISTRYINDEX, e->c->ref);
+    lua_getiuservalue(L, -1, CALLBACKS);
+    e->consumed = lua_rawgeti(L, -1, e->which) == LUA_TFUNCTION;
+    return 0;
+}
+
+static void on_end(struct ln_stream *s) {
+    struct event e = {.c = ln_stream_arg(s), .which = LN_ON_END};
+    if (ln_protect(e.c->main, has_callback, &e) && e.consumed)
+        send_event(s, e);
+    else
+        ln_stream_close(s, LN_OK);
+}
+
+static void on_close(struct ln_stream *s, int status) {
+    struct ln_conn *c = ln_stream_arg(s);
+    send_event(s, (struct event){.which = LN_ON_CLOSE, .status = status});
+    c->stream = NULL;
+    if (c->reader) {
+        ln_resp_reader_free(c->reader);
+        free(c->reader);
+        c->reader = NULL;
+    }
+    ln_unpin(c->main, &c->ref);
+}
+
+/* ---- reading: raw, or messages */
+
+static void push_arguments(lua_State *L, const struct ln_resp_reader *r, uint32_t from) {
+    for (uint32_t i = from; i < r->argc; i++)
+        lua_pushlstring(L, r->base + r->argv[i].off, r->argv[i].len);
+}
+
+static void push_argument_list(lua_State *L, const struct ln_resp_reader *r, uint32_t from) {
+    lua_createtable(L, (int)(r->argc - from), 0);
+    for (uint32_t i = from; i < r->argc; i++) {
+        lua_pushlstring(L, r->base + r->argv[i].off, r->argv[i].len);
+        lua_rawseti(L, -2, (lua_Integer)(i - from) + 1);
+    }
+}
+
+static bool takes_messages(const struct ln_stream *s) {
+    return ln_stream_state(s) == LN_STREAM_OPEN && !ln_stream_paused(s);
+}
+
+/* Calls on_message for each complete command, until the connection closes or is paused. */
+static int call_messages(lua_State *L) {
+    struct event *e = lua_touserdata(L, 1);
+    struct ln_stream *s = e->c->stream;
+    struct ln_resp_reader *r = e->c->reader;
+    size_t n = 0;
+    lua_rawgeti(L, LUA_REGISTRYINDEX, e->c->ref);
+    lua_getiuservalue(L, 2, CALLBACKS);
+    lua_rawgeti(L, 3, LN_ON_MESSAGE);
+    luaL_checkstack(L, MAX_SPREAD + 8, "too many arguments");
+    int rc = 1;
+    while (rc > 0 && takes_messages(s)) {
+        rc = ln_resp_read_command(r, e->data + e->consumed, e->len - e->consumed, &n);
+        if (rc < 0)
+            break;
+        e->consumed += n;
+        if (rc == 0 || !lua_toboolean(L, 4))
+            continue;
+        lua_pushvalue(L, 4);
+        lua_pushvalue(L, 2);
+        lua_pushlstring(L, r->base + r->argv[0].off, r->argv[0].len);
+        if (r->argc <= MAX_SPREAD) {
+            push_arguments(L, r, 1);
+            lua_call(L, 1 + (int)r->argc, 0);
+        } else {
+            push_argument_list(L, r, 1);
+            lua_call(L, 3, 0);
+        }
+    }
+    e->status = rc < 0 ? rc : LN_OK;
+    return 0;
+}
+
+static int call_bad_message(lua_State *L) {
+    struct event *e = lua_touserdata(L, 1);
+    lua_pushstring(L, e->c->reader->error);
+    ln_conn_call(L, e->c, LN_ON_BAD_MESSAGE, 1);
+    return 0;
+}
+
+static size_t on_messages(struct ln_stream *s, struct event *e) {
+    if (!ln_protect(e->c->main, call_messages, e)) {
+        ln_stream_abort(s, LN_ECALLBACK);
+    } else if (e->status == -EPROTO) {
+        if (ln_protect(e->c->main, call_bad_message, e))
+            ln_stream_close(s, -EPROTO);
+        else
+            ln_stream_abort(s, LN_ECALLBACK);
+    } else if (e->status != LN_OK) {
+        ln_stream_abort(s, e->status);
+    }
+    return e->consumed;
+}
+
+static size_t on_read(struct ln_stream *s, const char *data, size_t len) {
+    struct event e = {.c = ln_stream_arg(s), .which = LN_ON_READ, .data = data, .len = len};
+    if (e.c->reader)
+        return on_messages(s, &e);
+    send_event(s, e);
+    return len;
+}
+
+const struct ln_stream_events ln_conn_events = {
+    .on_connect = on_connect,
+    .on_read = on_read,
+    .on_writable = on_writable,
+    .on_end = on_end,
+    .on_close = on_close,
+};
+
+/* ---- the box */
+
+struct ln_conn *ln_conn_test(lua_State *L, int index) {
+    return luaL_testudata(L, index, LN_CONN_TYPE);
+}
+
+static struct ln_conn *check_conn(lua_State *L) {
+    return luaL_checkudata(L, 1, LN_CONN_TYPE);
+}
+
+struct ln_conn *ln_conn_new(lua_State *L, int callbacks) {
+    callbacks = lua_absindex(L, callbacks);
+    struct ln_conn *c = lua_newuserdatauv(L, sizeof *c, CONN_VALUES);
+    *c = (struct ln_conn){.main = ln_lua_main(L), .ref = LUA_NOREF};
+    luaL_setmetatable(L, LN_CONN_TYPE);
+    lua_pushvalue(L, callbacks);
+    lua_setiuservalue(L, -2, CALLBACKS);
+    return c;
+}
+
+int ln_conn_open(lua_State *L, int index, struct ln_stream *s, const struct ln_conn_options *o) {
+    struct ln_conn *c = lua_touserdata(L, index);
+    c->ref = ln_pin(L, index); /* may raise: nothing is acquired yet */
+    if (o->resp) {
+        c->reader = malloc(sizeof *c->reader);
+        if (!c->reader) {
+            ln_unpin(L, &c->ref);
+            return -ENOMEM;
+        }
+        ln_resp_reader_init(c->reader);
+        c->reader->limits = o->resp_limits;
+    }
+    ln_stream_set_limits(s, &o->limits);
+    if (!o->nodelay)
+        (void)ln_stream_set_nodelay(s, false);
+    ln_stream_set_arg(s, c);
+    c->stream = s;
+    return LN_OK;
+}
+
+static int conn_gc(lua_State *L) {
+    struct ln_conn *c = check_conn(L);
+    if (c->stream)
+        ln_stream_discard(c->stream);
+    c->stream = NULL;
+    if (c->reader)
+        ln_resp_reader_free(c->reader);
+    free(c->reader);
+    c->reader = NULL;
+    return 0;
+}
+
+/* ---- methods */
+
+int ln_conn_push_written(lua_State *L, int status) {
+    if (status < 0)
+        return ln_push_failure(L, status, NULL);
+    lua_pushboolean(L, status != LN_STREAM_FULL);
+    return 1;
+}
+
+static int write_list(lua_State *L, struct ln_stream *s) {
+    lua_Integer count = luaL_len(L, 2);
+    for (lua_Integer i = 1; i <= count; i++, lua_pop(L, 1))
+        if (lua_rawgeti(L, 2, i) != LUA_TSTRING)
+            return luaL_error(L, "bad argument #1 to 'write' (element %I is a %s, not a string)",
+                              (LUAI_UACINT)i, luaL_typename(L, -1));
+    struct ln_buffer *out = ln_stream_out(s);
+    if (!out)
+        return ln_conn_push_written(L, ln_stream_write(s, "", 0));
+    size_t before = ln_buffer_len(out);
+    for (lua_Integer i = 1; i <= count; i++, lua_pop(L, 1)) {
+        size_t len;
+        lua_rawgeti(L, 2, i);
+        const char *data = lua_tolstring(L, -1, &len);
+        int rc = ln_buffer_append(out, data, len);
+        if (rc != LN_OK) {
+            ln_buffer_truncate(out, before);
+            return ln_push_failure(L, rc, NULL);
+        }
+    }
+    return ln_conn_push_written(L, ln_stream_wrote(s));
+}
+
+static int conn_write(lua_State *L) {
+    struct ln_conn *c = check_conn(L);
+    if (lua_istable(L, 2) && c->stream)
+        return write_list(L, c->stream);
+    size_t len = 0;
+    const char *data = lua_istable(L, 2) ? "" : luaL_checklstring(L, 2, &len);
+    return ln_conn_push_written(L, c->stream ? ln_stream_write(c->stream, data, len) : -ENOTCONN);
+}
+
+static int conn_close(lua_State *L) {
+    struct ln_conn *c = check_conn(L);
+    if (c->stream)
+        ln_stream_close(c->stream, LN_OK);
+    return 0;
+}
+
+static int conn_abort(lua_State *L) {
+    struct ln_conn *c = check_conn(L);
+    if (c->stream)
+        ln_stream_abort(c->stream, LN_OK);
+    return 0;
+}
+
+static int conn_shutdown(lua_State *L) {
+    struct ln_conn *c = check_conn(L);
+    if (c->stream)
+        (void)ln_stream_shutdown(c->stream);
+    return 0;
+}
+
+static int conn_pause(lua_State *L) {
+    struct ln_conn *c = check_conn(L);
+    if (c->stream)
+        ln_stream_pause(c->stream);
+    return 0;
+}
+
+static int conn_resume(lua_State *L) {
+    struct ln_conn *c = check_conn(L);
+    if (c->stream)
+        ln_stream_resume(c->stream);
+    return 0;
+}
+
+static int conn_set(lua_State *L) {
+    struct ln_conn *c = check_conn(L);
+    luaL_checktype(L, 2, LUA_TTABLE);
+    if (!c->stream)
+        return 0;
+    struct ln_conn_options o = {.limits = *ln_stream_limits(c->stream), .nodelay = true};
+    if (c->reader)
+        o.resp_limits = c->reader->limits;
+    lua_settop(L, 2);
+    for (lua_pushnil(L); lua_next(L, 2) != 0; lua_pop(L, 1)) {
+        const char *key = check_key(L);
+        if (!take_option(L, key, &o))
+            return luaL_error(L, "unknown option '%s'", key);
+    }
+    ln_stream_set_limits(c->stream, &o.limits);
+    if (c->reader)
+        c->reader->limits = o.resp_limits;
+    if (lua_getfield(L, 2, "nodelay") != LUA_TNIL)
+        (void)ln_stream_set_nodelay(c->stream, o.nodelay);
+    return 0;
+}
+
+int ln_push_addr(lua_State *L, int status, const struct ln_addr *addr) {
+    char host[INET6_ADDRSTRLEN];
+    uint16_t port = 0;
+    int rc = status == LN_OK ? ln_addr_format(addr, host, sizeof host, &port) : status;
+    if (rc != LN_OK)
+        return ln_push_failure(L, rc, NULL);
+    lua_pushstring(L, host);
+    lua_pushinteger(L, port);
+    return 2;
+}
+
+static int conn_peer(lua_State *L) {
+    struct ln_conn *c = check_conn(L);
+    struct ln_addr addr;
+    return ln_push_addr(L, c->stream ? ln_stream_peer(c->stream, &addr) : -ENOTCONN, &addr);
+}
+
+static int conn_sock(lua_State *L) {
+    struct ln_conn *c = check_conn(L);
+    struct ln_addr addr;
+    return ln_push_addr(L, c->stream ? ln_stream_sock(c->stream, &addr) : -ENOTCONN, &addr);
+}
+
+static const char *state_name(const struct ln_conn *c) {
+    static const char *const names[] = {[LN_STREAM_CONNECTING] = "connecting",
+                                        [LN_STREAM_OPEN] = "open",
+                                        [LN_STREAM_CLOSING] = "closing"};
+    return c->stream ? names[ln_stream_state(c->stream)] : "closed";
+}
+
+static int conn_stats(lua_State *L) {
+    struct ln_conn *c = check_conn(L);
+    struct ln_stream_stats stats = {.fd = -1};
+    if (c->stream)
+        ln_stream_stats(c->stream, &stats);
+    lua_createtable(L, 0, 6);
+    lua_pushinteger(L, (lua_Integer)stats.bytes_read);
+    lua_setfield(L, -2, "bytes_read");
+    lua_pushinteger(L, (lua_Integer)stats.bytes_written);
+    lua_setfield(L, -2, "bytes_written");
+    lua_pushinteger(L, (lua_Integer)stats.queued);
+    lua_setfield(L, -2, "queued");
+    lua_pushinteger(L, (lua_Integer)stats.kept);
+    lua_setfield(L, -2, "kept");
+    lua_pushinteger(L, stats.fd);
+    lua_setfield(L, -2, "fd");
+    lua_pushstring(L, state_name(c));
+    lua_setfield(L, -2, "state");
+    return 1;
+}
+
+static int conn_is_open(lua_State *L) {
+    struct ln_conn *c = check_conn(L);
+    lua_pushboolean(L, c->stream && ln_stream_state(c->stream) == LN_STREAM_OPEN);
+    return 1;
+}
+
+/* ---- fields: the methods, and `data` */
+
+static int conn_index(lua_State *L) {
+    lua_pushvalue(L, 2);
+    if (lua_rawget(L, lua_upvalueindex(1)) != LUA_TNIL)
+        return 1;
+    if (lua_rawequal(L, 2, lua_upvalueindex(2))) {
+        luaL_checkudata(L, 1, LN_CONN_TYPE);
+        lua_getiuservalue(L, 1, DATA);
+    }
+    return 1;
+}
+
+static int conn_newindex(lua_State *L) {
+    check_conn(L);
+    if (!lua_rawequal(L, 2, lua_upvalueindex(2)))
+        return luaL_error(L, "a connection has no field '%s' to set; use conn.data",
+                          luaL_tolstring(L, 2, NULL));
+    lua_settop(L, 3);
+    lua_setiuservalue(L, 1, DATA);
+    return 0;
+}
+
+static int conn_tostring(lua_State *L) {
+    struct ln_conn *c = check_conn(L);
+    lua_pushfstring(L, "lunode.conn (%s): %p", state_name(c), lua_topointer(L, 1));
+    return 1;
+}
+
+static const luaL_Reg conn_methods[] = {
+    {"write", conn_write},       {"close", conn_close},     {"abort", conn_abort},
+    {"shutdown", conn_shutdown}, {"pause", conn_pause},     {"resume", conn_resume},
+    {"set", conn_set},           {"peer", conn_peer},       {"sock", conn_sock},
+    {"stats", conn_stats},       {"is_open", conn_is_open}, {NULL, NULL}};
+
+static const luaL_Reg conn_meta[] = {
+    {"__gc", conn_gc}, {"__close", conn_close}, {"__tostring", conn_tostring}, {NULL, NULL}};
+
+static const luaL_Reg conn_access[] = {
+    {"__index", conn_index}, {"__newindex", conn_newindex}, {NULL, NULL}};
+
+void ln_conn_type(lua_State *L) {
+    if (luaL_newmetatable(L, LN_CONN_TYPE)) {
+        luaL_setfuncs(L, conn_meta, 0);
+        luaL_newlib(L, conn_methods);
+        lua_pushliteral(L, "data");
+        luaL_setfuncs(L, conn_access, 2);
+    }
+    lua_pop(L, 1);
+}
