@@ -12,6 +12,8 @@
 
 static const luaL_Reg modules[] = {
     {"lunode.loop", luaopen_lunode_loop},
+    {"lunode.slot", luaopen_lunode_slot},
+    {"lunode.store", luaopen_lunode_store},
     {NULL, NULL},
 };
 
