@@ -12,6 +12,8 @@
 
 static const luaL_Reg modules[] = {
     {"lunode.loop", luaopen_lunode_loop},
+    {"lunode.slot", luaopen_lunode_slot},
+    {"lunode.store", luaopen_lunode_store},
     {"lunode.tcp_client", luaopen_lunode_tcp_client},
     {"lunode.tcp_server", luaopen_lunode_tcp_server},
     {NULL, NULL},

@@ -1,0 +1,243 @@
+#include "engine.h"
+#include "test_dir.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+
+static const struct ln_engine_ops *const ops = &ln_engine_leveldb;
+static const struct ln_engine_options options = {.cache = 1 << 20};
+static char path[64];
+
+static int set_up(void **state) {
+    (void)state;
+    test_dir_make(path);
+    return 0;
+}
+
+static int tear_down(void **state) {
+    (void)state;
+    test_dir_remove(path);
+    return 0;
+}
+
+static struct ln_engine *open_engine(void) {
+    struct ln_engine *e = NULL;
+    struct ln_detail detail = {{0}};
+    if (ops->open(path, &options, &detail, &e) != LN_OK)
+        fail_msg("%s", detail.text);
+    return e;
+}
+
+static void put(struct ln_overlay *rows, const char *key, const char *value) {
+    assert_int_equal(ln_overlay_put(rows, key, strlen(key), value, strlen(value)), LN_OK);
+}
+
+static void assert_value(struct ln_engine *e, const char *key, const char *expected) {
+    char *value = NULL;
+    size_t len = 0;
+    int rc = ops->get(e, key, strlen(key), NULL, &value, &len);
+    assert_int_equal(rc, expected ? LN_OK : -ENOENT);
+    if (expected) {
+        assert_int_equal(len, strlen(expected));
+        assert_memory_equal(value, expected, len);
+    }
+    free(value);
+}
+
+static void a_batch_is_there_after_a_reopen(void **state) {
+    (void)state;
+    struct ln_overlay rows;
+    ln_overlay_init(&rows);
+    struct ln_engine *e = open_engine();
+    put(&rows, "a", "1");
+    put(&rows, "", "the empty key");
+    put(&rows, "empty", "");
+    assert_int_equal(ops->write(e, &rows, false, NULL), LN_OK);
+    ln_overlay_clear(&rows);
+    assert_int_equal(ln_overlay_delete(&rows, "a", 1), LN_OK);
+    put(&rows, "b", "2");
+    assert_int_equal(ops->write(e, &rows, true, NULL), LN_OK);
+    ops->close(e);
+    e = open_engine();
+    assert_value(e, "a", NULL);
+    assert_value(e, "b", "2");
+    assert_value(e, "", "the empty key");
+    assert_value(e, "empty", "");
+    ops->close(e);
+    ln_overlay_free(&rows);
+}
+
+static void an_iterator_sees_the_rows_as_they_were(void **state) {
+    (void)state;
+    struct ln_overlay rows;
+    struct ln_overlay_row row;
+    ln_overlay_init(&rows);
+    struct ln_engine *e = open_engine();
+    put(&rows, "a", "1");
+    put(&rows, "c", "3");
+    assert_int_equal(ops->write(e, &rows, false, NULL), LN_OK);
+    struct ln_engine_iter *it = ops->iter_open(e);
+    put(&rows, "b", "2");
+    assert_int_equal(ops->write(e, &rows, false, NULL), LN_OK);
+    ops->iter_seek(it, "", 0);
+    assert_int_equal(ops->iter_row(it, NULL, &row), LN_OK);
+    assert_memory_equal(row.key, "a", 1);
+    ops->iter_next(it);
+    assert_int_equal(ops->iter_row(it, NULL, &row), LN_OK);
+    assert_memory_equal(row.key, "c", 1);
+    assert_memory_equal(row.value, "3", 1);
+    ops->iter_next(it);
+    assert_int_equal(ops->iter_row(it, NULL, &row), LN_EOF);
+    ops->iter_close(it);
+    ops->close(e);
+    ln_overlay_free(&rows);
+}
+
+/* Writes enough for several tables, 100 rows a batch. Values do not compress. */
+static void fill(struct ln_engine *e, int batches) {
+    struct ln_overlay rows;
+    ln_overlay_init(&rows);
+    uint32_t x = 1;
+    for (int b = 0; b < batches; b++) {
+        for (int i = 0; i < 100; i++) {
+            char key[16];
+            uint32_t value[256];
+            for (size_t k = 0; k < 256; k++)
+                value[k] = x = x * 1664525u + 1013904223u;
+            snprintf(key, sizeof key, "%08d", b * 100 + i);
+            assert_int_equal(ln_overlay_put(&rows, key, 8, value, sizeof value), LN_OK);
+        }
+        assert_int_equal(ops->write(e, &rows, false, NULL), LN_OK);
+        ln_overlay_clear(&rows);
+    }
+    ln_overlay_free(&rows);
+}
+
+static void rows_move_to_tables_and_the_size_says_so(void **state) {
+    (void)state;
+    struct ln_engine *e = open_engine();
+    struct ln_overlay none;
+    ln_overlay_init(&none);
+    assert_int_equal(ops->disk_bytes(e), 0);
+    fill(e, 400); /* 40 MB: at least one memtable was written out before the third began */
+    assert_int_equal(ops->write(e, &none, true, NULL), LN_OK);
+    assert_true(ops->disk_bytes(e) > 10 << 20);
+    ops->close(e);
+}
+
+/* Overwrites bytes in the middle of each file of that kind; returns how many there were. */
+static int damage(const char *suffix) {
+    int count = 0;
+    DIR *dir = opendir(path);
+    assert_non_null(dir);
+    for (struct dirent *entry; (entry = readdir(dir)) != NULL;) {
+        char *dot = strrchr(entry->d_name, *suffix);
+        if (!dot || strncmp(dot, suffix, strlen(suffix)) != 0)
+            continue;
+        int fd = openat(dirfd(dir), entry->d_name, O_RDWR | O_CLOEXEC);
+        assert_true(fd >= 0);
+        off_t end = lseek(fd, 0, SEEK_END);
+        char junk[512];
+        memset(junk, 0x5a, sizeof junk);
+        for (off_t at = 100; at < end - 100000; at += 4096)
+            assert_int_equal(pwrite(fd, junk, sizeof junk, at), sizeof junk);
+        if (end <= 100100)
+            assert_int_equal(pwrite(fd, junk, sizeof junk, 0), sizeof junk);
+        close(fd);
+        count++;
+    }
+    closedir(dir);
+    return count;
+}
+
+static void damaged_rows_are_an_error_not_a_gap(void **state) {
+    (void)state;
+    struct ln_engine *e = open_engine();
+    fill(e, 400);
+    ops->close(e);
+    assert_true(damage(".ldb") > 0);
+    e = open_engine();
+    char *value = NULL;
+    size_t len;
+    struct ln_detail detail = {{0}};
+    int rc = ops->get(e, "00000100", 8, &detail, &value, &len);
+    assert_int_equal(rc, LN_ECORRUPT);
+    assert_non_null(strstr(detail.text, "Corruption"));
+    struct ln_engine_iter *it = ops->iter_open(e);
+    struct ln_overlay_row row;
+    ops->iter_seek(it, "", 0);
+    while ((rc = ops->iter_row(it, &detail, &row)) == LN_OK)
+        ops->iter_next(it);
+    assert_int_equal(rc, LN_ECORRUPT);
+    ops->iter_close(it);
+    ops->close(e);
+}
+
+static int open_fails(void) {
+    struct ln_engine *e = NULL;
+    struct ln_detail detail = {{0}};
+    int rc = ops->open(path, &options, &detail, &e);
+    assert_null(e);
+    assert_true(detail.text[0] != 0);
+    return rc;
+}
+
+static void a_damaged_manifest_refuses_to_open(void **state) {
+    (void)state;
+    ops->close(open_engine());
+    assert_int_equal(damage("MANIFEST"), 1);
+    assert_int_equal(open_fails(), LN_ECORRUPT);
+}
+
+static void a_missing_manifest_refuses_to_open(void **state) {
+    (void)state;
+    ops->close(open_engine());
+    test_dir_write(path, "CURRENT", "MANIFEST-000099\n");
+    assert_int_equal(open_fails(), LN_ECORRUPT);
+}
+
+/* LevelDB by itself would begin anew and remove the tables. */
+static void tables_without_current_are_kept_and_refused(void **state) {
+    (void)state;
+    struct ln_engine *e = open_engine();
+    fill(e, 1);
+    ops->close(e);
+    char current[128], log[128];
+    snprintf(current, sizeof current, "%s/CURRENT", path);
+    snprintf(log, sizeof log, "%s/000003.log", path);
+    assert_int_equal(unlink(current), 0);
+    assert_int_equal(open_fails(), LN_ECORRUPT);
+    assert_int_equal(access(log, F_OK), 0);
+    test_dir_write(path, "CURRENT", "MANIFEST-000002\n");
+    e = open_engine();
+    char *value = NULL;
+    size_t len = 0;
+    assert_int_equal(ops->get(e, "00000099", 8, NULL, &value, &len), LN_OK);
+    assert_int_equal(len, 1024);
+    free(value);
+    ops->close(e);
+}
+
+static void a_second_open_is_locked_out(void **state) {
+    (void)state;
+    struct ln_engine *e = open_engine();
+    assert_int_equal(open_fails(), LN_ELOCKED);
+    ops->close(e);
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        TEST(a_batch_is_there_after_a_reopen),
+        TEST(an_iterator_sees_the_rows_as_they_were),
+        TEST(rows_move_to_tables_and_the_size_says_so),
+        TEST(damaged_rows_are_an_error_not_a_gap),
+        TEST(a_damaged_manifest_refuses_to_open),
+        TEST(a_missing_manifest_refuses_to_open),
+        TEST(tables_without_current_are_kept_and_refused),
+        TEST(a_second_open_is_locked_out),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

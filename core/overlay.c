@@ -1,0 +1,367 @@
+#include "overlay.h"
+
+#include "status.h"
+
+#include <assert.h>
+#include <endian.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum {
+    BLOCK_BYTES = 64 << 10, /* of an arena block, its header included */
+    LARGE_VALUE = 16 << 10, /* above it, a value is allocated apart and freed before the rest */
+    UNDO_FIRST = 64,
+    UNDO_KEEP = 4096, /* entries an empty overlay keeps room for */
+};
+
+/* Most comparisons end with the prefix: rows start with a slot and a hash, so their first eight
+ * bytes differ, and no key needs to be fetched. */
+struct ln_overlay_node {
+    uint64_t prefix; /* the first bytes of the key as a big-endian number, zero-padded */
+    uint64_t mark;   /* the span its value was written in */
+    char *value;
+    uint32_t klen, vlen, vcap;
+    uint8_t height;
+    bool deleted;
+    struct ln_overlay_node *next[]; /* height of them; the key follows */
+};
+
+struct ln_overlay_block {
+    struct ln_overlay_block *below;
+    size_t used, cap; /* of data */
+    _Alignas(max_align_t) char data[];
+};
+
+struct ln_overlay_undo {
+    struct ln_overlay_node *node;
+    char *value;
+    uint32_t vlen, vcap;
+    bool deleted;
+    bool fresh; /* there was no such row */
+};
+
+static char nothing[1];
+
+static char *node_key(const struct ln_overlay_node *n) {
+    return (char *)&n->next[n->height];
+}
+
+static uint64_t prefix_of(const void *key, size_t klen) {
+    uint64_t prefix = 0;
+    if (klen >= sizeof prefix)
+        memcpy(&prefix, key, sizeof prefix);
+    else if (klen)
+        memcpy(&prefix, key, klen);
+    return be64toh(prefix);
+}
+
+/* The order of the node's key against a key with the same prefix. */
+static int compare_rest(const struct ln_overlay_node *n, const void *key, size_t klen) {
+    size_t common = n->klen < klen ? n->klen : klen;
+    int order = common > sizeof n->prefix ? memcmp(node_key(n), key, common) : 0;
+    return order ? order : (n->klen > klen) - (n->klen < klen);
+}
+
+static bool before(const struct ln_overlay_node *n, uint64_t prefix, const void *key, size_t klen) {
+    return n->prefix < prefix || (n->prefix == prefix && compare_rest(n, key, klen) < 0);
+}
+
+/* ---- arena: a stack of blocks, so that a rollback can drop what came after the mark */
+
+static void *arena_alloc(struct ln_overlay *o, size_t n) {
+    n = (n + 7) & ~(size_t)7;
+    struct ln_overlay_block *b = o->block;
+    if (!b || b->cap - b->used < n) {
+        size_t cap = BLOCK_BYTES - sizeof *b;
+        if (cap < n)
+            cap = n;
+        b = malloc(sizeof *b + cap);
+        if (!b)
+            return NULL;
+        *b = (struct ln_overlay_block){.below = o->block, .cap = cap};
+        o->block = b;
+    }
+    void *p = b->data + b->used;
+    b->used += n;
+    return p;
+}
+
+static void arena_cut(struct ln_overlay *o, struct ln_overlay_block *block, size_t used) {
+    while (o->block != block) {
+        struct ln_overlay_block *below = o->block->below;
+        free(o->block);
+        o->block = below;
+    }
+    if (block)
+        block->used = used;
+}
+
+/* ---- values */
+
+static char *value_alloc(struct ln_overlay *o, uint32_t cap) {
+    if (cap == 0)
+        return nothing;
+    if (cap <= LARGE_VALUE)
+        return arena_alloc(o, cap);
+    char *value = malloc(cap);
+    if (value)
+        o->large++;
+    return value;
+}
+
+static void value_free(struct ln_overlay *o, char *value, uint32_t cap) {
+    if (cap > LARGE_VALUE) {
+        free(value);
+        o->large--;
+    }
+}
+
+/* ---- undo */
+
+static int undo_reserve(struct ln_overlay *o) {
+    if (o->undo_len < o->undo_cap)
+        return LN_OK;
+    size_t cap = o->undo_cap ? o->undo_cap * 2 : UNDO_FIRST;
+    struct ln_overlay_undo *undo = reallocarray(o->undo, cap, sizeof *undo);
+    if (!undo)
+        return -ENOMEM;
+    o->undo = undo;
+    o->undo_cap = cap;
+    return LN_OK;
+}
+
+/* Opens a new span: from here on, the first change of a row saves what it was. */
+static void mark_here(struct ln_overlay *o) {
+    o->undo_len = 0;
+    o->mark++;
+    o->mark_block = o->block;
+    o->mark_used = o->block ? o->block->used : 0;
+}
+
+void ln_overlay_begin(struct ln_overlay *o) {
+    for (size_t i = 0; o->large && i < o->undo_len; i++)
+        value_free(o, o->undo[i].value, o->undo[i].vcap);
+    mark_here(o);
+}
+
+/* ---- the list */
+
+/* The cells that point to the first node whose key is >= key, one per level in use. */
+static struct ln_overlay_node *seek_links(struct ln_overlay *o, const void *key, size_t klen,
+                                          struct ln_overlay_node **cells[LN_OVERLAY_HEIGHT]) {
+    uint64_t prefix = prefix_of(key, klen);
+    struct ln_overlay_node **links = o->head;
+    for (int level = o->height - 1; level >= 0; level--) {
+        struct ln_overlay_node *n = links[level];
+        while (n && before(n, prefix, key, klen)) {
+            links = n->next;
+            n = links[level];
+        }
+        cells[level] = &links[level];
+    }
+    return o->height ? *cells[0] : NULL;
+}
+
+const struct ln_overlay_node *ln_overlay_seek(const struct ln_overlay *o, const void *key,
+                                              size_t klen) {
+    uint64_t prefix = prefix_of(key, klen);
+    struct ln_overlay_node *const *links = o->head;
+    const struct ln_overlay_node *n = NULL;
+    for (int level = o->height - 1; level >= 0; level--) {
+        n = links[level];
+        while (n && before(n, prefix, key, klen)) {
+            links = n->next;
+            n = links[level];
+        }
+    }
+    return n;
+}
+
+static bool node_is(const struct ln_overlay_node *n, const void *key, size_t klen) {
+    return n && n->klen == klen && (klen == 0 || memcmp(node_key(n), key, klen) == 0);
+}
+
+const struct ln_overlay_node *ln_overlay_search(const struct ln_overlay *o, const void *key,
+                                                size_t klen) {
+    const struct ln_overlay_node *n = ln_overlay_seek(o, key, klen);
+    return node_is(n, key, klen) ? n : NULL;
+}
+
+const struct ln_overlay_node *ln_overlay_first(const struct ln_overlay *o) {
+    return o->head[0];
+}
+
+const struct ln_overlay_node *ln_overlay_next(const struct ln_overlay_node *node) {
+    return node->next[0];
+}
+
+struct ln_overlay_row ln_overlay_row(const struct ln_overlay_node *n) {
+    return (struct ln_overlay_row){node_key(n), n->klen, n->value, n->vlen, n->deleted};
+}
+
+/* One node in four reaches the next level. */
+static uint8_t random_height(struct ln_overlay *o) {
+    o->random ^= o->random << 13;
+    o->random ^= o->random >> 7;
+    o->random ^= o->random << 17;
+    uint8_t height = 1;
+    for (uint64_t bits = o->random >> 32; height < LN_OVERLAY_HEIGHT && (bits & 3) == 0; bits >>= 2)
+        height++;
+    return height;
+}
+
+/* A new node in no list yet, with its key; it has no value. */
+static struct ln_overlay_node *node_new(struct ln_overlay *o, const void *key, size_t klen) {
+    uint8_t height = random_height(o);
+    struct ln_overlay_node *n = arena_alloc(o, sizeof *n + height * sizeof n->next[0] + klen);
+    if (!n)
+        return NULL;
+    *n = (struct ln_overlay_node){.prefix = prefix_of(key, klen),
+                                  .mark = o->mark,
+                                  .value = nothing,
+                                  .klen = (uint32_t)klen,
+                                  .height = height};
+    if (klen)
+        memcpy(node_key(n), key, klen);
+    return n;
+}
+
+static void link_node(struct ln_overlay *o, struct ln_overlay_node *n,
+                      struct ln_overlay_node **cells[LN_OVERLAY_HEIGHT]) {
+    for (; o->height < n->height; o->height++)
+        cells[o->height] = &o->head[o->height];
+    for (int level = 0; level < n->height; level++) {
+        n->next[level] = *cells[level];
+        *cells[level] = n;
+    }
+    o->count++;
+    o->bytes += n->klen;
+}
+
+static void unlink_node(struct ln_overlay *o, struct ln_overlay_node *n) {
+    struct ln_overlay_node **cells[LN_OVERLAY_HEIGHT];
+    struct ln_overlay_node *found = seek_links(o, node_key(n), n->klen, cells);
+    assert(found == n);
+    (void)found;
+    for (int level = 0; level < n->height; level++)
+        *cells[level] = n->next[level];
+    while (o->height > 0 && !o->head[o->height - 1])
+        o->height--;
+    o->count--;
+    o->bytes -= n->klen;
+}
+
+/* Gives the node a value. Memory written in an earlier span stays as it is, for rollback; memory of
+ * this span is used again where it suffices. REQUIRES: room for one undo entry. */
+static int assign(struct ln_overlay *o, struct ln_overlay_node *n, const void *value, size_t vlen,
+                  bool deleted) {
+    bool saves = n->mark != o->mark;
+    char *to = n->value;
+    uint32_t cap = n->vcap;
+    if (saves || vlen > cap) {
+        cap = (uint32_t)vlen;
+        to = value_alloc(o, cap);
+        if (!to)
+            return -ENOMEM;
+    }
+    if (vlen)
+        memmove(to, value, vlen); /* the value may lie in the very memory that is overwritten */
+    if (saves)
+        o->undo[o->undo_len++] =
+            (struct ln_overlay_undo){n, n->value, n->vlen, n->vcap, n->deleted, false};
+    else if (to != n->value)
+        value_free(o, n->value, n->vcap);
+    o->bytes += vlen - n->vlen;
+    n->value = to;
+    n->vlen = (uint32_t)vlen;
+    n->vcap = cap;
+    n->deleted = deleted;
+    n->mark = o->mark;
+    return LN_OK;
+}
+
+static int set(struct ln_overlay *o, const void *key, size_t klen, const void *value, size_t vlen,
+               bool deleted) {
+    assert(klen < UINT32_MAX && vlen < UINT32_MAX);
+    struct ln_overlay_node **cells[LN_OVERLAY_HEIGHT];
+    struct ln_overlay_node *n = seek_links(o, key, klen, cells);
+    bool fresh = !node_is(n, key, klen);
+    if (undo_reserve(o) != LN_OK)
+        return -ENOMEM;
+    if (fresh)
+        n = node_new(o, key, klen);
+    if (!n || assign(o, n, value, vlen, deleted) != LN_OK)
+        return -ENOMEM; /* a node made here stays in the arena, in no list */
+    if (fresh) {
+        o->undo[o->undo_len++] = (struct ln_overlay_undo){.node = n, .fresh = true};
+        link_node(o, n, cells);
+    }
+    o->version++;
+    return LN_OK;
+}
+
+int ln_overlay_put(struct ln_overlay *o, const void *key, size_t klen, const void *value,
+                   size_t vlen) {
+    return set(o, key, klen, value, vlen, false);
+}
+
+int ln_overlay_delete(struct ln_overlay *o, const void *key, size_t klen) {
+    return set(o, key, klen, NULL, 0, true);
+}
+
+void ln_overlay_rollback(struct ln_overlay *o) {
+    while (o->undo_len > 0) {
+        struct ln_overlay_undo *u = &o->undo[--o->undo_len];
+        struct ln_overlay_node *n = u->node;
+        value_free(o, n->value, n->vcap);
+        o->bytes -= n->vlen;
+        if (u->fresh) {
+            unlink_node(o, n);
+            continue;
+        }
+        o->bytes += u->vlen;
+        n->value = u->value;
+        n->vlen = u->vlen;
+        n->vcap = u->vcap;
+        n->deleted = u->deleted;
+    }
+    arena_cut(o, o->mark_block, o->mark_used);
+    mark_here(o);
+    o->version++;
+}
+
+void ln_overlay_clear(struct ln_overlay *o) {
+    ln_overlay_begin(o); /* lets go of former values */
+    for (struct ln_overlay_node *n = o->head[0]; n && o->large; n = n->next[0])
+        value_free(o, n->value, n->vcap);
+    assert(o->large == 0);
+    struct ln_overlay_block *first = o->block;
+    while (first && first->below)
+        first = first->below;
+    if (first && first->cap > BLOCK_BYTES)
+        first = NULL;
+    arena_cut(o, first, 0);
+    if (o->undo_cap > UNDO_KEEP) {
+        free(o->undo);
+        o->undo = NULL;
+        o->undo_cap = 0;
+    }
+    memset(o->head, 0, sizeof o->head);
+    o->height = 0;
+    o->count = o->bytes = 0;
+    o->version++;
+    mark_here(o);
+}
+
+void ln_overlay_init(struct ln_overlay *o) {
+    *o = (struct ln_overlay){.random = 0x9e3779b97f4a7c15u};
+    mark_here(o);
+}
+
+void ln_overlay_free(struct ln_overlay *o) {
+    ln_overlay_clear(o);
+    arena_cut(o, NULL, 0);
+    free(o->undo);
+    ln_overlay_init(o);
+}

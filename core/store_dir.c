@@ -1,0 +1,239 @@
+#include "store_dir.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define FORMAT_PREFIX "lunode data "
+
+enum { FORMAT_NUMBER = 1 };
+
+struct dir {
+    const char *path;
+    int fd;
+    int lock; /* LOCK's descriptor, or -1 */
+    struct ln_detail *detail;
+};
+
+static const char *remedy(int status) {
+    switch (status) {
+    case LN_ECORRUPT:
+        return "restore it from a backup, or give another --data";
+    case -EACCES:
+    case -EPERM:
+        return "give this user the right to read and write it, or give another --data";
+    case -ENOSPC:
+    case -EDQUOT:
+        return "free some space, or give another --data";
+    case -ENOENT:
+        return "create it, or give another --data";
+    case LN_ELOCKED:
+        return "stop that process, or give another --data";
+    case -EMFILE:
+    case -ENFILE:
+        return "raise the limit of open files (ulimit -n)";
+    default:
+        return "repair that, or give another --data";
+    }
+}
+
+int ln_store_dir_fail(struct ln_detail *detail, const char *dir, const char *doing, int status,
+                      const char *cause) {
+    if (status == LN_ECORRUPT)
+        return ln_detail_set(detail, status, "data directory %s is damaged (%s); %s", dir,
+                             cause ? cause : "no details", remedy(status));
+    return ln_detail_set(detail, status, "cannot %s data directory %s: %s%s%s%s; %s", doing, dir,
+                         ln_status_text(status), cause ? " (" : "", cause ? cause : "",
+                         cause ? ")" : "", remedy(status));
+}
+
+static int fail_errno(struct dir *d, const char *doing) {
+    return ln_store_dir_fail(d->detail, d->path, doing, -errno, NULL);
+}
+
+/* ---- making and opening it */
+
+/* Makes the entry of dir in its parent durable. Best effort: some parents may not be read. */
+static void sync_parent(const char *path) {
+    char parent[PATH_MAX];
+    if (snprintf(parent, sizeof parent, "%s/..", path) >= (int)sizeof parent)
+        return;
+    int fd = open(parent, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd >= 0) {
+        (void)fsync(fd);
+        close(fd);
+    }
+}
+
+static int make_and_open(struct dir *d, bool create) {
+    if (create && mkdir(d->path, 0777) == 0)
+        sync_parent(d->path);
+    else if (create && errno != EEXIST)
+        return errno == ENOENT
+                   ? ln_detail_set(d->detail, -ENOENT,
+                                   "cannot create data directory %s: its parent does not exist; "
+                                   "create that, or give another --data",
+                                   d->path)
+                   : fail_errno(d, "create");
+    d->fd = open(d->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    return d->fd < 0 ? fail_errno(d, "open") : LN_OK;
+}
+
+/* ---- whose it is */
+
+/* LN_OK: there is FORMAT, and it is ours. -ENOENT: there is none. */
+static int read_format(struct dir *d) {
+    char line[64] = {0};
+    int fd = openat(d->fd, "FORMAT", O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return errno == ENOENT ? -ENOENT : fail_errno(d, "read FORMAT in");
+    ssize_t n = read(fd, line, sizeof line - 1);
+    int saved = errno;
+    close(fd);
+    errno = saved;
+    if (n < 0)
+        return fail_errno(d, "read FORMAT in");
+    size_t prefix = strlen(FORMAT_PREFIX);
+    char *end = line;
+    long number = strncmp(line, FORMAT_PREFIX, prefix) ? 0 : strtol(line + prefix, &end, 10);
+    if (number < 1 || strcmp(end, "\n") != 0)
+        return ln_detail_set(d->detail, LN_EFOREIGN,
+                             "data directory %s is not lunode's (its FORMAT says something else); "
+                             "give another --data",
+                             d->path);
+    if (number > FORMAT_NUMBER)
+        return ln_detail_set(d->detail, LN_EVERSION,
+                             "data directory %s has format %ld, and this lunode knows up to %d; "
+                             "run a newer lunode, or give another --data",
+                             d->path, number, FORMAT_NUMBER);
+    return LN_OK;
+}
+
+/* LN_OK: nothing is there but what an unfinished open leaves. */
+static int check_unfinished(struct dir *d) {
+    int copy = openat(d->fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    DIR *list = copy < 0 ? NULL : fdopendir(copy);
+    if (!list) {
+        int rc = fail_errno(d, "list");
+        if (copy >= 0)
+            close(copy);
+        return rc;
+    }
+    static const char *const known[] = {".", "..", "LOCK", "FORMAT.tmp", "lost+found"};
+    int rc = LN_OK;
+    for (struct dirent *e; rc == LN_OK && (e = readdir(list)) != NULL;) {
+        size_t i = 0;
+        while (i < sizeof known / sizeof *known && strcmp(known[i], e->d_name) != 0)
+            i++;
+        if (i == sizeof known / sizeof *known)
+            rc =
+                ln_detail_set(d->detail, LN_EFOREIGN,
+                              "directory %s is not empty (it holds %s) and not a data directory of "
+                              "lunode; give an empty or a new one with --data",
+                              d->path, e->d_name);
+    }
+    closedir(list);
+    return rc;
+}
+
+static int check_owner(struct dir *d, bool *finished) {
+    int rc = read_format(d);
+    *finished = rc == LN_OK;
+    return rc == -ENOENT ? check_unfinished(d) : rc;
+}
+
+static int write_format(struct dir *d) {
+    char line[64];
+    int len = snprintf(line, sizeof line, FORMAT_PREFIX "%d\n", FORMAT_NUMBER);
+    int fd = openat(d->fd, "FORMAT.tmp", O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+    if (fd < 0)
+        return fail_errno(d, "write to");
+    errno = ENOSPC; /* what a short write means */
+    int rc = LN_OK;
+    if (write(fd, line, (size_t)len) != len || fsync(fd) != 0)
+        rc = fail_errno(d, "write to");
+    if (close(fd) != 0 && rc == LN_OK)
+        rc = fail_errno(d, "write to");
+    if (rc == LN_OK && (renameat(d->fd, "FORMAT.tmp", d->fd, "FORMAT") != 0 || fsync(d->fd) != 0))
+        rc = fail_errno(d, "write to");
+    return rc;
+}
+
+/* ---- who has it */
+
+static int fail_locked(struct dir *d) {
+    char text[24] = {0};
+    char *end = text;
+    ssize_t n = pread(d->lock, text, sizeof text - 1, 0);
+    long pid = n > 0 ? strtol(text, &end, 10) : 0;
+    if (pid > 0 && *end == '\n')
+        return ln_detail_set(d->detail, LN_ELOCKED,
+                             "data directory %s is in use by process %ld; stop it, or give another "
+                             "--data",
+                             d->path, pid);
+    return ln_detail_set(d->detail, LN_ELOCKED,
+                         "data directory %s is in use by another process; stop it, or give another "
+                         "--data",
+                         d->path);
+}
+
+/* Opens LOCK. Only a directory that is ours, or may become ours, gets one; where there is a LOCK,
+ * whoever holds it may be at work on FORMAT, so that is judged later, under the lock. */
+static int open_lock(struct dir *d) {
+    d->lock = openat(d->fd, "LOCK", O_RDWR | O_CLOEXEC);
+    if (d->lock < 0 && errno == ENOENT) {
+        bool finished;
+        int rc = check_owner(d, &finished);
+        if (rc != LN_OK)
+            return rc;
+        d->lock = openat(d->fd, "LOCK", O_RDWR | O_CREAT | O_CLOEXEC, 0666);
+    }
+    return d->lock < 0 ? fail_errno(d, "lock") : LN_OK;
+}
+
+/* An open file description lock: it is free again however this process ends, and a second open in
+ * the same process conflicts as well. */
+static int take_lock(struct dir *d) {
+    struct flock whole = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
+    int rc = open_lock(d);
+    if (rc != LN_OK)
+        return rc;
+    if (fcntl(d->lock, F_OFD_SETLK, &whole) != 0)
+        return errno == EAGAIN || errno == EACCES ? fail_locked(d) : fail_errno(d, "lock");
+    return LN_OK;
+}
+
+/* For the message above only, so a disk too full for it is no reason to fail. */
+static void name_holder(struct dir *d) {
+    char text[24];
+    int len = snprintf(text, sizeof text, "%ld\n", (long)getpid());
+    if (ftruncate(d->lock, 0) != 0 || pwrite(d->lock, text, (size_t)len, 0) != len)
+        (void)!ftruncate(d->lock, 0);
+}
+
+int ln_store_dir_open(const char *dir, bool create, struct ln_detail *detail, int *lock_fd) {
+    struct dir d = {.path = dir, .fd = -1, .lock = -1, .detail = detail};
+    bool finished = false;
+    int rc = make_and_open(&d, create);
+    if (rc == LN_OK)
+        rc = take_lock(&d);
+    if (rc == LN_OK)
+        rc = check_owner(&d, &finished);
+    if (rc == LN_OK)
+        name_holder(&d);
+    if (rc == LN_OK && !finished)
+        rc = write_format(&d);
+    if (d.fd >= 0)
+        close(d.fd);
+    if (rc == LN_OK)
+        *lock_fd = d.lock;
+    else if (d.lock >= 0)
+        close(d.lock);
+    return rc;
+}
