@@ -32,4 +32,5 @@ for _, name in ipairs { "cli", "repl", "test" } do
   files["scripts/lunode/" .. name] = { std = "lua54" }
 end
 files["spec"] = { std = "lua54+busted" }
+files["scripts/lunode/cli/run.lua"] = { globals = { "arg" } } -- it makes the script's
 files["spec/run.lua"] = { globals = { "arg" } }
