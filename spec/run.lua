@@ -48,7 +48,7 @@ end
 local files = spec_files()
 if #files == 0 then
   io.stderr:write("no spec file matches ", table.concat(filters, " "), "\n")
-  os.exit(1, true)
+  os.exit(4, true) -- ./dev tells this from a failure
 end
 
 -- busted takes its words from the global `arg`.
