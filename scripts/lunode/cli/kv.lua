@@ -1,0 +1,206 @@
+-- `lunode kv`: reads the settings of a key-value node, starts it, and ends it on a signal. The node is lunode.kv.
+
+local logger = require "lunode.logger"
+local loop = require "lunode.loop"
+local options = require "lunode.cli.options"
+
+local M = {}
+
+local LEVELS = { "debug", "info", "warn", "error" }
+local SYNCS = { "always", "everysec", "no" }
+
+---@type lunode.cli.option[]
+M.options = {
+  {
+    name = "listen",
+    value = "HOST:PORT",
+    help = "address to listen on; port 0 lets the kernel choose",
+    default = "127.0.0.1:6380",
+    accepts = "HOST:PORT, as in 127.0.0.1:6380, localhost:6380 or [::1]:6380",
+    parse = options.address,
+  },
+  {
+    name = "data",
+    value = "DIR",
+    help = "directory of the data, made where it is missing",
+    default = "data",
+    accepts = "the name of a directory",
+    parse = options.nonempty,
+  },
+  {
+    name = "sync",
+    value = "WHEN",
+    help = "when a write is on disk: always (before its reply), everysec, no",
+    default = "everysec",
+    accepts = "one of " .. table.concat(SYNCS, ", "),
+    parse = options.one_of(SYNCS),
+  },
+  {
+    name = "requirepass",
+    value = "TEXT",
+    help = "password that clients must give; `ps` shows it here, so rather use the variable or the file",
+    accepts = "a password",
+    parse = options.anything,
+  },
+  {
+    name = "maxclients",
+    value = "N",
+    help = "connections at the same time",
+    default = "10000",
+    accepts = "a number from 1 to 1000000",
+    parse = options.integer(1, 1000000),
+  },
+  {
+    name = "config",
+    value = "FILE",
+    help = "file with these settings, see below",
+    accepts = "the name of a file",
+    parse = options.nonempty,
+    only_first = true,
+  },
+  {
+    name = "log-level",
+    value = "LEVEL",
+    help = "least level to log on the standard error: " .. table.concat(LEVELS, ", "),
+    default = "info",
+    accepts = "one of " .. table.concat(LEVELS, ", "),
+    parse = options.one_of(LEVELS),
+  },
+}
+
+M.help = ([[
+usage: lunode kv [OPTION…]
+
+Runs a key-value node that Redis clients talk to, until SIGTERM or SIGINT.
+
+options (also --option=VALUE):
+%s
+
+Each can be given as a variable, too (LUNODE_LISTEN, LUNODE_LOG_LEVEL, …), or in the config file, which is Lua that
+sets values and can do nothing else. The option counts before the variable, the variable before the file.
+
+  listen = "127.0.0.1:7000"
+  maxclients = 100
+  log_level = "warn"
+
+examples:
+  lunode kv
+  lunode kv --listen [::1]:7000 --data /var/lib/lunode --sync always
+  LUNODE_REQUIREPASS=secret lunode kv --config node.lua
+
+exit codes:
+  0    ended in good order
+  1    could not start, or had to end: the message says why
+  2    a wrong option, variable or config key
+  130  a second SIGINT cut the end short]]):format(options.help(M.options))
+
+local function complain(text)
+  io.stderr:write("lunode: ", logger.escape(text), "\n")
+end
+
+-- 2026-11-22T12:00:00.123Z info text
+local function write_log(level, text)
+  local now = loop.time()
+  local milliseconds = math.floor(now % 1 * 1000)
+  local stamp = os.date("!%Y-%m-%dT%H:%M:%S", math.floor(now))
+  io.stderr:write(("%s.%03dZ %s %s\n"):format(stamp, milliseconds, level, text))
+end
+
+local function variable_names()
+  local names = {}
+  local file = io.open("/proc/self/environ", "rb")
+  if file then
+    for name in file:read("a"):gmatch("([^=%z]+)=[^%z]*") do
+      names[#names + 1] = name
+    end
+    file:close()
+  end
+  return names
+end
+
+local function bracket(host)
+  return host:find(":", 1, true) and "[" .. host .. "]" or host
+end
+
+-- What went wrong at the start, and what to do about it. Messages of the store say both already.
+local function explain_failure(settings, message, code)
+  local address = bracket(settings.listen.host) .. ":" .. settings.listen.port
+  if code == "EADDRINUSE" then
+    return ("cannot listen on %s: another program does; end that, or choose an address with --listen HOST:PORT"):format(
+      address
+    )
+  elseif code == "EADDRNOTAVAIL" then
+    return ("cannot listen on %s: this machine has no such address; choose one with --listen HOST:PORT"):format(address)
+  elseif code == "EACCES" and settings.listen.port > 0 and settings.listen.port < 1024 and not message:find("/") then
+    return ("cannot listen on %s: ports below 1024 are for root; choose one with --listen HOST:PORT"):format(address)
+  end
+  return message
+end
+
+-- Where a client on this machine reaches a node that listens on all addresses.
+local REACHABLE = { ["0.0.0.0"] = "127.0.0.1", ["::"] = "::1" }
+
+local function greet(settings, host, port)
+  print(("lunode kv listens on %s:%d, data in %s, sync %s"):format(bracket(host), port, settings.data, settings.sync))
+  print(("try: redis-cli -h %s -p %d%s set greeting hello"):format(
+    REACHABLE[host] or host,
+    port,
+    settings.requirepass and " --askpass" or ""
+  ))
+  io.stdout:flush()
+end
+
+local function close_on_signals(node)
+  local closing = false
+  local function close(name)
+    if closing and name == "INT" then
+      os.exit(130) -- without closing anything: somebody does not want to wait any longer
+    end
+    if not closing then
+      logger.info("SIG%s: finishing replies, then ending", name)
+      closing = true
+      node:close()
+    end
+  end
+  return { loop.signal("TERM", close), loop.signal("INT", close) }
+end
+
+---@param words string[]  the whole command line; words[1] is the verb
+---@return integer code
+function M.main(words)
+  local settings, message, code = options.read(M.options, table.move(words, 2, #words, 1, {}), os.getenv)
+  if settings == "help" then
+    print(M.help)
+    return 0
+  elseif not settings then
+    complain(message .. " (see `lunode help kv`)")
+    return code
+  end
+  logger.level, logger.sink = settings.log_level, write_log
+  loop.on_error(logger.traceback)
+  for _, variable in ipairs(options.misspelt(M.options, variable_names())) do
+    logger.warn("the variable %s is not known and not used; is %s meant?", variable.name, variable.meant)
+  end
+
+  local node, err, err_code = require("lunode.kv").start {
+    host = settings.listen.host,
+    port = settings.listen.port,
+    dir = settings.data,
+    sync = settings.sync,
+    requirepass = settings.requirepass,
+    maxclients = settings.maxclients,
+  }
+  if not node then
+    complain(explain_failure(settings, err, err_code))
+    return 1
+  end
+  local signals = close_on_signals(node)
+  greet(settings, settings.listen.host, node.port or settings.listen.port)
+  loop.run()
+  for _, signal in ipairs(signals) do
+    signal:close()
+  end
+  return node.failed and 1 or 0
+end
+
+return M

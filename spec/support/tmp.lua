@@ -1,0 +1,52 @@
+-- Temporary directories and files that go away when the spec ends. Not for anything outside of them.
+--
+--   local tmp = require "spec.support.tmp"
+--   local dir = tmp.dir()
+--   tmp.write(dir .. "/node.conf", 'data = "here"')
+--   local text = tmp.read(dir .. "/out")     -- nil where there is no such file
+
+local cleanup = require "spec.support.cleanup"
+
+local M = {}
+
+---Quotes one word for sh.
+---@param word string
+---@return string
+function M.quote(word)
+  return "'" .. tostring(word):gsub("'", [['\'']]) .. "'"
+end
+
+---@return string path
+function M.dir()
+  local pipe = assert(io.popen('mktemp -d "${TMPDIR:-/tmp}/lunode-spec.XXXXXXXX"', "r"))
+  local path = pipe:read("l")
+  assert(pipe:close() and path and path:find("/lunode-spec.", 1, true), "mktemp -d failed")
+  cleanup.add(function()
+    -- A spec may have taken away the right to write.
+    os.execute(("chmod -R u+rwX -- %s; rm -rf -- %s"):format(M.quote(path), M.quote(path)))
+  end)
+  return path
+end
+
+---@param path string
+---@return string? text
+function M.read(path)
+  local file = io.open(path, "rb")
+  if not file then
+    return nil
+  end
+  local text = file:read("a")
+  file:close()
+  return text
+end
+
+---@param path string
+---@param text string
+---@return string path
+function M.write(path, text)
+  local file <close> = assert(io.open(path, "wb"))
+  assert(file:write(text))
+  return path
+end
+
+return M
