@@ -41,17 +41,17 @@ static void close_conn(struct conn *c) {
     free(c);
 }
 
-/* Writes what it can and says how much that was, or -1 when the connection is lost. */
-static ssize_t write_some(int fd, const char *data, size_t len) {
-    ssize_t n = write(fd, data, len);
+/* Sends what it can and says how much that was, or -1 when the connection is lost. */
+static ssize_t send_some(int fd, const char *data, size_t len) {
+    ssize_t n = send(fd, data, len, MSG_NOSIGNAL);
     return n < 0 && errno == EAGAIN ? 0 : n;
 }
 
 static void on_readable(struct conn *c) {
-    ssize_t n = read(c->fd, input, sizeof input);
+    ssize_t n = recv(c->fd, input, sizeof input, 0);
     if (n < 0 && errno == EAGAIN)
         return;
-    ssize_t sent = n > 0 ? write_some(c->fd, input, (size_t)n) : -1;
+    ssize_t sent = n > 0 ? send_some(c->fd, input, (size_t)n) : -1;
     if (sent < 0) {
         close_conn(c);
     } else if (sent < n) {
@@ -66,7 +66,7 @@ static void on_readable(struct conn *c) {
 }
 
 static void on_writable(struct conn *c) {
-    ssize_t sent = write_some(c->fd, c->rest + c->rest_at, c->rest_len - c->rest_at);
+    ssize_t sent = send_some(c->fd, c->rest + c->rest_at, c->rest_len - c->rest_at);
     if (sent < 0) {
         close_conn(c);
         return;
