@@ -1,6 +1,10 @@
 -- lunode.resp: values to reply bytes and back. What the bytes mean to a real client is kv's to specify.
 
+local cleanup = require "spec.support.cleanup"
 local resp = require "lunode.resp"
+local tcp_client = require "lunode.tcp_client"
+local tcp_server = require "lunode.tcp_server"
+local wait = require "spec.support.wait"
 
 --- A list inside of a list, `depth` of them.
 local function nested(depth)
@@ -197,6 +201,101 @@ describe("resp.reply", function()
     assert.has_error(function() resp.reply({}, "x") end)
     assert.has_error(function() resp.reply(conn, "x", 5) end)
     assert.same({}, conn.written)
+  end)
+end)
+
+describe("a connection with decoder = \"resp\"", function()
+  --- Sends `bytes` in pieces to a server that gives each command to `serve(conn, …)`; returns what came back until
+  --- `complete(received)`, and why the server's side closed.
+  local function talk(pieces, serve, complete, options)
+    local received, closed = "", nil
+    local server_options = {
+      decoder = "resp",
+      on_message = serve,
+      on_bad_message = function(conn, err) resp.reply(conn, resp.error("ERR Protocol error: " .. err)) end,
+      on_close = function(_, _, code) closed = { code = code } end,
+    }
+    for key, value in pairs(options or {}) do
+      server_options[key] = value
+    end
+    local server = assert(tcp_server.listen("127.0.0.1", 0, server_options))
+    cleanup.add(function() server:close() end)
+    local _, port = server:sock()
+    local client = tcp_client.connect("127.0.0.1", port, {
+      on_connect = function(_, err) assert.is_nil(err) end,
+      on_read = function(_, data) received = received .. data end,
+    })
+    cleanup.add(function() client:abort() end)
+    wait.till(function() return client:stats().state == "open" end)
+    for _, piece in ipairs(pieces) do
+      client:write(piece)
+      wait.turns(2)
+    end
+    wait.till(function() return complete(received, closed) end, 10, "the replies")
+    return received, closed
+  end
+
+  it("gets its replies in the order of its commands, however they were cut", function()
+    local commands = resp.command("PING") .. "SET k 'v w'\r\n" .. resp.command("GET", ("k"):rep(20)) .. "\r\n"
+    local expected = "*1\r\n$4\r\nPING\r\n*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$3\r\nv w\r\n+OK\r\n:7\r\n"
+    for size = 1, #commands, 7 do
+      local pieces = {}
+      for at = 1, #commands, size do
+        pieces[#pieces + 1] = commands:sub(at, at + size - 1)
+      end
+      local received = talk(pieces, function(conn, name, ...)
+        if name == "GET" then
+          assert.is_true(resp.reply(conn, resp.OK))
+          assert.is_true(resp.reply(conn, 7))
+        else
+          assert.is_true(resp.reply(conn, { name, ... }))
+        end
+      end, function(received) return #received >= #expected end)
+      assert.equal(expected, received)
+    end
+  end)
+
+  it("keeps its queue whole when a value cannot be encoded", function()
+    local err
+    local received = talk({ "PING\r\n" }, function(conn)
+      resp.reply(conn, "before")
+      err = select(2, pcall(resp.reply, conn, { "half", { 1, print } }))
+      resp.reply(conn, resp.map { "after", true }, 3)
+    end, function(received) return received:find("#t\r\n", 1, true) end)
+    assert.equal("$6\r\nbefore\r\n%1\r\n$5\r\nafter\r\n#t\r\n", received)
+    assert.matches("cannot encode a function", err)
+  end)
+
+  it("is told what was wrong, after the replies to what was right, and closed", function()
+    local received, closed = talk({ resp.command("PING") .. "*1\r\n:4\r\n" }, function(conn)
+      resp.reply(conn, resp.status "PONG")
+    end, function(received, closed) return closed and received:find("got", 1, true) end)
+    assert.equal("+PONG\r\n-ERR Protocol error: expected '$', got ':'\r\n", received)
+    assert.equal("EPROTO", closed.code)
+  end)
+
+  it("gets no reply once it is closed or shut down", function()
+    local kept, answers = nil, nil
+    local _, closed = talk({ "PING\r\n" }, function(conn)
+      kept = conn
+      conn:shutdown()
+      answers = { resp.reply(conn, "late") }
+      conn:close()
+    end, function(_, closed) return closed end)
+    assert.equal("EPIPE", answers[3])
+    assert.is_nil(closed.code)
+    local room, _, code = resp.reply(kept, "late")
+    assert.is_nil(room)
+    assert.equal("ENOTCONN", code)
+  end)
+
+  it("is closed when its replies pass the cap", function()
+    local code
+    local _, closed = talk({ "PING\r\n" }, function(conn)
+      code = select(3, resp.reply(conn, ("x"):rep(2000)))
+    end, function(_, closed) return closed end, { low = 10, high = 100, cap = 1000 })
+    assert.equal("ENOBUFS", code)
+    assert.equal("ENOBUFS", closed.code)
   end)
 end)
 
