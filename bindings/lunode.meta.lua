@@ -201,7 +201,7 @@ function resp.push(list) end
 ---RESP3 verbatim string ("txt"); RESP2: bulk. @param text string  @return table
 function resp.verbatim(text) end
 
----Encodes one value as reply bytes.
+---Encodes one value as reply bytes. Raises for what has no encoding (functions, other userdata), and past 32 lists inside of each other.
 ---@param value any
 ---@param protocol? 2|3  (default 2)
 ---@return string
@@ -221,7 +221,7 @@ function resp.reply(conn, value, protocol) end
 function resp.command(...) end
 
 ---Reads one reply from `bytes` at `position` (default 1).
----Errors come as `{err = "ERR …"}`, statuses as `{ok = "PONG"}`, null as `resp.null`, maps/sets/pushes as flat lists with `kind = "map"|"set"|"push"`, doubles as floats.
+---Errors come as `{err = "ERR …"}`, statuses as `{ok = "PONG"}`, null as `resp.null`, maps/sets/pushes as flat lists with `kind = "map"|"set"|"push"`, doubles as floats, big numbers as strings of digits. Attributes are passed over.
 ---@param bytes string
 ---@param position? integer
 ---@return any value  nil when more bytes are needed

@@ -199,7 +199,9 @@ static char unescape(const char **p, const char *end) {
     }
     *p = s + 2;
     const char *named = memchr(from, s[1], sizeof from - 1);
-    return named ? to[named - from] : s[1];
+    if (named)
+        return to[named - from];
+    return s[1];
 }
 
 /* Copies the word at *p to *out, without its quotes; false where they are unbalanced. */

@@ -188,8 +188,10 @@ static int put_line(struct ln_buffer *b, char type, const char *text, size_t len
         return rc;
     char *p = space;
     *p++ = type;
-    for (size_t i = 0; i < len; i++)
-        *p++ = text[i] == '\r' || text[i] == '\n' ? ' ' : text[i];
+    memcpy(p, text, len);
+    for (char *end = p + len; p < end; p++)
+        if (*p == '\r' || *p == '\n')
+            *p = ' ';
     commit(b, space, put_crlf(p));
     return LN_OK;
 }
@@ -237,15 +239,16 @@ int ln_resp_put_bulk(struct ln_buffer *b, const char *data, size_t len) {
 }
 
 int ln_resp_put_verbatim(struct ln_buffer *b, const char *text, size_t len, int protocol) {
+    static const char format[4] = {'t', 'x', 't', ':'};
     char *space = NULL;
     if (protocol == 2)
         return ln_resp_put_bulk(b, text, len);
     int rc = reserve(b, len, &space);
     if (rc != LN_OK)
         return rc;
-    char *p = put_header(space, '=', len + 4);
-    memcpy(p, "txt:", 4);
-    p += 4;
+    char *p = put_header(space, '=', len + sizeof format);
+    memcpy(p, format, sizeof format);
+    p += sizeof format;
     if (len > 0)
         memcpy(p, text, len);
     commit(b, space, put_crlf(p + len));

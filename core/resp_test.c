@@ -268,12 +268,11 @@ static void input_that_comes_byte_by_byte_is_not_read_again(void **state) {
 static void a_million_arguments_are_read_and_their_memory_given_back(void **state) {
     (void)state;
     enum { ARGS = 1048576 };
-    char *data = malloc(16 + ARGS * 7);
+    char *data = malloc(17 + ARGS * 7);
     assert_non_null(data);
     size_t len = (size_t)sprintf(data, "*%d\r\n", ARGS);
     for (int i = 0; i < ARGS; i++) {
-        memcpy(data + len, "$1\r\nx\r\n", 7);
-        len += 7;
+        len += (size_t)sprintf(data + len, "$1\r\nx\r\n");
     }
     struct ln_resp_reader r;
     ln_resp_reader_init(&r);
@@ -357,8 +356,7 @@ static void mutated_commands_are_read_alike_whole_and_cut(void **state) {
         uint32_t seed = round * 2654435761U;
         char data[256];
         const char *model = pipelines[round % (sizeof pipelines / sizeof *pipelines)];
-        size_t len = strlen(model);
-        memcpy(data, model, len);
+        size_t len = (size_t)sprintf(data, "%s", model);
         len = mutate(data, len, sizeof data, &seed);
         struct transcript whole = {.len = 0}, cut = {.len = 0};
         struct ln_resp_reader r;
