@@ -148,6 +148,9 @@ describe("resp.encode", function()
         resp.command("y", ("y"):rep(1000))
       end })
     end
+    local pause = collectgarbage("setpause", 0) -- collect all the time, however large the heap is
+    finally(function() collectgarbage("setpause", pause) end)
+    collectgarbage() -- from here on, with that pause
     local expected = "*3\r\n$3\r\nSET\r\n$20\r\n" .. "1.2345678901235e+100" .. "\r\n$1\r\nv\r\n"
     for i = 1, 2000 do
       litter()
