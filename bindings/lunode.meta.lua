@@ -261,13 +261,14 @@ function handle:put(key, value) end
 ---@param key string
 function handle:delete(key) end
 
----Marks where `rollback` returns to.
+---Marks where `rollback` returns to. There is one mark: marks do not nest.
 function handle:begin() end
 
----Undoes the writes since the last `begin`.
+---Undoes the writes since the last `begin`, or since `commit`: what is committed stays.
 function handle:rollback() end
 
----Walks the rows in order: `for key, value in s:scan(from, to) do`. Rows written or deleted meanwhile may or may not be met.
+---Walks the rows in order: `for key, value in s:scan(from, to) do`. Each step gives the next row of the store as it then is,
+---so writing and committing meanwhile is allowed. Raises where a row cannot be read, or the store was closed.
 ---@param from string  first key, inclusive
 ---@param to? string   end, exclusive (default: no end)
 ---@return fun(): string?, string?
@@ -276,7 +277,8 @@ function handle:scan(from, to) end
 ---@return integer count  writes not yet committed
 function handle:pending() end
 
----Writes all that is pending as one atomic batch; with `sync`, returns after it is on disk.
+---Writes all that is pending as one atomic batch; with `sync`, returns after it and all earlier batches are on disk.
+---After a failure the writes are still pending, and every later commit fails alike: close, and open anew.
 ---@param sync? boolean
 ---@return boolean? ok
 ---@return string? err, lunode.code? code

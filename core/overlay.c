@@ -152,15 +152,16 @@ static struct ln_overlay_node *seek_links(struct ln_overlay *o, const void *key,
                                           struct ln_overlay_node **cells[LN_OVERLAY_HEIGHT]) {
     uint64_t prefix = prefix_of(key, klen);
     struct ln_overlay_node **links = o->head;
+    struct ln_overlay_node *n = NULL;
     for (int level = o->height - 1; level >= 0; level--) {
-        struct ln_overlay_node *n = links[level];
+        n = links[level];
         while (n && before(n, prefix, key, klen)) {
             links = n->next;
             n = links[level];
         }
         cells[level] = &links[level];
     }
-    return o->height ? *cells[0] : NULL;
+    return n;
 }
 
 const struct ln_overlay_node *ln_overlay_seek(const struct ln_overlay *o, const void *key,
@@ -214,7 +215,7 @@ static uint8_t random_height(struct ln_overlay *o) {
 /* A new node in no list yet, with its key; it has no value. */
 static struct ln_overlay_node *node_new(struct ln_overlay *o, const void *key, size_t klen) {
     uint8_t height = random_height(o);
-    struct ln_overlay_node *n = arena_alloc(o, sizeof *n + height * sizeof n->next[0] + klen);
+    struct ln_overlay_node *n = arena_alloc(o, sizeof *n + height * sizeof(void *) + klen);
     if (!n)
         return NULL;
     *n = (struct ln_overlay_node){.prefix = prefix_of(key, klen),
@@ -356,7 +357,6 @@ void ln_overlay_clear(struct ln_overlay *o) {
 
 void ln_overlay_init(struct ln_overlay *o) {
     *o = (struct ln_overlay){.random = 0x9e3779b97f4a7c15u};
-    mark_here(o);
 }
 
 void ln_overlay_free(struct ln_overlay *o) {

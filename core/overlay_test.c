@@ -185,10 +185,12 @@ static void model_fill(void) {
         size_t same = 0;
         while (same < n && by_key(&model[same], &row) != 0)
             same++;
+        if (same < n && below(4) == 0) { /* the short ones are soon used up */
+            row = (struct model_row){.klen = 4, .key = {(char)n, (char)(n >> 8), 1, 2}};
+            same = n;
+        }
         if (same == n)
             model[n++] = row;
-        else if (below(4) == 0) /* the short ones are soon used up */
-            model[n++] = (struct model_row){.klen = 4, .key = {(char)n, (char)(n >> 8), 1, 2}};
     }
     qsort(model, n, sizeof *model, by_key);
     memcpy(marked, model, sizeof model);

@@ -26,7 +26,8 @@ struct ln_store {
  * key. */
 struct ln_scan {
     struct ln_store *store; /* NULL: closed before us */
-    struct ln_scan *prev, *next;
+    struct ln_scan *next;
+    struct ln_scan **link; /* what points to us in the store's list */
     const struct ln_overlay_node *node;
     struct ln_engine_iter *iter;
     uint64_t version; /* of the overlay, which node belongs to */
@@ -171,12 +172,13 @@ int ln_store_scan(struct ln_store *s, const void *from, size_t from_len, const v
     scan->last_len = from_len;
     scan->has_to = to != NULL;
     scan->to_len = to_len;
-    if (to_len)
+    if (to && to_len)
         memcpy(scan->to, to, to_len);
     scan->store = s;
     scan->next = s->scans;
+    scan->link = &s->scans;
     if (s->scans)
-        s->scans->prev = scan;
+        s->scans->link = &scan->next;
     s->scans = scan;
     *out = scan;
     return LN_OK;
@@ -189,11 +191,10 @@ static void scan_close_iter(struct ln_scan *scan) {
 }
 
 static void scan_detach(struct ln_scan *scan) {
-    struct ln_store *s = scan->store;
     scan_close_iter(scan);
-    *(scan->prev ? &scan->prev->next : &s->scans) = scan->next;
+    *scan->link = scan->next;
     if (scan->next)
-        scan->next->prev = scan->prev;
+        scan->next->link = scan->link;
     scan->store = NULL;
 }
 
