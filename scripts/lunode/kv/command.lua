@@ -1,0 +1,207 @@
+-- The registry of commands: one table entry a command, ours and the user's alike. It runs nothing; session.lua does.
+--
+--   kv.command("HITS", {
+--     arity = 2,                  -- as Redis counts: the name included; negative: at least
+--     flags = { "write", "fast" },
+--     keys = { 1, 1, 1 },         -- first key, last key (negative: from the end), step
+--     summary = "Counts a visit",
+--     run = function(ctx, key)    -- the arguments after the name; what it returns is the reply
+--       local hits = (tonumber(ctx.db:get(key)) or 0) + 1
+--       ctx.db:set(key, tostring(hits))
+--       return hits
+--     end,
+--   })
+--
+-- A name such as "CLIENT|ID" adds a subcommand to CLIENT. With `variadic = true`, run gets one list: run(ctx, args).
+local resp = require "lunode.resp"
+
+local M = {}
+
+---@class lunode.kv.command_options
+---@field arity integer
+---@field run? fun(ctx: lunode.kv.ctx, ...): any  may raise a resp.error as its reply; nothing is written then
+---@field variadic? boolean       run(ctx, args): for commands without a bound on their arguments
+---@field flags? string[]         Redis's: "write", "readonly", "fast", "admin", "no_auth", …
+---@field keys? integer[]         {first, last, step}
+---@field access? string|string[] how keys are used, as Redis's key specs say: "RO access"; a list: one for each key
+---@field notes? string           about the key specs
+---@field group? string           "string", "generic", "connection", "server"
+---@field acl? string[]           categories beyond those that follow from the flags and the group
+---@field tips? string[]
+---@field summary? string
+---@field since? string
+---@field complexity? string
+---@field deprecated? {since: string, replaced_by: string}
+---@field replace? boolean        an entry of this name may exist
+
+local FIELDS = {
+  arity = "number", run = "function", variadic = "boolean", flags = "table", keys = "table", access = "any",
+  notes = "string", group = "string", acl = "table", tips = "table", summary = "string", since = "string",
+  complexity = "string", deprecated = "table", replace = "boolean",
+}
+
+local FLAGS = {
+  write = true, readonly = true, denyoom = true, admin = true, pubsub = true, noscript = true, blocking = true,
+  loading = true, stale = true, fast = true, no_auth = true, allow_busy = true, no_multi = true,
+}
+
+local LONGEST_NAME = 64
+
+-- By their names in upper and in lower case; other spellings are folded when they come, and not remembered:
+-- a client could send any number of them.
+local by_name = {}
+M.by_name = by_name
+
+local function fail(name, format, ...)
+  error(("command %s: "):format(tostring(name)) .. format:format(...), 4)
+end
+
+local function check(name, options)
+  if type(name) ~= "string" or not name:find("^[%w_.-]+|?[%w_.-]*$") or #name > LONGEST_NAME then
+    fail(name, "a name is letters, digits, '_', '-' and '.', at most %d", LONGEST_NAME)
+  elseif type(options) ~= "table" then
+    fail(name, "needs a table of options")
+  end
+  for field, value in pairs(options) do
+    local expected = FIELDS[field]
+    if not expected then
+      fail(name, "unknown option %s", tostring(field))
+    elseif expected ~= "any" and type(value) ~= expected then
+      fail(name, "%s must be a %s, not a %s", field, expected, type(value))
+    end
+  end
+  if math.type(options.arity) ~= "integer" or options.arity == 0 then
+    fail(name, "arity must be an integer other than 0: its arguments and its name, negative for 'at least'")
+  end
+end
+
+local function flag_set(name, flags)
+  local set = {}
+  for _, flag in ipairs(flags) do
+    if not FLAGS[flag] then
+      fail(name, "unknown flag %s", tostring(flag))
+    end
+    set[flag] = true
+  end
+  if set.write and set.readonly then
+    fail(name, 'flags "write" and "readonly" exclude each other')
+  end
+  return set
+end
+
+local function check_keys(name, keys)
+  if keys == nil then
+    return
+  elseif #keys ~= 3 then
+    fail(name, "keys must be {first, last, step}")
+  end
+  for _, n in ipairs(keys) do
+    if math.type(n) ~= "integer" then
+      fail(name, "keys must be three integers")
+    end
+  end
+end
+
+-- A subcommand's handler is called with the arguments after its own name.
+local function skip_name(options)
+  local run = options.run
+  if options.variadic then
+    return function(ctx, args)
+      return run(ctx, table.move(args, 2, #args + 1, 1))
+    end
+  end
+  return function(ctx, _, ...)
+    return run(ctx, ...)
+  end
+end
+
+-- The table that the command goes into, its container if it is a subcommand, and its name there.
+local function home_of(name, options)
+  local container_name, own_name = name:match("^(.-)|(.+)$")
+  local container = container_name and M.find(container_name)
+  if container_name and not container then
+    fail(name, "there is no command %s to add it to", container_name)
+  elseif not options.run and (container_name or options.arity > -2) then
+    fail(name, "needs a function run") -- only a mere container of subcommands has none
+  end
+  local home = container and container.subcommands or by_name
+  own_name = own_name or name
+  if home[own_name:upper()] and not options.replace then
+    fail(name, "exists already; say replace = true to replace it")
+  end
+  return home, container, own_name
+end
+
+---Adds a command. Misuse raises.
+---@param name string  in any case; "CONTAINER|NAME" for a subcommand
+---@param options lunode.kv.command_options
+function M.command(name, options)
+  check(name, options)
+  local home, container, own_name = home_of(name, options)
+  local flags = flag_set(name, options.flags or {})
+  check_keys(name, options.keys)
+  local arity = options.arity
+  local entry = {
+    name = name:lower(),
+    min = math.abs(arity) - 1, -- arguments after the name
+    max = arity > 0 and arity - 1 or math.huge,
+    run = container and skip_name(options) or options.run,
+    variadic = options.variadic or false,
+    write = flags.write or false,
+    no_auth = flags.no_auth or false,
+    subcommands = {}, -- by name, as by_name
+    has_subcommands = false,
+    wrong_arity = resp.error(("ERR wrong number of arguments for '%s' command"):format(name:lower())),
+    options = options,
+  }
+  if container then
+    container.has_subcommands = true
+  end
+  home[own_name:upper()] = entry
+  home[own_name:lower()] = entry
+end
+
+---The entry of a command, its name in any case.
+---@param name string
+---@return table? entry
+function M.find(name)
+  return #name <= LONGEST_NAME and by_name[name:upper()] or nil
+end
+
+---@param container table
+---@param name string
+---@return table? entry
+function M.subcommand(container, name)
+  local entries = container.subcommands
+  return entries[name] or #name <= LONGEST_NAME and entries[name:upper()] or nil
+end
+
+---As `find`, and "client|id" finds the subcommand.
+---@param name string
+---@return table? entry
+function M.resolve(name)
+  local container, own = name:match("^(.-)|(.+)$")
+  if container == nil then
+    return M.find(name)
+  end
+  container = M.find(container)
+  return container and M.subcommand(container, own)
+end
+
+---The entries in `home` (default: all commands), ordered by name.
+---@param home? table
+---@return table[]
+function M.list(home)
+  local list = {}
+  for name, entry in pairs(home or by_name) do
+    if name == name:lower() then
+      list[#list + 1] = entry
+    end
+  end
+  table.sort(list, function(a, b)
+    return a.name < b.name
+  end)
+  return list
+end
+
+return M

@@ -1,0 +1,351 @@
+-- The keys of one node over the ordered store: lookups that honour expiry, writes that keep the expiry index and the
+-- key count right, expiry in the background, flush. It knows no commands and no connections.
+--
+-- Two levels. By key, for most commands: get, set, delete, exists. By row, for those that look and then write:
+-- `find` gives a key's row and its present value, `put` and `remove` take them back; so nothing is looked up twice.
+local errors = require "lunode.kv.errors"
+local keys = require "lunode.kv.keys"
+
+local byte, sub = string.byte, string.sub
+local make_row, string_value, expiry_of = keys.row, keys.string_value, keys.expiry
+local expiry_row = keys.expiry_row
+
+local M = {}
+
+---@class lunode.kv.db
+---@field store lunode.store_handle
+---@field now integer      milliseconds since the epoch, set by the node once per iteration
+---@field keys integer     how many there are, expired ones that nobody met yet included
+---@field expires integer  how many of them have an expiry
+---@field hits integer     lookups of reading commands that found a key
+---@field misses integer
+---@field expired integer  keys deleted because their time had come
+---@field changes integer  writes since the start
+local methods = {}
+local db_mt = { __name = "lunode.kv.db", __index = methods }
+
+-- Rows deleted between two commits of a flush: bounds what it holds in memory.
+local FLUSH_CHUNK = 4096
+
+local function check(err)
+  if err then
+    error("the store failed: " .. err, 0)
+  end
+end
+
+---@param store lunode.store_handle
+---@return lunode.kv.db? db
+---@return string? err, lunode.code? code
+function M.open(store)
+  local format, err, code = store:get(keys.FORMAT_ROW)
+  if err then
+    return nil, err, code
+  elseif format == nil then
+    store:put(keys.FORMAT_ROW, keys.FORMAT)
+  elseif format ~= keys.FORMAT then
+    return nil, ("its keys have format %s, this lunode reads format %s"):format(format, keys.FORMAT), "EVERSION"
+  end
+  local self = setmetatable({
+    store = store,
+    now = 0,
+    keys = 0,
+    expires = 0,
+    hits = 0,
+    misses = 0,
+    expired = 0,
+    changes = 0,
+    writing = false, -- a command with the flag "write" is running
+    saved_keys = 0, -- the counts as of `begin`, for `rollback`
+    saved_expires = 0,
+    stored_keys = -1, -- the counts as the store has them
+    stored_expires = -1,
+    expiry_cursor = keys.EXPIRY_START, -- no row of the expiry index lies before it: spares walking over tombstones
+  }, db_mt)
+  local counts
+  counts, err, code = store:get(keys.COUNT_ROW)
+  if err then
+    return nil, err, code
+  elseif counts then
+    self.keys, self.expires = keys.counts(counts)
+    self.stored_keys, self.stored_expires = self.keys, self.expires
+  end
+  if store:get(keys.FLUSHING_ROW) then
+    local ok, failure = pcall(self.finish_flush, self)
+    if not ok then
+      return nil, failure, "EIO"
+    end
+  end
+  return self
+end
+
+-- ---- by row
+
+-- The key's row, and its value unless it is missing or expired. An expired key is deleted here.
+---@param key string
+---@return string row, string? value
+function methods:find(key)
+  local row = make_row(key)
+  local value, err = self.store:get(row)
+  if value == nil then
+    check(err)
+  elseif byte(value) >= 0x10 then
+    local expiry = expiry_of(value)
+    if expiry and expiry < self.now then
+      self:expire(row, value)
+      return row, nil
+    end
+  end
+  return row, value
+end
+
+local function write(self, row, old, value)
+  local store = self.store
+  local before, after = old and expiry_of(old), value and expiry_of(value)
+  if before ~= after then
+    if before then
+      store:delete(expiry_row(before, row))
+      self.expires = self.expires - 1
+    end
+    if after then
+      local index = expiry_row(after, row)
+      store:put(index, "")
+      self.expires = self.expires + 1
+      if index < self.expiry_cursor then
+        self.expiry_cursor = index
+      end
+    end
+  end
+  if value then
+    store:put(row, value)
+    if not old then
+      self.keys = self.keys + 1
+    end
+  elseif old then
+    store:delete(row)
+    self.keys = self.keys - 1
+  end
+end
+
+local function require_writing(self)
+  if not self.writing then
+    error('a command that writes needs the flag "write"', 3)
+  end
+  self.changes = self.changes + 1
+end
+
+---Writes a key's row. `old` is the value that `find` gave.
+---@param row string
+---@param old string?
+---@param value string
+function methods:put(row, old, value)
+  require_writing(self)
+  write(self, row, old, value)
+end
+
+---Deletes a key's row.
+---@param row string
+---@param old string
+function methods:remove(row, old)
+  require_writing(self)
+  write(self, row, old, nil)
+end
+
+-- Deletes a key whose time has come; reading commands do that too.
+function methods:expire(row, old)
+  write(self, row, old, nil)
+  self.expired = self.expired + 1
+end
+
+---The payload of a string's row value; "" where there is none. Raises WRONGTYPE.
+---@param value string?
+---@return string
+function methods:text(value)
+  if value == nil then
+    return ""
+  end
+  local head = byte(value)
+  if head == keys.STRING then
+    return sub(value, 2)
+  elseif head & 0x0F ~= keys.STRING then
+    error(errors.WRONGTYPE, 0)
+  end
+  return sub(value, keys.payload_start(value))
+end
+
+-- ---- by key
+
+---The string at `key`; nil where there is none. Raises WRONGTYPE.
+---@param key string
+---@return string?
+function methods:get(key)
+  local _, value = self:find(key)
+  if value == nil then
+    self.misses = self.misses + 1
+    return nil
+  end
+  self.hits = self.hits + 1
+  if byte(value) == 0 then -- a string without expiry
+    return sub(value, 2)
+  end
+  return self:text(value)
+end
+
+---Sets a string, whatever the key held before, and its expiry (none: it stays for good).
+---@param key string
+---@param text string
+---@param expiry? integer  milliseconds since the epoch
+function methods:set(key, text, expiry)
+  local row, old = self:find(key)
+  self:put(row, old, string_value(text, expiry))
+end
+
+---@param key string
+---@return boolean existed
+function methods:delete(key)
+  local row, old = self:find(key)
+  if old == nil then
+    return false
+  end
+  self:remove(row, old)
+  return true
+end
+
+---@param key string
+---@return boolean
+function methods:exists(key)
+  local _, value = self:find(key)
+  if value == nil then
+    self.misses = self.misses + 1
+    return false
+  end
+  self.hits = self.hits + 1
+  return true
+end
+
+-- ---- walking
+
+---Visits the keys from (slot, hash) on, in order, until `visit(row, value)` returns true.
+---@param slot integer
+---@param hash integer
+---@param visit fun(row: string, value: string): boolean?
+function methods:walk(slot, hash, visit)
+  local from = keys.seek(slot, hash)
+  while from do
+    local jump
+    for row, value in self.store:scan(from, keys.SLOTS_END) do
+      local kind = byte(row, 3)
+      if kind ~= keys.META then -- over the elements, to the next meta rows
+        local at = keys.position(row)
+        jump = keys.seek(kind < keys.META and at or at + 1, 0)
+        break
+      end
+      local expiry = expiry_of(value)
+      if expiry and expiry < self.now then
+        self:expire(row, value)
+      elseif visit(row, value) then
+        return
+      end
+    end
+    from = jump
+  end
+end
+
+-- ---- expiry in the background
+
+---Deletes keys whose time has come, at most `limit`, so that a million of them never stall the loop.
+---@param limit integer
+---@return boolean more  there may be more of them
+function methods:expire_due(limit)
+  if self.expires == 0 then
+    return false
+  end
+  local store, count = self.store, 0
+  for index in store:scan(self.expiry_cursor, expiry_row(self.now, "")) do
+    if count == limit then
+      self.expiry_cursor = index
+      return true
+    end
+    count = count + 1
+    local expiry, row = keys.expiry_target(index)
+    local value, err = store:get(row)
+    check(err)
+    if value and expiry_of(value) == expiry then
+      self:expire(row, value)
+    else
+      store:delete(index)
+    end
+  end
+  self.expiry_cursor = expiry_row(self.now, "")
+  return false
+end
+
+-- ---- flush
+
+---Deletes all keys. In chunks, each committed: a marker says that it has begun, and a flush that a crash
+---interrupted is completed when the store is opened. So it has happened, or it has not.
+function methods:flush()
+  require_writing(self)
+  self.store:put(keys.FLUSHING_ROW, "")
+  self:commit_now()
+  self:finish_flush()
+end
+
+function methods:finish_flush()
+  local store, count = self.store, 0
+  for row in store:scan("", keys.SYSTEM_START) do
+    store:delete(row)
+    count = count + 1
+    if count % FLUSH_CHUNK == 0 then
+      self:commit_now()
+    end
+  end
+  store:delete(keys.FLUSHING_ROW)
+  self.keys, self.expires = 0, 0
+  self.expiry_cursor = keys.EXPIRY_START
+  self:commit_now()
+end
+
+-- ---- transactions and commits
+
+---A command with the flag "write" begins.
+function methods:begin()
+  self.store:begin()
+  self.saved_keys, self.saved_expires = self.keys, self.expires
+  self.writing = true
+end
+
+---It is done.
+function methods:finish()
+  self.writing = false
+end
+
+---It failed: undoes what it wrote.
+function methods:rollback()
+  self.store:rollback()
+  self.keys, self.expires = self.saved_keys, self.saved_expires
+  self.writing = false
+end
+
+---Writes what is pending as one batch.
+---@param sync boolean  after it returns, the batch is on disk
+---@return boolean? ok
+---@return string? err, lunode.code? code
+function methods:commit(sync)
+  if self.keys ~= self.stored_keys or self.expires ~= self.stored_expires then
+    self.store:put(keys.COUNT_ROW, keys.count_value(self.keys, self.expires))
+    self.stored_keys, self.stored_expires = self.keys, self.expires
+  end
+  return self.store:commit(sync)
+end
+
+-- Within a flush: a failure is kept in `broken`, for the node to stop.
+function methods:commit_now()
+  local ok, err, code = self:commit(false)
+  if not ok then
+    self.broken, self.broken_code = err, code
+    error("the store failed: " .. err, 0)
+  end
+  self.saved_keys, self.saved_expires = self.keys, self.expires -- what is committed stays
+end
+
+return M

@@ -1,0 +1,139 @@
+-- The text of INFO, section by section: Redis's fields where we have such a thing, and few of our own.
+local loop = require "lunode.loop"
+local version = require "lunode.version"
+
+local M = {}
+
+local UNITS = { "K", "M", "G", "T" }
+
+local function human(bytes)
+  local unit = "B"
+  for _, larger in ipairs(UNITS) do
+    if bytes < 1024 then
+      break
+    end
+    bytes, unit = bytes / 1024, larger
+  end
+  return (unit == "B" and "%d%s" or "%.2f%s"):format(bytes, unit)
+end
+
+local sections = {}
+
+function sections.server(ctx)
+  local node = ctx.node
+  local uptime = (ctx.now - node.started) // 1000
+  return {
+    { "redis_version", "7.0.15" }, -- what clients may expect of us
+    { "redis_mode", "standalone" },
+    { "lunode_version", version },
+    { "lua_version", _VERSION:match("%S+$") },
+    { "multiplexing_api", "epoll" },
+    { "arch_bits", 64 },
+    { "run_id", node.run_id },
+    { "tcp_port", node.port },
+    { "server_time_usec", math.floor(loop.time() * 1000000) },
+    { "uptime_in_seconds", uptime },
+    { "uptime_in_days", uptime // 86400 },
+  }
+end
+
+function sections.clients(ctx)
+  return {
+    { "connected_clients", ctx.node.stats.clients },
+    { "cluster_connections", 0 },
+    { "maxclients", ctx.node.maxclients },
+    { "blocked_clients", 0 },
+  }
+end
+
+-- What Lua holds. The store's cache and the queues of connections are not in it.
+function sections.memory()
+  local lua = math.floor(collectgarbage("count") * 1024)
+  return {
+    { "used_memory", lua },
+    { "used_memory_human", human(lua) },
+    { "used_memory_lua", lua },
+    { "used_memory_lua_human", human(lua) },
+    { "maxmemory", 0 },
+    { "maxmemory_human", "0B" },
+    { "maxmemory_policy", "noeviction" },
+  }
+end
+
+function sections.persistence(ctx)
+  local store = ctx.db.store:stats()
+  return {
+    { "loading", 0 },
+    { "rdb_changes_since_last_save", 0 },
+    { "rdb_bgsave_in_progress", 0 },
+    { "aof_enabled", 1 },
+    { "aof_last_write_status", ctx.node.failed and "err" or "ok" },
+    { "sync", ctx.node.sync },
+    { "store_engine", store.engine },
+    { "store_pending_writes", store.pending },
+    { "store_batches", store.batches },
+    { "store_disk_bytes", store.disk_bytes },
+  }
+end
+
+function sections.stats(ctx)
+  local stats, db = ctx.node.stats, ctx.db
+  return {
+    { "total_connections_received", stats.connections },
+    { "total_commands_processed", stats.commands },
+    { "rejected_connections", stats.rejected },
+    { "expired_keys", db.expired },
+    { "evicted_keys", 0 },
+    { "keyspace_hits", db.hits },
+    { "keyspace_misses", db.misses },
+    { "total_error_replies", stats.errors },
+  }
+end
+
+function sections.replication()
+  return { { "role", "master" }, { "connected_slaves", 0 } }
+end
+
+function sections.cluster()
+  return { { "cluster_enabled", 0 } }
+end
+
+function sections.keyspace(ctx)
+  local db = ctx.db
+  if db.keys == 0 then
+    return {}
+  end
+  return { { "db0", ("keys=%d,expires=%d,avg_ttl=0"):format(db.keys, db.expires) } }
+end
+
+local ORDER = { "server", "clients", "memory", "persistence", "stats", "replication", "cluster", "keyspace" }
+local EVERY = { all = true, everything = true, default = true }
+
+local function title(name)
+  return "# " .. name:sub(1, 1):upper() .. name:sub(2)
+end
+
+---The sections named, in our order; all of them without a name. Unknown names are skipped.
+---@param ctx lunode.kv.ctx
+---@param ... string
+---@return string
+function M.text(ctx, ...)
+  local wanted, every = {}, select("#", ...) == 0
+  for _, name in ipairs { ... } do
+    wanted[name:lower()] = true
+    every = every or EVERY[name:lower()]
+  end
+  local parts = {}
+  for _, name in ipairs(ORDER) do
+    if every or wanted[name] then
+      local lines = { title(name) }
+      for i, field in ipairs(sections[name](ctx)) do
+        lines[i + 1] = field[1] .. ":" .. field[2]
+      end
+      parts[#parts + 1] = table.concat(lines, "\r\n") .. "\r\n"
+    end
+  end
+  return table.concat(parts, "\r\n")
+end
+
+return M

@@ -1,0 +1,272 @@
+-- COMMAND and its subcommands: what the registry knows, in Redis's shapes. COMMAND DOCS has no "arguments" and no
+-- "history": entries do not record them.
+local command = require "lunode.kv.command"
+local errors = require "lunode.kv.errors"
+local glob = require "lunode.kv.glob"
+local help = require "lunode.kv.help"
+local resp = require "lunode.resp"
+
+local null = resp.null
+
+local NO_KEYS = resp.error("ERR The command has no key arguments")
+local NO_COMMAND = resp.error("ERR Invalid command specified")
+local BAD_COUNT = resp.error("ERR Invalid number of arguments specified for command")
+
+local FLAGS = { "loading", "stale" }
+
+-- ---- COMMAND INFO
+
+-- The order in which Redis lists flags and categories.
+local FLAG_ORDER = {
+  "write", "readonly", "denyoom", "admin", "pubsub", "noscript", "blocking", "loading", "stale", "fast", "no_auth",
+  "no_multi", "allow_busy",
+}
+local CATEGORY_ORDER = {
+  "keyspace", "read", "write", "string", "pubsub", "admin", "fast", "slow", "blocking", "dangerous", "connection",
+}
+-- Groups that are a category, under that category's name.
+local GROUP_CATEGORY = { string = "string", generic = "keyspace", connection = "connection" }
+
+local function statuses(set, order, prefix)
+  local list = {}
+  for _, name in ipairs(order) do
+    if set[name] then
+      list[#list + 1] = resp.status(prefix .. name)
+    end
+  end
+  return resp.set(list)
+end
+
+local function to_set(list)
+  local set = {}
+  for _, name in ipairs(list or {}) do
+    set[name] = true
+  end
+  return set
+end
+
+-- Redis derives categories from flags in the same way. Containers belong to none but @slow.
+local function categories(entry)
+  local options = entry.options
+  local flags, set = to_set(options.flags), to_set(options.acl)
+  set.write, set.read = flags.write, flags.readonly
+  set.admin, set.pubsub, set.blocking = flags.admin, flags.pubsub, flags.blocking
+  set.dangerous = set.dangerous or flags.admin
+  set.fast, set.slow = flags.fast, not flags.fast
+  local group = options.run and GROUP_CATEGORY[options.group]
+  if group then
+    set[group] = true
+  end
+  return set
+end
+
+local function key_spec(access, notes, first, last, step)
+  local flags = {}
+  for word in access:gmatch("%S+") do
+    flags[#flags + 1] = resp.status(word)
+  end
+  local spec = {
+    "flags", resp.set(flags),
+    "begin_search", resp.map { "type", "index", "spec", resp.map { "index", first } },
+    "find_keys", resp.map {
+      "type", "range",
+      "spec", resp.map { "lastkey", last < 0 and last or last - first, "keystep", step, "limit", 0 },
+    },
+  }
+  if notes then
+    table.move(spec, 1, #spec, 3)
+    spec[1], spec[2] = "notes", notes
+  end
+  return resp.map(spec)
+end
+
+local function key_specs(options)
+  local keys, access = options.keys, options.access or "RW"
+  if not keys then
+    return resp.set {}
+  elseif type(access) == "string" then
+    return resp.set { key_spec(access, options.notes, keys[1], keys[2], keys[3]) }
+  end
+  local list = {}
+  for i, words in ipairs(access) do -- a spec for each key
+    local at = keys[1] + i - 1
+    list[i] = key_spec(words, nil, at, at, 1)
+  end
+  return resp.set(list)
+end
+
+local function describe(entry)
+  local options = entry.options
+  local keys = options.keys or { 0, 0, 0 }
+  local subcommands = {}
+  for i, subcommand in ipairs(command.list(entry.subcommands)) do
+    subcommands[i] = describe(subcommand)
+  end
+  return {
+    entry.name,
+    options.arity,
+    statuses(to_set(options.flags), FLAG_ORDER, ""),
+    keys[1], keys[2], keys[3],
+    statuses(categories(entry), CATEGORY_ORDER, "@"),
+    resp.set(options.tips or {}),
+    key_specs(options),
+    resp.set(subcommands),
+  }
+end
+
+local function describe_all()
+  local list = {}
+  for i, entry in ipairs(command.list()) do
+    list[i] = describe(entry)
+  end
+  return list
+end
+
+command.command("COMMAND", {
+  arity = -1, flags = FLAGS, group = "server", acl = { "connection" }, since = "2.8.13",
+  complexity = "O(N) where N is the total number of Redis commands", tips = { "nondeterministic_output_order" },
+  summary = "Get array of Redis command details",
+  run = describe_all,
+})
+
+command.command("COMMAND|INFO", {
+  arity = -2, variadic = true, flags = FLAGS, group = "server", acl = { "connection" }, since = "2.8.13",
+  complexity = "O(N) where N is the number of commands to look up", tips = { "nondeterministic_output_order" },
+  summary = "Get array of specific Redis command details, or all when no argument is given.",
+  run = function(_, names)
+    if #names == 0 then
+      return describe_all()
+    end
+    local list = {}
+    for i, name in ipairs(names) do
+      local entry = command.resolve(name)
+      list[i] = entry and describe(entry) or null
+    end
+    return list
+  end,
+})
+
+command.command("COMMAND|COUNT", {
+  arity = 2, flags = FLAGS, group = "server", acl = { "connection" }, since = "2.8.13", complexity = "O(1)",
+  summary = "Get total number of Redis commands",
+  run = function()
+    return #command.list()
+  end,
+})
+
+-- ---- COMMAND DOCS
+
+local function document(entry)
+  local options = entry.options
+  local list = {}
+  local function add(name, value)
+    if value ~= nil then
+      list[#list + 1] = name
+      list[#list + 1] = value
+    end
+  end
+  add("summary", options.summary)
+  add("since", options.since)
+  add("group", options.group or "generic")
+  add("complexity", options.complexity)
+  if options.deprecated then
+    add("doc_flags", resp.set { resp.status("deprecated") })
+    add("deprecated_since", options.deprecated.since)
+    add("replaced_by", options.deprecated.replaced_by)
+  end
+  local subcommands = {}
+  for _, subcommand in ipairs(command.list(entry.subcommands)) do
+    subcommands[#subcommands + 1] = subcommand.name
+    subcommands[#subcommands + 1] = document(subcommand)
+  end
+  add("subcommands", #subcommands > 0 and resp.map(subcommands) or nil)
+  return resp.map(list)
+end
+
+command.command("COMMAND|DOCS", {
+  arity = -2, variadic = true, flags = FLAGS, group = "server", acl = { "connection" }, since = "7.0.0",
+  complexity = "O(N) where N is the number of commands to look up", tips = { "nondeterministic_output_order" },
+  summary = "Get array of specific Redis command documentation",
+  run = function(_, names)
+    local entries = {}
+    for _, name in ipairs(names) do
+      entries[#entries + 1] = command.resolve(name)
+    end
+    local list = {}
+    for _, entry in ipairs(#names > 0 and entries or command.list()) do
+      list[#list + 1] = entry.name
+      list[#list + 1] = document(entry)
+    end
+    return resp.map(list)
+  end,
+})
+
+-- ---- COMMAND LIST, COMMAND GETKEYS
+
+local filters = {
+  PATTERN = function(entry, pattern)
+    return pattern == "*" or glob.match(pattern, entry.name, true)
+  end,
+  ACLCAT = function(entry, category)
+    return categories(entry)[category:lower()] or false
+  end,
+  MODULE = function() -- there are no modules
+    return false
+  end,
+}
+
+-- All commands, and the subcommands after their containers.
+local function everything()
+  local list = {}
+  for _, entry in ipairs(command.list()) do
+    list[#list + 1] = entry
+    for _, subcommand in ipairs(command.list(entry.subcommands)) do
+      list[#list + 1] = subcommand
+    end
+  end
+  return list
+end
+
+command.command("COMMAND|LIST", {
+  arity = -2, flags = FLAGS, group = "server", acl = { "connection" }, since = "7.0.0",
+  complexity = "O(N) where N is the total number of Redis commands", tips = { "nondeterministic_output_order" },
+  summary = "Get an array of Redis command names",
+  run = function(_, filterby, kind, argument, ...)
+    local filter = filters[kind and kind:upper()]
+    if filterby and (filterby:upper() ~= "FILTERBY" or not filter or not argument or ...) then
+      return errors.SYNTAX
+    end
+    local list = {}
+    for _, entry in ipairs(filterby and everything() or command.list()) do
+      if not filterby or filter(entry, argument) then
+        list[#list + 1] = entry.name
+      end
+    end
+    return list
+  end,
+})
+
+command.command("COMMAND|GETKEYS", {
+  arity = -4, variadic = true, flags = FLAGS, group = "server", acl = { "connection" }, since = "2.8.13",
+  complexity = "O(N) where N is the number of arguments to the command",
+  summary = "Extract keys given a full Redis command",
+  run = function(_, words)
+    local entry, count = command.find(words[1]), #words - 1
+    entry = entry and entry.has_subcommands and command.subcommand(entry, words[2]) or entry
+    if not entry then
+      return NO_COMMAND
+    elseif not entry.options.keys then
+      return NO_KEYS
+    elseif count < entry.min or count > entry.max then
+      return BAD_COUNT
+    end
+    local first, last, step = table.unpack(entry.options.keys)
+    local list = {}
+    for i = first, last < 0 and count + 1 + last or last, step do
+      list[#list + 1] = words[i + 1]
+    end
+    return list
+  end,
+})
+
+help.command("COMMAND", { group = "server", since = "5.0.0" })
