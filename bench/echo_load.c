@@ -157,7 +157,7 @@ int main(int argc, char **argv) {
 
     qsort(latencies, count, sizeof *latencies, compare);
     printf("%" PRId64 "\t%.0f\t%.1f\t%.1f\n", cpu_after - cpu_before,
-           (double)count * 1e9 / (double)(ended - began), latencies[count / 2] / 1e3,
-           latencies[count * 99 / 100] / 1e3);
+           (double)count * 1e9 / (double)(ended - began), (double)latencies[count / 2] / 1e3,
+           (double)latencies[count * 99 / 100] / 1e3);
     return 0;
 }

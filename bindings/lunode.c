@@ -30,8 +30,10 @@ static void set_path(lua_State *L) {
         exe[n] = '\0';
         slash = strrchr(exe, '/');
     }
-    if (!slash)
-        luaL_error(L, "cannot tell where this binary is: /proc/self/exe is not readable");
+    if (!slash) {
+        (void)luaL_error(L, "cannot tell where this binary is: /proc/self/exe is not readable");
+        return;
+    }
     *slash = '\0';
     lua_getglobal(L, "package");
     lua_getfield(L, -1, "path");
