@@ -22,6 +22,7 @@ static const char *const callback_names[] = {
     [LN_ON_CLOSE] = "on_close",
     [LN_ON_MESSAGE] = "on_message",
     [LN_ON_BAD_MESSAGE] = "on_bad_message",
+    [LN_ON_ERROR] = "on_error",
 };
 enum { CALLBACK_COUNT = sizeof callback_names / sizeof callback_names[0] };
 
@@ -55,6 +56,8 @@ static bool take_option(lua_State *L, const char *key, struct ln_conn_options *o
         o->resp_limits.max_args = (uint32_t)check_count(L, key, 1, 1 << 20);
     else if (strcmp(key, "max_bulk") == 0)
         o->resp_limits.max_bulk = (uint32_t)check_count(L, key, 1, 512 << 20);
+    else if (strcmp(key, "protocol") == 0)
+        o->protocol = (int)check_count(L, key, 2, 3);
     else if (strcmp(key, "authenticated") == 0)
         o->resp_limits.unauthenticated = !check_boolean(L, key);
     else
@@ -106,6 +109,7 @@ void ln_conn_check_options(lua_State *L, int index, struct ln_conn_options *o) {
     luaL_checktype(L, index, LUA_TTABLE);
     *o = (struct ln_conn_options){.limits = LN_STREAM_LIMITS_DEFAULT,
                                   .nodelay = true,
+                                  .protocol = 2,
                                   .resp_limits = LN_RESP_LIMITS_DEFAULT,
                                   .connect_timeout = 5 * LN_SECOND,
                                   .backlog = 511};
@@ -165,7 +169,7 @@ static int call_event(lua_State *L) {
 /* A callback that raised closes its connection, and nothing else. */
 static void send_event(struct ln_stream *s, struct event e) {
     e.c = ln_stream_arg(s);
-    if (!ln_protect(e.c->main, call_event, &e) && e.which != LN_ON_CLOSE)
+    if (!ln_protect(e.c->main, call_event, &e, 0) && e.which != LN_ON_CLOSE)
         ln_stream_abort(s, LN_ECALLBACK);
 }
 
@@ -173,7 +177,18 @@ static void on_connect(struct ln_stream *s, int status) {
     send_event(s, (struct event){.which = LN_ON_CONNECT, .status = status});
 }
 
+/* The stream reads unless the script has paused it or a reply has filled its queue. */
+static void apply_pause(struct ln_conn *c) {
+    if (c->paused || c->held)
+        ln_stream_pause(c->stream);
+    else
+        ln_stream_resume(c->stream);
+}
+
 static void on_writable(struct ln_stream *s) {
+    struct ln_conn *c = ln_stream_arg(s);
+    c->held = false;
+    apply_pause(c);
     send_event(s, (struct event){.which = LN_ON_WRITABLE});
 }
 
@@ -187,7 +202,7 @@ static int has_callback(lua_State *L) {
 
 static void on_end(struct ln_stream *s) {
     struct event e = {.c = ln_stream_arg(s), .which = LN_ON_END};
-    if (ln_protect(e.c->main, has_callback, &e) && e.consumed)
+    if (ln_protect(e.c->main, has_callback, &e, 0) && e.consumed)
         send_event(s, e);
     else
         ln_stream_close(s, LN_OK);
@@ -224,34 +239,50 @@ static bool takes_messages(const struct ln_stream *s) {
     return ln_stream_state(s) == LN_STREAM_OPEN && !ln_stream_paused(s);
 }
 
+/* Encodes the value on top of the stack as the reply. While replies fill the queue above its high
+ * watermark, no more messages are taken: a client that sends and never reads costs its watermark
+ * and one reply. */
+static void reply(lua_State *L, struct ln_conn *c) {
+    struct ln_buffer *out = ln_stream_out(c->stream);
+    if (!out)
+        return;
+    ln_resp_encode(L, c->types, out, -1, c->protocol);
+    if (ln_stream_wrote(c->stream) == LN_STREAM_FULL) {
+        c->held = true;
+        apply_pause(c);
+    }
+}
+
 /* Calls on_message for each complete command, until the connection closes or is paused. */
 static int call_messages(lua_State *L) {
-    struct event *e = lua_touserdata(L, 1);
+    enum { EVENT = 1, BOX, CALLBACKS_LIST, FUNCTION };
+    struct event *e = lua_touserdata(L, EVENT);
     struct ln_stream *s = e->c->stream;
     struct ln_resp_reader *r = e->c->reader;
-    size_t n = 0;
-    lua_rawgeti(L, LUA_REGISTRYINDEX, e->c->ref);
-    lua_getiuservalue(L, 2, CALLBACKS);
-    lua_rawgeti(L, 3, LN_ON_MESSAGE);
-    luaL_checkstack(L, MAX_SPREAD + 8, "too many arguments");
     int rc = 1;
+    lua_rawgeti(L, LUA_REGISTRYINDEX, e->c->ref);
+    lua_getiuservalue(L, BOX, CALLBACKS);
+    bool wanted = lua_rawgeti(L, CALLBACKS_LIST, LN_ON_MESSAGE) == LUA_TFUNCTION;
+    luaL_checkstack(L, MAX_SPREAD + 8, "too many arguments");
     while (rc > 0 && takes_messages(s)) {
+        size_t n = 0;
         rc = ln_resp_read_command(r, e->data + e->consumed, e->len - e->consumed, &n);
-        if (rc < 0)
-            break;
-        e->consumed += n;
-        if (rc == 0 || !lua_toboolean(L, 4))
+        e->consumed += rc < 0 ? 0 : n;
+        if (rc <= 0 || !wanted)
             continue;
-        lua_pushvalue(L, 4);
-        lua_pushvalue(L, 2);
+        lua_pushvalue(L, FUNCTION);
+        lua_pushvalue(L, BOX);
         lua_pushlstring(L, r->base + r->argv[0].off, r->argv[0].len);
-        if (r->argc <= MAX_SPREAD) {
+        if (r->argc <= MAX_SPREAD)
             push_arguments(L, r, 1);
-            lua_call(L, 1 + (int)r->argc, 0);
-        } else {
+        else
             push_argument_list(L, r, 1);
-            lua_call(L, 3, 0);
+        lua_call(L, lua_gettop(L) - FUNCTION - 1, LUA_MULTRET);
+        if (lua_gettop(L) > FUNCTION) {
+            lua_settop(L, FUNCTION + 1);
+            reply(L, e->c);
         }
+        lua_settop(L, FUNCTION);
     }
     e->status = rc < 0 ? rc : LN_OK;
     return 0;
@@ -264,17 +295,44 @@ static int call_bad_message(lua_State *L) {
     return 0;
 }
 
-static size_t on_messages(struct ln_stream *s, struct event *e) {
-    if (!ln_protect(e->c->main, call_messages, e)) {
-        ln_stream_abort(s, LN_ECALLBACK);
-    } else if (e->status == -EPROTO) {
-        if (ln_protect(e->c->main, call_bad_message, e))
-            ln_stream_close(s, -EPROTO);
-        else
-            ln_stream_abort(s, LN_ECALLBACK);
-    } else if (e->status != LN_OK) {
-        ln_stream_abort(s, e->status);
+/* on_error answers what on_message raised, which is at 2. */
+static int call_error(lua_State *L) {
+    struct event *e = lua_touserdata(L, 1);
+    lua_rawgeti(L, LUA_REGISTRYINDEX, e->c->ref);
+    lua_getiuservalue(L, 3, CALLBACKS);
+    lua_rawgeti(L, 4, LN_ON_ERROR);
+    lua_pushvalue(L, 3);
+    lua_pushvalue(L, 2);
+    lua_call(L, 2, LUA_MULTRET);
+    if (lua_gettop(L) > 4) {
+        lua_settop(L, 5);
+        reply(L, e->c);
     }
+    return 0;
+}
+
+/* False when a message raised and nobody answered for it. */
+static bool take_messages(struct event *e) {
+    lua_State *L = e->c->main;
+    while (!ln_try(L, call_messages, e)) {
+        if (!e->c->takes_errors) {
+            ln_report(L);
+            lua_pop(L, 1);
+            return false;
+        }
+        if (!ln_protect(L, call_error, e, 1))
+            return false;
+    }
+    return true;
+}
+
+static size_t on_messages(struct ln_stream *s, struct event *e) {
+    if (!take_messages(e))
+        ln_stream_abort(s, LN_ECALLBACK);
+    else if (e->status == -EPROTO && ln_protect(e->c->main, call_bad_message, e, 0))
+        ln_stream_close(s, -EPROTO);
+    else if (e->status != LN_OK)
+        ln_stream_abort(s, e->status == -EPROTO ? LN_ECALLBACK : e->status);
     return e->consumed;
 }
 
@@ -296,18 +354,26 @@ const struct ln_stream_events ln_conn_events = {
 
 /* ---- the box */
 
+/* Quicker than to look the metatable up by its name. */
+static const char box_tag = 0;
+
 struct ln_conn *ln_conn_test(lua_State *L, int index) {
-    return luaL_testudata(L, index, LN_CONN_TYPE);
+    struct ln_conn *c = lua_touserdata(L, index);
+    if (!c || lua_islightuserdata(L, index) || lua_rawlen(L, index) != sizeof *c ||
+        c->tag != &box_tag)
+        return NULL;
+    return c;
 }
 
 static struct ln_conn *check_conn(lua_State *L) {
-    return luaL_checkudata(L, 1, LN_CONN_TYPE);
+    struct ln_conn *c = ln_conn_test(L, 1);
+    return c ? c : luaL_checkudata(L, 1, LN_CONN_TYPE); /* which raises */
 }
 
 struct ln_conn *ln_conn_new(lua_State *L, int callbacks) {
     callbacks = lua_absindex(L, callbacks);
     struct ln_conn *c = lua_newuserdatauv(L, sizeof *c, CONN_VALUES);
-    *c = (struct ln_conn){.main = ln_lua_main(L), .ref = LUA_NOREF};
+    *c = (struct ln_conn){.tag = &box_tag, .main = ln_lua_main(L), .ref = LUA_NOREF, .protocol = 2};
     luaL_setmetatable(L, LN_CONN_TYPE);
     lua_pushvalue(L, callbacks);
     lua_setiuservalue(L, -2, CALLBACKS);
@@ -315,8 +381,14 @@ struct ln_conn *ln_conn_new(lua_State *L, int callbacks) {
 }
 
 int ln_conn_open(lua_State *L, int index, struct ln_stream *s, const struct ln_conn_options *o) {
+    index = lua_absindex(L, index);
     struct ln_conn *c = lua_touserdata(L, index);
-    c->ref = ln_pin(L, index); /* may raise: nothing is acquired yet */
+    lua_getiuservalue(L, index, CALLBACKS);
+    c->takes_errors = lua_rawgeti(L, -1, LN_ON_ERROR) == LUA_TFUNCTION;
+    c->types = ln_resp_push_types(L);
+    c->protocol = o->protocol;
+    lua_pop(L, 3);
+    c->ref = ln_pin(L, index); /* may raise, as all before it: nothing is acquired yet */
     if (o->resp) {
         c->reader = malloc(sizeof *c->reader);
         if (!c->reader) {
@@ -410,15 +482,17 @@ static int conn_shutdown(lua_State *L) {
 
 static int conn_pause(lua_State *L) {
     struct ln_conn *c = check_conn(L);
+    c->paused = true;
     if (c->stream)
-        ln_stream_pause(c->stream);
+        apply_pause(c);
     return 0;
 }
 
 static int conn_resume(lua_State *L) {
     struct ln_conn *c = check_conn(L);
+    c->paused = false;
     if (c->stream)
-        ln_stream_resume(c->stream);
+        apply_pause(c);
     return 0;
 }
 
@@ -427,7 +501,8 @@ static int conn_set(lua_State *L) {
     luaL_checktype(L, 2, LUA_TTABLE);
     if (!c->stream)
         return 0;
-    struct ln_conn_options o = {.limits = *ln_stream_limits(c->stream), .nodelay = true};
+    struct ln_conn_options o = {
+        .limits = *ln_stream_limits(c->stream), .nodelay = true, .protocol = c->protocol};
     if (c->reader)
         o.resp_limits = c->reader->limits;
     lua_settop(L, 2);
@@ -437,6 +512,7 @@ static int conn_set(lua_State *L) {
             return luaL_error(L, "unknown option '%s'", key);
     }
     ln_stream_set_limits(c->stream, &o.limits);
+    c->protocol = o.protocol;
     if (c->reader)
         c->reader->limits = o.resp_limits;
     if (lua_getfield(L, 2, "nodelay") != LUA_TNIL)

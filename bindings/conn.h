@@ -4,7 +4,7 @@
 #define LUNODE_BINDINGS_CONN_H
 
 #include "lua_loop.h"
-#include "resp.h"
+#include "resp_value.h"
 #include "tcp_stream.h"
 
 #define LN_CONN_TYPE "lunode.conn"
@@ -19,12 +19,14 @@ enum ln_conn_callback {
     LN_ON_CLOSE,
     LN_ON_MESSAGE,
     LN_ON_BAD_MESSAGE,
+    LN_ON_ERROR,
 };
 
 /* What a table of options holds beside callbacks. */
 struct ln_conn_options {
     struct ln_stream_limits limits;
     bool nodelay;
+    int protocol;
     bool resp; /* decoder = "resp" */
     struct ln_resp_limits resp_limits;
     /* of tcp_client.connect */
@@ -35,10 +37,16 @@ struct ln_conn_options {
 };
 
 struct ln_conn {
+    const void *tag;          /* tells a box from other userdata of its size */
     struct ln_stream *stream; /* NULL once the connection has closed */
     lua_State *main;
-    int ref;                       /* pins the box while the stream lives */
-    struct ln_resp_reader *reader; /* NULL: raw reads */
+    int ref;                           /* pins the box while the stream lives */
+    struct ln_resp_reader *reader;     /* NULL: raw reads */
+    const struct ln_resp_types *types; /* of the replies that on_message returns */
+    int protocol;                      /* of these replies: 2 or 3 */
+    bool paused;                       /* by the script */
+    bool held;                         /* by a reply that filled the queue */
+    bool takes_errors;                 /* there is an on_error */
 };
 
 /* The events that lead from a stream to its box, which is the stream's arg. */

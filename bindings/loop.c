@@ -87,35 +87,61 @@ static int add_traceback(lua_State *L) {
     return 1;
 }
 
-/* Takes the traceback from the top of the stack to loop.on_error, or to stderr. */
-static void report(lua_State *L) {
-    const char *traceback = lua_tostring(L, -1);
-    push_loop(L);
-    if (lua_getiuservalue(L, -1, ON_ERROR) == LUA_TFUNCTION) {
-        lua_pushvalue(L, -3);
-        if (lua_pcall(L, 1, 0, 0) != LUA_OK) {
-            const char *second = lua_tostring(L, -1);
-            (void)fprintf(stderr, "lunode: %s\nlunode: and on_error failed: %s\n", traceback,
-                          second ? second : "?");
-        }
-    } else {
-        (void)fprintf(stderr, "lunode: %s\n", traceback);
-    }
+/* For callers that want to see what was raised: a string gets its traceback, other values stay as
+ * they are. */
+static int keep_value(lua_State *L) {
+    return lua_type(L, 1) == LUA_TSTRING ? add_traceback(L) : 1;
 }
 
-bool ln_protect(lua_State *L, lua_CFunction fn, void *p) {
-    if (!lua_checkstack(L, LUA_MINSTACK)) {
-        (void)fprintf(stderr, "lunode: no room on the Lua stack for a callback\n");
-        return false;
-    }
+void ln_report(lua_State *L) {
     int top = lua_gettop(L);
-    lua_pushcfunction(L, add_traceback);
+    const char *second = NULL;
+    bool told = false;
+    const char *traceback = luaL_tolstring(L, top, NULL);
+    push_loop(L);
+    if (lua_getiuservalue(L, -1, ON_ERROR) == LUA_TFUNCTION) {
+        lua_pushvalue(L, top + 1);
+        told = lua_pcall(L, 1, 0, 0) == LUA_OK;
+        second = told ? NULL : lua_tostring(L, -1);
+    }
+    if (!told)
+        (void)fprintf(stderr, "lunode: %s\n", traceback);
+    if (second)
+        (void)fprintf(stderr, "lunode: and on_error failed: %s\n", second);
+    lua_settop(L, top);
+}
+
+/* Calls fn(p, …the nargs values on top of the stack). False: what was raised lies on the stack
+ * instead. */
+static bool call(lua_State *L, lua_CFunction fn, void *p, int nargs, lua_CFunction handler) {
+    int base = lua_gettop(L) - nargs;
+    lua_pushcfunction(L, handler);
     lua_pushcfunction(L, fn);
     lua_pushlightuserdata(L, p);
-    bool ok = lua_pcall(L, 1, 0, top + 1) == LUA_OK;
-    if (!ok)
-        report(L);
-    lua_settop(L, top);
+    lua_rotate(L, base + 1, 3);
+    bool ok = lua_pcall(L, nargs + 1, 0, base + 1) == LUA_OK;
+    lua_remove(L, base + 1);
+    return ok;
+}
+
+bool ln_try(lua_State *L, lua_CFunction fn, void *p) {
+    if (lua_checkstack(L, LUA_MINSTACK))
+        return call(L, fn, p, 0, keep_value);
+    lua_pushnil(L); /* out of memory: Lua keeps a few slots for this */
+    return false;
+}
+
+bool ln_protect(lua_State *L, lua_CFunction fn, void *p, int nargs) {
+    if (!lua_checkstack(L, LUA_MINSTACK)) {
+        (void)fprintf(stderr, "lunode: out of memory for a callback\n");
+        lua_pop(L, nargs);
+        return false;
+    }
+    bool ok = call(L, fn, p, nargs, add_traceback);
+    if (!ok) {
+        ln_report(L);
+        lua_pop(L, 1);
+    }
     return ok;
 }
 
@@ -161,7 +187,7 @@ static int call_timer(lua_State *L) {
 
 static void on_timer(struct ln_timer *timer) {
     struct timer_box *box = (struct timer_box *)timer;
-    ln_protect(box->main, call_timer, box);
+    ln_protect(box->main, call_timer, box, 0);
 }
 
 static void timer_start(lua_State *L, struct timer_box *box, int index, int64_t interval) {
@@ -238,9 +264,9 @@ static int take_deferred(lua_State *L) {
 
 static void on_deferred(struct ln_job *job) {
     struct loop_box *box = (struct loop_box *)((char *)job - offsetof(struct loop_box, job));
-    if (!ln_protect(box->main, take_deferred, box))
+    if (!ln_protect(box->main, take_deferred, box, 0))
         return;
-    while (!ln_protect(box->main, call_deferred, box))
+    while (!ln_protect(box->main, call_deferred, box, 0))
         ;
 }
 
@@ -278,7 +304,7 @@ static int call_hook(lua_State *L) {
 
 static void on_hook(struct ln_hook *hook) {
     struct hook_box *box = (struct hook_box *)hook;
-    ln_protect(box->main, call_hook, box);
+    ln_protect(box->main, call_hook, box, 0);
 }
 
 static int loop_before_sleep(lua_State *L) {
@@ -320,7 +346,7 @@ static int call_signal(lua_State *L) {
 
 static void on_signal(struct ln_signal *signal) {
     struct signal_box *box = (struct signal_box *)signal;
-    ln_protect(box->main, call_signal, box);
+    ln_protect(box->main, call_signal, box, 0);
 }
 
 static int signal_number(const char *name) {

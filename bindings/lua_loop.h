@@ -15,10 +15,17 @@ struct ln_loop *ln_lua_loop(lua_State *L);
  * be dead. */
 lua_State *ln_lua_main(lua_State *L);
 
-/* Calls fn(p) from C, protected: fn, a C function that finds p as a light userdata at 1, may raise
- * and allocate as it likes. An error goes to loop.on_error with its traceback; then false. Leaves
- * the stack as it was. */
-bool ln_protect(lua_State *L, lua_CFunction fn, void *p);
+/* Calls fn(p, …) from C, protected, with the nargs values on top of the stack, which it pops: fn, a
+ * C function that finds p as a light userdata at 1, may raise and allocate as it likes. An error
+ * goes to loop.on_error with its traceback; then false. */
+bool ln_protect(lua_State *L, lua_CFunction fn, void *p, int nargs);
+
+/* As ln_protect without arguments, but when fn raises, what it raised is left on the stack, a
+ * string with its traceback. */
+bool ln_try(lua_State *L, lua_CFunction fn, void *p);
+
+/* Hands the error on top of the stack, which stays there, to loop.on_error. */
+void ln_report(lua_State *L);
 
 /* Keeps the value at index from being collected: returns a reference for ln_unpin. */
 int ln_pin(lua_State *L, int index);

@@ -113,6 +113,8 @@ function conn:resume() end
 ---@field high? integer  bytes: above it `write` returns false (default 1 MiB)
 ---@field cap? integer   bytes: past it `write` fails and the connection closes (default 64 MiB)
 ---@field nodelay? boolean  (default true)
+---@field protocol? 2|3   of the replies that `on_message` returns and of `resp.reply` (default 2)
+---@field authenticated? boolean  decoder "resp": false for Redis's limits before authentication, 10 arguments of 16 KiB (default true)
 ---@field max_args? integer  decoder "resp": arguments of one command (default 1,048,576)
 ---@field max_bulk? integer  decoder "resp": bytes of one argument (default 512 MiB)
 
@@ -134,7 +136,8 @@ function conn:is_open() end
 ---@field on_end? fun(conn: lunode.conn)  the peer shut down its sending side; without it the connection then closes by itself once its queue is sent
 ---@field on_close? fun(conn: lunode.conn, err: string?, code: lunode.code?)  always, exactly once
 ---@field decoder? "resp"  bytes become messages in C
----@field on_message? fun(conn: lunode.conn, ...)  decoder "resp": `(conn, name, arg, …)`, or `(conn, name, {arg, …})` when there are more than 4096 arguments
+---@field on_message? fun(conn: lunode.conn, ...): any  what it returns, if anything, is encoded as the reply (see lunode.resp); above the high watermark no more messages are taken until the queue is short again. Decoder "resp": `(conn, name, arg, …)`, or `(conn, name, {arg, …})` when there are more than 4096 arguments
+---@field on_error? fun(conn: lunode.conn, err: any): any  on_message raised `err` (a string comes with its traceback, another value as it is); what it returns is the reply, and the connection goes on. Without it, the connection closes with code ECALLBACK
 ---@field on_bad_message? fun(conn: lunode.conn, err: string)  the decoder refused the input; a last answer can be written here; then the connection closes with code EPROTO
 
 ---@class lunode.tcp_client
@@ -210,7 +213,7 @@ function resp.encode(value, protocol) end
 ---Encodes one value straight into the connection's queue; else as `conn:write(resp.encode(value, protocol))`.
 ---@param conn lunode.conn
 ---@param value any
----@param protocol? 2|3
+---@param protocol? 2|3  (default: the connection's, else 2)
 ---@return boolean? room
 ---@return string? err, lunode.code? code
 function resp.reply(conn, value, protocol) end

@@ -39,7 +39,7 @@ static int call_accept(lua_State *L) {
 static void on_accept(struct ln_tcp_server *server, struct ln_stream *s, void *arg) {
     struct arrival a = {.box = arg, .stream = s};
     (void)server;
-    if (ln_protect(a.box->main, call_accept, &a))
+    if (ln_protect(a.box->main, call_accept, &a, 0))
         return;
     if (a.taken)
         ln_stream_abort(s, LN_ECALLBACK);
