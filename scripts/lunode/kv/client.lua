@@ -97,7 +97,7 @@ local function selected(ctx, option, first, ...)
     return all
   elseif word == "TYPE" and first and not ... then
     if not TYPES[first:lower()] then
-      error(resp.error(("ERR Unknown client type '%s'"):format(first)), 0)
+      error(errors.quoting("ERR Unknown client type '%s'", first), 0)
     end
     return first:lower() == "normal" and all or {}
   elseif word == "ID" and first then

@@ -108,7 +108,7 @@ command.command("CONFIG|GET", {
 })
 
 local function refuse(name, why)
-  error(resp.error(("ERR CONFIG SET failed (possibly related to argument '%s') - %s"):format(name, why)), 0)
+  error(errors.quoting("ERR CONFIG SET failed (possibly related to argument '%s') - %s", name, why), 0)
 end
 
 -- All are checked before the first is set.
@@ -121,7 +121,7 @@ local function check_all(args)
     local name = args[i]
     local parameter = parameters[name:lower()]
     if not parameter then
-      error(resp.error(("ERR Unknown option or number of arguments for CONFIG SET - '%s'"):format(name)), 0)
+      error(errors.quoting("ERR Unknown option or number of arguments for CONFIG SET - '%s'", name), 0)
     elseif not parameter.set then
       refuse(name, "can't set immutable config")
     elseif seen[parameter] then

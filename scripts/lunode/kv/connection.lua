@@ -83,7 +83,7 @@ local function hello_options(...)
       M.check_name(name)
       i = i + 2
     else
-      error(resp.error(("ERR Syntax error in HELLO option '%s'"):format(args[i])), 0)
+      error(errors.quoting("ERR Syntax error in HELLO option '%s'", args[i]), 0)
     end
   end
   return user, password, name

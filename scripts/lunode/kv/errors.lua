@@ -1,8 +1,8 @@
 -- The error replies that several commands share, made once. A handler refuses by raising one of them (or any
--- resp.error): `error(errors.SYNTAX, 0)`. The dispatcher undoes what the command wrote and sends it. No logic here.
+-- resp.error): `error(errors.SYNTAX, 0)`. The dispatcher undoes what the command wrote and sends it.
 local resp = require "lunode.resp"
 
-return {
+local M = {
   WRONGTYPE = resp.error("WRONGTYPE Operation against a key holding the wrong kind of value"),
   SYNTAX = resp.error("ERR syntax error"),
   NOT_INTEGER = resp.error("ERR value is not an integer or out of range"),
@@ -12,3 +12,17 @@ return {
   NOAUTH = resp.error("NOAUTH Authentication required."),
   WRONGPASS = resp.error("WRONGPASS invalid username-password pair or user is disabled."),
 }
+
+---An error that quotes what a client sent: each argument up to its first NUL, as C prints it.
+---@param format string
+---@param ... string
+---@return lunode.resp.raw
+function M.quoting(format, ...)
+  local quoted = { ... }
+  for i, text in ipairs(quoted) do
+    quoted[i] = text:match("^[^\0]*")
+  end
+  return resp.error(format:format(table.unpack(quoted)))
+end
+
+return M

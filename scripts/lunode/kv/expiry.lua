@@ -1,6 +1,7 @@
 -- Commands on the expiry of keys: EXPIRE and its kin, TTL and its kin, PERSIST.
 local command = require "lunode.kv.command"
 local deadline = require "lunode.kv.deadline"
+local errors = require "lunode.kv.errors"
 local keys = require "lunode.kv.keys"
 local numbers = require "lunode.kv.numbers"
 local resp = require "lunode.resp"
@@ -17,7 +18,7 @@ local function conditions(...)
   for _, text in ipairs { ... } do
     local option = text:upper()
     if not CONDITIONS[option] then
-      error(resp.error("ERR Unsupported option " .. text), 0)
+      error(errors.quoting("ERR Unsupported option %s", text), 0)
     end
     given[option] = true
   end

@@ -6,10 +6,11 @@ local M = {}
 
 ---Adds HELP to a container.
 ---@param container string
----@param options {group: string, since: string}
+---@param options {group: string, since: string, acl: string[]?}
 function M.command(container, options)
   command.command(container .. "|HELP", {
-    arity = 2, flags = { "loading", "stale" }, group = options.group, since = options.since, complexity = "O(1)",
+    arity = 2, flags = { "loading", "stale" }, group = options.group, acl = options.acl,
+    since = options.since, complexity = "O(1)",
     summary = "Show helpful text about the different subcommands",
     run = function()
       local lines = {

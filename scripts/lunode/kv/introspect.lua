@@ -252,7 +252,9 @@ command.command("COMMAND|GETKEYS", {
   summary = "Extract keys given a full Redis command",
   run = function(_, words)
     local entry, count = command.find(words[1]), #words - 1
-    entry = entry and entry.has_subcommands and command.subcommand(entry, words[2]) or entry
+    if entry and entry.has_subcommands then
+      entry = command.subcommand(entry, words[2])
+    end
     if not entry then
       return NO_COMMAND
     elseif not entry.options.keys then
@@ -269,4 +271,4 @@ command.command("COMMAND|GETKEYS", {
   end,
 })
 
-help.command("COMMAND", { group = "server", since = "5.0.0" })
+help.command("COMMAND", { group = "server", acl = { "connection" }, since = "5.0.0" })

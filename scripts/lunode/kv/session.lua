@@ -110,11 +110,10 @@ local function unknown_command(name, ...)
       break
     end
     local arg = select(i, ...)
-    list[i] = ("'%s' "):format(arg:sub(1, 128 - size))
+    list[i] = ("'%s' "):format(arg:sub(1, 128 - size):match("^[^\0]*"))
     size = size + #list[i]
   end
-  return resp.error(("ERR unknown command '%s', with args beginning with: %s")
-    :format(name:sub(1, 128), table.concat(list)))
+  return errors.quoting("ERR unknown command '%s', with args beginning with: %s", name:sub(1, 128), table.concat(list))
 end
 
 -- (entry), or (nil, the refusal).
@@ -123,7 +122,7 @@ local function find_subcommand(container, name)
   if entry then
     return entry
   end
-  return nil, resp.error(("ERR unknown subcommand '%s'. Try %s HELP."):format(name:sub(1, 128), container.name:upper()))
+  return nil, errors.quoting("ERR unknown subcommand '%s'. Try %s HELP.", name:sub(1, 128), container.name:upper())
 end
 
 local function fail(session, db, entry, err)
@@ -133,7 +132,7 @@ local function fail(session, db, entry, err)
   if type(err) ~= "string" then
     return reply(session.conn, err, session.protocol)
   end
-  logger.error("command %s: %s", entry.name, err)
+  logger.traceback(("command %s: %s"):format(entry.name, err))
   reply(session.conn, INTERNAL_ERROR, session.protocol)
   session.conn:close()
   return true
