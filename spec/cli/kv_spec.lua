@@ -38,7 +38,7 @@ describe("lunode kv", function()
 
   it("tells its address, where its data is, and a line to try that works", function()
     local p, host, port = start { "--listen", "127.0.0.1:0" }
-    assert.is_truthy(p:stdout():find("listens on 127.0.0.1:" .. port .. ", data in data, sync everysec\n", 1, true))
+    assert.is_truthy(p:stdout():find("listens on 127.0.0.1:" .. port .. ", data in ./data, sync everysec\n", 1, true))
     local line = p:stdout():match("\ntry: ([^\n]+)\n")
     local shell = assert(io.popen(line .. " 2>&1", "r"))
     assert.equal("OK\n", shell:read("a"))

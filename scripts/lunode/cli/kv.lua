@@ -23,7 +23,7 @@ M.options = {
     name = "data",
     value = "DIR",
     help = "directory of the data, made where it is missing",
-    default = "data",
+    default = "./data",
     accepts = "the name of a directory",
     parse = options.nonempty,
   },
