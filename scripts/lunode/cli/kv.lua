@@ -23,7 +23,7 @@ M.options = {
     name = "data",
     value = "DIR",
     help = "directory of the data, made where it is missing",
-    default = "data",
+    default = "./data",
     accepts = "the name of a directory",
     parse = options.nonempty,
   },
@@ -122,30 +122,25 @@ local function bracket(host)
   return host:find(":", 1, true) and "[" .. host .. "]" or host
 end
 
--- What went wrong at the start, and what to do about it. Messages of the store say both already.
-local function explain_failure(settings, message, code)
-  local address = bracket(settings.listen.host) .. ":" .. settings.listen.port
-  if code == "EADDRINUSE" then
-    return ("cannot listen on %s: another program does; end that, or choose an address with --listen HOST:PORT"):format(
-      address
-    )
-  elseif code == "EADDRNOTAVAIL" then
-    return ("cannot listen on %s: this machine has no such address; choose one with --listen HOST:PORT"):format(address)
-  elseif code == "EACCES" and settings.listen.port > 0 and settings.listen.port < 1024 and not message:find("/") then
-    return ("cannot listen on %s: ports below 1024 are for root; choose one with --listen HOST:PORT"):format(address)
+-- The node says what went wrong and what to do; which option does that is ours to say.
+local function explain_failure(message, code)
+  if not message:find("^cannot listen on ") then
+    return message
+  elseif code == "EACCES" then
+    message = message .. "; ports below 1024 are for root, so choose another one"
   end
-  return message
+  return message .. " (--listen HOST:PORT)"
 end
 
 -- Where a client on this machine reaches a node that listens on all addresses.
 local REACHABLE = { ["0.0.0.0"] = "127.0.0.1", ["::"] = "::1" }
 
-local function greet(settings, host, port)
-  print(("lunode kv listens on %s:%d, data in %s, sync %s"):format(bracket(host), port, settings.data, settings.sync))
+local function greet(node)
+  print(("lunode kv listens on %s:%d, data in %s, sync %s"):format(bracket(node.host), node.port, node.dir, node.sync))
   print(("try: redis-cli -h %s -p %d%s set greeting hello"):format(
-    REACHABLE[host] or host,
-    port,
-    settings.requirepass and " --askpass" or ""
+    REACHABLE[node.host] or node.host,
+    node.port,
+    node.requirepass and " --askpass" or ""
   ))
   io.stdout:flush()
 end
@@ -191,11 +186,11 @@ function M.main(words)
     maxclients = settings.maxclients,
   }
   if not node then
-    complain(explain_failure(settings, err, err_code))
+    complain(explain_failure(err, err_code))
     return 1
   end
   local signals = close_on_signals(node)
-  greet(settings, settings.listen.host, node.port or settings.listen.port)
+  greet(node)
   loop.run()
   for _, signal in ipairs(signals) do
     signal:close()
