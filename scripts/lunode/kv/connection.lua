@@ -108,7 +108,9 @@ command.command("HELLO", {
       return HELLO_NOAUTH
     end
     session.name = name or session.name
-    session.protocol = protocol or session.protocol
+    if protocol then
+      session:set_protocol(protocol)
+    end
     return resp.map {
       "server", "redis", "version", "7.0.15", "proto", session.protocol, "id", session.id,
       "mode", "standalone", "role", "master", "modules", {},

@@ -47,8 +47,8 @@ local REMEDIES = {
 ---@field host? string         (default "127.0.0.1")
 ---@field port? integer        0 lets the kernel choose (default 6380)
 ---@field dir string           where the data lies
----@field sync? "always"|"everysec"|"no"  a write is on disk before its reply, in a second, or later (default "everysec")
----@field sync? "always"|"everysec"|"no"  when a write is on disk: before its reply, within a second, whenever (default "everysec")
+---@field sync? "always"|"everysec"|"no"  when a write is on disk: before its reply, within a second,
+---   or whenever the system does it (default "everysec")
 ---@field requirepass? string  the password that clients must give
 ---@field maxclients? integer  (default 10000)
 ---@field cache? integer       bytes of the store's block cache
@@ -156,14 +156,9 @@ local function callbacks(node)
       node.next_id = node.next_id + 1
     end,
     on_message = sessions.dispatcher(node),
+    on_error = sessions.error_handler(node),
     on_bad_message = function(conn, err)
       resp.reply(conn, resp.error("ERR Protocol error: " .. err))
-    end,
-    on_writable = function(conn)
-      local session = all[conn]
-      if session then
-        sessions.on_writable(session)
-      end
     end,
     on_close = function(conn)
       if all[conn] then

@@ -11,15 +11,10 @@ local logger = require "lunode.logger"
 local loop = require "lunode.loop"
 local resp = require "lunode.resp"
 
-local select, type, xpcall, getmetatable = select, type, xpcall, getmetatable
-local reply = resp.reply
+local select, type, getmetatable = select, type, getmetatable
 local commands, find, subcommand = command.by_name, command.find, command.subcommand
 
 local M = {}
-
--- What a client may send before it has authenticated, and after.
-local STRANGER = { max_args = 10, max_bulk = 16384 }
-local TRUSTED = { max_args = 1048576, max_bulk = 512 * 1024 * 1024 }
 
 -- Arguments that a handler without `variadic` can be given: Lua's stack ends at a million.
 local MOST_PARAMETERS = 100000
@@ -34,7 +29,6 @@ local MOST_PARAMETERS = 100000
 ---@field created integer    milliseconds since the epoch
 ---@field last integer       when its last command came
 ---@field command table?     its last command
----@field quitting boolean   it closes once its replies are sent
 local methods = {}
 local session_mt = { __name = "lunode.kv.session", __index = methods }
 
@@ -54,7 +48,6 @@ function M.new(node, conn, id, now)
     created = now,
     last = now,
     command = nil,
-    quitting = false,
   }, session_mt)
   if node.requirepass then
     self:set_authenticated(false)
@@ -65,12 +58,18 @@ end
 ---@param authenticated boolean
 function methods:set_authenticated(authenticated)
   self.authenticated = authenticated
-  self.conn:set(authenticated and TRUSTED or STRANGER)
+  self.conn:set { authenticated = authenticated } -- until then, commands are bounded tightly
+end
+
+---@param protocol 2|3  of its replies, from the one under way on
+function methods:set_protocol(protocol)
+  self.protocol = protocol
+  self.conn:set { protocol = protocol }
 end
 
 ---Back to how a new connection is: RESET.
 function methods:reset()
-  self.protocol = 2
+  self:set_protocol(2)
   self.name = ""
   if self.node.requirepass then
     self:set_authenticated(false)
@@ -79,7 +78,6 @@ end
 
 ---Takes no further commands, and closes once the reply of this one is sent.
 function methods:quit()
-  self.quitting = true
   self.conn:pause()
   loop.defer(function()
     self.conn:close()
@@ -90,17 +88,6 @@ end
 
 local RAW = getmetatable(resp.OK)
 local INTERNAL_ERROR = resp.error("ERR internal error; the log has its traceback")
-
-local function with_traceback(err)
-  if getmetatable(err) == RAW then
-    return err
-  end
-  return debug.traceback(tostring(err), 2)
-end
-
-local function perform(conn, session, run, ctx, ...)
-  return reply(conn, (run(ctx, ...)), session.protocol)
-end
 
 -- As Redis words it: the arguments until there are 128 bytes of them.
 local function unknown_command(name, ...)
@@ -125,29 +112,9 @@ local function find_subcommand(container, name)
   return nil, errors.quoting("ERR unknown subcommand '%s'. Try %s HELP.", name:sub(1, 128), container.name:upper())
 end
 
-local function fail(session, db, entry, err)
-  if entry.write then
-    db:rollback()
-  end
-  if type(err) ~= "string" then
-    return reply(session.conn, err, session.protocol)
-  end
-  logger.traceback(("command %s: %s"):format(entry.name, err))
-  reply(session.conn, INTERNAL_ERROR, session.protocol)
-  session.conn:close()
-  return true
-end
-
-local function refuse(session, stats, refusal)
-  stats.errors = stats.errors + 1
-  if reply(session.conn, refusal, session.protocol) == false then
-    session.conn:pause()
-  end
-end
-
----Makes the on_message of a node's connections.
+---Makes the on_message of a node's connections: what it returns is the reply.
 ---@param node lunode.kv.node
----@return fun(conn: lunode.conn, name: string, ...)
+---@return fun(conn: lunode.conn, name: string, ...): any
 function M.dispatcher(node)
   local sessions, ctx, db, stats = node.sessions, node.ctx, node.db, node.stats
 
@@ -167,6 +134,7 @@ function M.dispatcher(node)
     stats.commands = stats.commands + 1
 
     local entry, refusal = commands[name] or find(name), nil
+    session.command = entry
     if entry and entry.has_subcommands and count > 0 then
       entry, refusal = find_subcommand(entry, list and list[1] or (...))
     end
@@ -178,41 +146,47 @@ function M.dispatcher(node)
       refusal = errors.NOAUTH
     end
     if refusal then
-      return refuse(session, stats, refusal)
+      stats.errors = stats.errors + 1
+      return refusal
     end
 
     ctx.session = session
     session.command = entry
-    local write = entry.write
-    if write then
+    local run, value = entry.run
+    if entry.write then
       db:begin()
     end
-    local ok, room
     if entry.variadic then
-      ok, room = xpcall(perform, with_traceback, conn, session, entry.run, ctx, list or { ... })
+      value = run(ctx, list or { ... })
     elseif list then
-      ok, room = xpcall(perform, with_traceback, conn, session, entry.run, ctx,
-        table.unpack(list, 1, math.min(count, MOST_PARAMETERS)))
+      value = run(ctx, table.unpack(list, 1, math.min(count, MOST_PARAMETERS)))
     else
-      ok, room = xpcall(perform, with_traceback, conn, session, entry.run, ctx, ...)
+      value = run(ctx, ...)
     end
-    if not ok then
-      stats.errors = stats.errors + 1
-      room = fail(session, db, entry, room)
-    elseif write then
+    if entry.write then
       db:finish()
     end
-    if room == false then
-      conn:pause() -- a client that does not read gets no more done; on_writable resumes
-    end
+    return value
   end
 end
 
----The queue of replies is short again.
----@param session lunode.kv.session
-function M.on_writable(session)
-  if not session.quitting then
-    session.conn:resume()
+---Makes the on_error of a node's connections: answers for a command that raised.
+---@param node lunode.kv.node
+---@return fun(conn: lunode.conn, err: any): any
+function M.error_handler(node)
+  return function(conn, err)
+    local session = node.sessions[conn]
+    local entry = session.command
+    node.stats.errors = node.stats.errors + 1
+    if entry and entry.write then
+      node.db:rollback()
+    end
+    if getmetatable(err) == RAW then
+      return err
+    end
+    logger.traceback(("command %s: %s"):format(entry and entry.name or "?", tostring(err)))
+    session:quit()
+    return INTERNAL_ERROR
   end
 end
 
