@@ -9,7 +9,8 @@
 /* User values of a box. */
 enum { CALLBACKS = 1, DATA, CONN_VALUES = DATA };
 
-/* More arguments than these reach on_message in one table: Lua's stack has an end. */
+/* A command of more words than these goes to on_long_message, in one table: Lua's stack has an end.
+ * Where there is none, the decoder refuses it. */
 enum { MAX_SPREAD = 4096 };
 
 /* ---- options */
@@ -21,6 +22,7 @@ static const char *const callback_names[] = {
     [LN_ON_END] = "on_end",
     [LN_ON_CLOSE] = "on_close",
     [LN_ON_MESSAGE] = "on_message",
+    [LN_ON_LONG_MESSAGE] = "on_long_message",
     [LN_ON_BAD_MESSAGE] = "on_bad_message",
     [LN_ON_ERROR] = "on_error",
 };
@@ -255,7 +257,7 @@ static void reply(lua_State *L, struct ln_conn *c) {
 
 /* Calls on_message for each complete command, until the connection closes or is paused. */
 static int call_messages(lua_State *L) {
-    enum { EVENT = 1, BOX, CALLBACKS_LIST, FUNCTION };
+    enum { EVENT = 1, BOX, CALLBACKS_LIST, FUNCTION, LONG_FUNCTION };
     struct event *e = lua_touserdata(L, EVENT);
     struct ln_stream *s = e->c->stream;
     struct ln_resp_reader *r = e->c->reader;
@@ -263,6 +265,7 @@ static int call_messages(lua_State *L) {
     lua_rawgeti(L, LUA_REGISTRYINDEX, e->c->ref);
     lua_getiuservalue(L, BOX, CALLBACKS);
     bool wanted = lua_rawgeti(L, CALLBACKS_LIST, LN_ON_MESSAGE) == LUA_TFUNCTION;
+    lua_rawgeti(L, CALLBACKS_LIST, LN_ON_LONG_MESSAGE);
     luaL_checkstack(L, MAX_SPREAD + 8, "too many arguments");
     while (rc > 0 && takes_messages(s)) {
         size_t n = 0;
@@ -270,19 +273,20 @@ static int call_messages(lua_State *L) {
         e->consumed += rc < 0 ? 0 : n;
         if (rc <= 0 || !wanted)
             continue;
-        lua_pushvalue(L, FUNCTION);
+        bool is_long = r->argc > MAX_SPREAD;
+        lua_pushvalue(L, is_long ? LONG_FUNCTION : FUNCTION);
         lua_pushvalue(L, BOX);
         lua_pushlstring(L, r->base + r->argv[0].off, r->argv[0].len);
-        if (r->argc <= MAX_SPREAD)
-            push_arguments(L, r, 1);
-        else
+        if (is_long)
             push_argument_list(L, r, 1);
-        lua_call(L, lua_gettop(L) - FUNCTION - 1, LUA_MULTRET);
-        if (lua_gettop(L) > FUNCTION) {
-            lua_settop(L, FUNCTION + 1);
+        else
+            push_arguments(L, r, 1);
+        lua_call(L, is_long ? 3 : 1 + (int)r->argc, LUA_MULTRET);
+        if (lua_gettop(L) > LONG_FUNCTION) {
+            lua_settop(L, LONG_FUNCTION + 1);
             reply(L, e->c);
         }
-        lua_settop(L, FUNCTION);
+        lua_settop(L, LONG_FUNCTION);
     }
     e->status = rc < 0 ? rc : LN_OK;
     return 0;
@@ -385,9 +389,10 @@ int ln_conn_open(lua_State *L, int index, struct ln_stream *s, const struct ln_c
     struct ln_conn *c = lua_touserdata(L, index);
     lua_getiuservalue(L, index, CALLBACKS);
     c->takes_errors = lua_rawgeti(L, -1, LN_ON_ERROR) == LUA_TFUNCTION;
+    bool takes_long = lua_rawgeti(L, -2, LN_ON_LONG_MESSAGE) == LUA_TFUNCTION;
     c->types = ln_resp_push_types(L);
     c->protocol = o->protocol;
-    lua_pop(L, 3);
+    lua_pop(L, 4);
     c->ref = ln_pin(L, index); /* may raise, as all before it: nothing is acquired yet */
     if (o->resp) {
         c->reader = malloc(sizeof *c->reader);
@@ -397,6 +402,8 @@ int ln_conn_open(lua_State *L, int index, struct ln_stream *s, const struct ln_c
         }
         ln_resp_reader_init(c->reader);
         c->reader->limits = o->resp_limits;
+        if (!takes_long && o->resp_limits.max_args > MAX_SPREAD)
+            c->reader->limits.max_args = MAX_SPREAD;
     }
     ln_stream_set_limits(s, &o->limits);
     if (!o->nodelay)

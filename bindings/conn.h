@@ -18,6 +18,7 @@ enum ln_conn_callback {
     LN_ON_END,
     LN_ON_CLOSE,
     LN_ON_MESSAGE,
+    LN_ON_LONG_MESSAGE,
     LN_ON_BAD_MESSAGE,
     LN_ON_ERROR,
 };

@@ -136,7 +136,8 @@ function conn:is_open() end
 ---@field on_end? fun(conn: lunode.conn)  the peer shut down its sending side; without it the connection then closes by itself once its queue is sent
 ---@field on_close? fun(conn: lunode.conn, err: string?, code: lunode.code?)  always, exactly once
 ---@field decoder? "resp"  bytes become messages in C
----@field on_message? fun(conn: lunode.conn, ...): any  what it returns, if anything, is encoded as the reply (see lunode.resp); above the high watermark no more messages are taken until the queue is short again. Decoder "resp": `(conn, name, arg, …)`, or `(conn, name, {arg, …})` when there are more than 4096 arguments
+---@field on_message? fun(conn: lunode.conn, ...): any  what it returns, if anything, is encoded as the reply (see lunode.resp); above the high watermark no more messages are taken until the queue is short again. Decoder "resp": `(conn, name, arg, …)`
+---@field on_long_message? fun(conn: lunode.conn, name: string, args: string[]): any  as on_message, for commands of more than 4096 words; without it the decoder refuses them
 ---@field on_error? fun(conn: lunode.conn, err: any): any  on_message raised `err` (a string comes with its traceback, another value as it is); what it returns is the reply, and the connection goes on. Without it, the connection closes with code ECALLBACK
 ---@field on_bad_message? fun(conn: lunode.conn, err: string)  the decoder refused the input; a last answer can be written here; then the connection closes with code EPROTO
 

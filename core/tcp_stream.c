@@ -126,7 +126,7 @@ static void finish_close(struct ln_stream *s) {
     size_t size;
     char *scratch = ln_loop_scratch(s->loop, &size);
     if (!s->ended && shutdown(s->fd, SHUT_WR) == 0)
-        for (int i = 0; i < DRAIN_READS && read(s->fd, scratch, size) > 0; i++)
+        for (int i = 0; i < DRAIN_READS && recv(s->fd, scratch, size, MSG_DONTWAIT) > 0; i++)
             ;
     ln_stream_abort(s, s->status);
 }
@@ -304,7 +304,7 @@ static void on_ended(struct ln_stream *s) {
 static ssize_t read_fresh(struct ln_stream *s) {
     size_t size, left = 0;
     char *scratch = ln_loop_scratch(s->loop, &size);
-    ssize_t n = read(s->fd, scratch, size);
+    ssize_t n = recv(s->fd, scratch, size, MSG_DONTWAIT);
     if (n > 0) {
         s->bytes_read += (uint64_t)n;
         if (offer(s, scratch, (size_t)n, &left) && left > 0) {
@@ -333,7 +333,7 @@ static ssize_t read_more(struct ln_stream *s) {
         errno = -rc;
         return -1;
     }
-    ssize_t n = read(s->fd, space, size);
+    ssize_t n = recv(s->fd, space, size, MSG_DONTWAIT);
     if (n > 0) {
         s->bytes_read += (uint64_t)n;
         ln_buffer_commit(&s->in, (size_t)n);

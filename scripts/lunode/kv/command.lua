@@ -150,12 +150,12 @@ function M.command(name, options)
     write = flags.write or false,
     no_auth = flags.no_auth or false,
     subcommands = {}, -- by name, as by_name
-    has_subcommands = false,
+    direct = true, -- it has no subcommands to look for
     wrong_arity = resp.error(("ERR wrong number of arguments for '%s' command"):format(name:lower())),
     options = options,
   }
   if container then
-    container.has_subcommands = true
+    container.direct = false
   end
   home[own_name:upper()] = entry
   home[own_name:lower()] = entry

@@ -140,6 +140,7 @@ local MAXCLIENTS = resp.error("ERR max number of clients reached")
 
 local function callbacks(node)
   local all, stats = node.sessions, node.stats
+  local on_message, on_long_message = sessions.dispatchers(node)
   return {
     decoder = "resp",
     cap = OUTPUT_CAP,
@@ -155,7 +156,8 @@ local function callbacks(node)
       all[conn] = sessions.new(node, conn, node.next_id, node.ctx.now or node:read_clock())
       node.next_id = node.next_id + 1
     end,
-    on_message = sessions.dispatcher(node),
+    on_message = on_message,
+    on_long_message = on_long_message,
     on_error = sessions.error_handler(node),
     on_bad_message = function(conn, err)
       resp.reply(conn, resp.error("ERR Protocol error: " .. err))

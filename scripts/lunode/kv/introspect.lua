@@ -252,7 +252,7 @@ command.command("COMMAND|GETKEYS", {
   summary = "Extract keys given a full Redis command",
   run = function(_, words)
     local entry, count = command.find(words[1]), #words - 1
-    if entry and entry.has_subcommands then
+    if entry and not entry.direct then
       entry = command.subcommand(entry, words[2])
     end
     if not entry then

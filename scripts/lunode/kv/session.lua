@@ -11,7 +11,7 @@ local logger = require "lunode.logger"
 local loop = require "lunode.loop"
 local resp = require "lunode.resp"
 
-local select, type, getmetatable = select, type, getmetatable
+local select, getmetatable = select, getmetatable
 local commands, find, subcommand = command.by_name, command.find, command.subcommand
 
 local M = {}
@@ -112,62 +112,98 @@ local function find_subcommand(container, name)
   return nil, errors.quoting("ERR unknown subcommand '%s'. Try %s HELP.", name:sub(1, 128), container.name:upper())
 end
 
----Makes the on_message of a node's connections: what it returns is the reply.
+-- The entry to run, or (nil, the refusal).
+local function admit(session, entry, name, count, first, ...)
+  if entry and not entry.direct and count > 0 then
+    local refusal
+    entry, refusal = find_subcommand(entry, first)
+    if refusal then
+      return nil, refusal
+    end
+  end
+  if entry == nil then
+    return nil, unknown_command(name, first, ...)
+  elseif count < entry.min or count > entry.max then
+    return nil, entry.wrong_arity
+  elseif not session.authenticated and not entry.no_auth then
+    return nil, errors.NOAUTH
+  end
+  return entry
+end
+
+local function perform_write(db, run, ctx, ...)
+  db:begin()
+  local value = run(ctx, ...)
+  db:finish()
+  return value
+end
+
+---Makes the on_message and the on_long_message of a node's connections: what they return is the reply.
 ---@param node lunode.kv.node
 ---@return fun(conn: lunode.conn, name: string, ...): any
-function M.dispatcher(node)
+---@return fun(conn: lunode.conn, name: string, args: string[]): any
+function M.dispatchers(node)
   local sessions, ctx, db, stats = node.sessions, node.ctx, node.db, node.stats
 
-  return function(conn, name, ...)
-    local session = sessions[conn]
-    local count = select("#", ...)
-    local list -- the arguments, where they come as one list
-    if count == 1 then
-      list = ...
-      if type(list) == "table" then
-        count = #list
-      else
-        list = nil
-      end
-    end
+  local function on_message(conn, name, a, b, c, ...)
+    local count = a == nil and 0 or b == nil and 1 or c == nil and 2 or 3 + select("#", ...)
+    local session, entry = sessions[conn], commands[name] or find(name)
     session.last = ctx.now or node:read_clock()
     stats.commands = stats.commands + 1
-
-    local entry, refusal = commands[name] or find(name), nil
+    ctx.session = session
     session.command = entry
-    if entry and entry.has_subcommands and count > 0 then
-      entry, refusal = find_subcommand(entry, list and list[1] or (...))
+    if not (entry and entry.direct and session.authenticated and count >= entry.min and count <= entry.max) then
+      local refusal
+      entry, refusal = admit(session, entry, name, count, a, b, c, ...)
+      if refusal then
+        stats.errors = stats.errors + 1
+        return refusal
+      end
+      session.command = entry
     end
-    if entry == nil then
-      refusal = refusal or list and unknown_command(name, table.unpack(list, 1, 100)) or unknown_command(name, ...)
-    elseif count < entry.min or count > entry.max then
-      refusal = entry.wrong_arity
-    elseif not session.authenticated and not entry.no_auth then
-      refusal = errors.NOAUTH
+
+    local run = entry.run
+    if entry.variadic then
+      if entry.write then
+        return perform_write(db, run, ctx, { a, b, c, ... })
+      end
+      return (run(ctx, { a, b, c, ... }))
+    elseif entry.write then
+      if count <= 2 then
+        return perform_write(db, run, ctx, a, b)
+      end
+      return perform_write(db, run, ctx, a, b, c, ...)
+    elseif count == 1 then
+      return (run(ctx, a))
+    elseif count == 0 then
+      return (run(ctx))
     end
+    return (run(ctx, a, b, c, ...))
+  end
+
+  local function on_long_message(conn, name, args)
+    local session = sessions[conn]
+    session.last = ctx.now or node:read_clock()
+    stats.commands = stats.commands + 1
+    ctx.session = session
+    local entry, refusal = admit(session, find(name), name, #args, table.unpack(args, 1, 100))
+    session.command = entry
     if refusal then
       stats.errors = stats.errors + 1
       return refusal
     end
-
-    ctx.session = session
-    session.command = entry
-    local run, value = entry.run
-    if entry.write then
-      db:begin()
+    local run = entry.run
+    if entry.variadic and entry.write then
+      return perform_write(db, run, ctx, args)
+    elseif entry.variadic then
+      return (run(ctx, args))
+    elseif entry.write then
+      return perform_write(db, run, ctx, table.unpack(args, 1, math.min(#args, MOST_PARAMETERS)))
     end
-    if entry.variadic then
-      value = run(ctx, list or { ... })
-    elseif list then
-      value = run(ctx, table.unpack(list, 1, math.min(count, MOST_PARAMETERS)))
-    else
-      value = run(ctx, ...)
-    end
-    if entry.write then
-      db:finish()
-    end
-    return value
+    return (run(ctx, table.unpack(args, 1, math.min(#args, MOST_PARAMETERS))))
   end
+
+  return on_message, on_long_message
 end
 
 ---Makes the on_error of a node's connections: answers for a command that raised.
