@@ -1,6 +1,5 @@
 #include "loop.h"
 
-#include <assert.h>
 #include <errno.h>
 #include <limits.h>
 #include <signal.h>
@@ -85,17 +84,19 @@ int ln_loop_open(struct ln_loop **out) {
 
 static void run_jobs(struct ln_job *queue);
 
-void ln_loop_close(struct ln_loop *loop) {
-    assert(!loop->inside);
+int ln_loop_close(struct ln_loop *loop) {
+    if (loop->inside)
+        return -EBUSY;
     while (loop->closing.next != &loop->closing)
         run_jobs(&loop->closing);
-    assert(loop->active == 0);
-    assert(loop->signals.next == &loop->signals);
+    if (ln_loop_alive(loop) || loop->signals.next != &loop->signals)
+        return -EBUSY;
     close(loop->epfd);
     free(loop->heap);
     free(loop->slots);
     free(loop->scratch);
     free(loop);
+    return LN_OK;
 }
 
 int64_t ln_loop_now(const struct ln_loop *loop) {
