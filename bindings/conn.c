@@ -67,14 +67,15 @@ static bool take_option(lua_State *L, const char *key, struct ln_conn_options *o
     return true;
 }
 
-static bool take_creation_option(lua_State *L, const char *key, struct ln_conn_options *o) {
-    if (strcmp(key, "connect_timeout") == 0) {
+static bool take_creation_option(lua_State *L, const char *key, enum ln_conn_side side,
+                                 struct ln_conn_options *o) {
+    if (side == LN_CLIENT && strcmp(key, "connect_timeout") == 0) {
         if (!lua_isnumber(L, -1) || !(lua_tonumber(L, -1) > 0))
             luaL_error(L, "option 'connect_timeout' must be a positive number of seconds");
         o->connect_timeout = ln_check_seconds(L, lua_gettop(L));
-    } else if (strcmp(key, "backlog") == 0) {
+    } else if (side == LN_SERVER && strcmp(key, "backlog") == 0) {
         o->backlog = (int)check_count(L, key, 1, 1 << 20);
-    } else if (strcmp(key, "max_connections") == 0) {
+    } else if (side == LN_SERVER && strcmp(key, "max_connections") == 0) {
         o->max_connections = (size_t)check_count(L, key, 1, 1 << 24);
     } else if (strcmp(key, "decoder") == 0) {
         const char *decoder = lua_tostring(L, -1);
@@ -107,7 +108,8 @@ static const char *check_key(lua_State *L) {
     return lua_tostring(L, -2);
 }
 
-void ln_conn_check_options(lua_State *L, int index, struct ln_conn_options *o) {
+void ln_conn_check_options(lua_State *L, int index, enum ln_conn_side side,
+                           struct ln_conn_options *o) {
     luaL_checktype(L, index, LUA_TTABLE);
     *o = (struct ln_conn_options){.limits = LN_STREAM_LIMITS_DEFAULT,
                                   .nodelay = true,
@@ -123,7 +125,7 @@ void ln_conn_check_options(lua_State *L, int index, struct ln_conn_options *o) {
     }
     for (lua_pushnil(L); lua_next(L, index) != 0; lua_pop(L, 1)) {
         const char *key = check_key(L);
-        if (!take_callback(L, key, list) && !take_creation_option(L, key, o))
+        if (!take_callback(L, key, list) && !take_creation_option(L, key, side, o))
             luaL_error(L, "unknown option '%s'", key);
     }
 }
@@ -435,7 +437,7 @@ int ln_conn_push_written(lua_State *L, int status) {
 }
 
 static int write_list(lua_State *L, struct ln_stream *s) {
-    lua_Integer count = luaL_len(L, 2);
+    lua_Integer count = (lua_Integer)lua_rawlen(L, 2);
     for (lua_Integer i = 1; i <= count; i++, lua_pop(L, 1))
         if (lua_rawgeti(L, 2, i) != LUA_TSTRING)
             return luaL_error(L, "bad argument #1 to 'write' (element %I is a %s, not a string)",

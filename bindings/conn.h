@@ -23,6 +23,9 @@ enum ln_conn_callback {
     LN_ON_ERROR,
 };
 
+/* Some options are for one side only. */
+enum ln_conn_side { LN_CLIENT, LN_SERVER };
+
 /* What a table of options holds beside callbacks. */
 struct ln_conn_options {
     struct ln_stream_limits limits;
@@ -30,9 +33,9 @@ struct ln_conn_options {
     int protocol;
     bool resp; /* decoder = "resp" */
     struct ln_resp_limits resp_limits;
-    /* of tcp_client.connect */
+    /* LN_CLIENT */
     int64_t connect_timeout;
-    /* of tcp_server.listen */
+    /* LN_SERVER */
     int backlog;
     size_t max_connections;
 };
@@ -55,7 +58,8 @@ extern const struct ln_stream_events ln_conn_events;
 
 /* Reads the options and callbacks at index, a table; pushes the list of callbacks. Raises on a key
  * it does not know, and on values of the wrong type. */
-void ln_conn_check_options(lua_State *L, int index, struct ln_conn_options *options);
+void ln_conn_check_options(lua_State *L, int index, enum ln_conn_side side,
+                           struct ln_conn_options *options);
 
 /* Pushes a closed box whose callbacks are the list at index. */
 struct ln_conn *ln_conn_new(lua_State *L, int callbacks);

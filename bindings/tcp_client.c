@@ -8,7 +8,7 @@ static int client_connect(lua_State *L) {
     const char *host = luaL_checkstring(L, 1);
     lua_Integer port = luaL_checkinteger(L, 2);
     luaL_argcheck(L, port >= 0 && port <= 65535, 2, "port must be from 0 to 65535");
-    ln_conn_check_options(L, 3, &options);
+    ln_conn_check_options(L, 3, LN_CLIENT, &options);
 
     struct ln_conn *c = ln_conn_new(L, -1);
     struct ln_stream *s = NULL;

@@ -64,7 +64,7 @@ static int server_listen(lua_State *L) {
     struct server_box *box = lua_newuserdatauv(L, sizeof *box, CALLBACKS);
     *box = (struct server_box){.main = ln_lua_main(L), .ref = LUA_NOREF};
     luaL_setmetatable(L, SERVER_TYPE);
-    ln_conn_check_options(L, 3, &box->options);
+    ln_conn_check_options(L, 3, LN_SERVER, &box->options);
     lua_setiuservalue(L, -2, CALLBACKS);
     box->ref = ln_pin(L, -1);
 

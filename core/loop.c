@@ -1,6 +1,5 @@
 #include "loop.h"
 
-#include <assert.h>
 #include <errno.h>
 #include <limits.h>
 #include <signal.h>
@@ -85,17 +84,19 @@ int ln_loop_open(struct ln_loop **out) {
 
 static void run_jobs(struct ln_job *queue);
 
-void ln_loop_close(struct ln_loop *loop) {
-    assert(!loop->inside);
+int ln_loop_close(struct ln_loop *loop) {
+    if (loop->inside)
+        return -EBUSY;
     while (loop->closing.next != &loop->closing)
         run_jobs(&loop->closing);
-    assert(loop->active == 0);
-    assert(loop->signals.next == &loop->signals);
+    if (ln_loop_alive(loop) || loop->signals.next != &loop->signals)
+        return -EBUSY;
     close(loop->epfd);
     free(loop->heap);
     free(loop->slots);
     free(loop->scratch);
     free(loop);
+    return LN_OK;
 }
 
 int64_t ln_loop_now(const struct ln_loop *loop) {
@@ -158,6 +159,11 @@ static void heap_down(struct ln_loop *loop, size_t index, struct ln_timer *timer
     heap_put(loop, index, timer);
 }
 
+/* The longest times mean forever. */
+static int64_t after(int64_t time, int64_t delay) {
+    return delay > INT64_MAX - time ? INT64_MAX : time + delay;
+}
+
 int ln_timer_start(struct ln_loop *loop, struct ln_timer *timer, int64_t delay, int64_t interval,
                    ln_timer_fn fn) {
     ln_timer_stop(timer);
@@ -173,7 +179,7 @@ int ln_timer_start(struct ln_loop *loop, struct ln_timer *timer, int64_t delay, 
     int64_t now = loop->inside ? loop->now : clock_now();
     timer->loop = loop;
     timer->fn = fn;
-    timer->due = delay <= 0 ? now : delay > INT64_MAX - now ? INT64_MAX : now + delay;
+    timer->due = after(now, delay > 0 ? delay : 0);
     timer->interval = interval;
     timer->order = loop->timer_order++;
     loop->active++;
@@ -205,8 +211,8 @@ static void run_timers(struct ln_loop *loop) {
             break;
         if (timer->interval > 0) {
             /* Keeps to the grid, but does not catch up on what a long sleep missed. */
-            int64_t next = timer->due + timer->interval;
-            timer->due = next > loop->now ? next : loop->now + timer->interval;
+            int64_t next = after(timer->due, timer->interval);
+            timer->due = next > loop->now ? next : after(loop->now, timer->interval);
             timer->order = loop->timer_order++;
             heap_down(loop, 1, timer);
         } else {
@@ -482,7 +488,7 @@ static int wait_ms(const struct ln_loop *loop, int64_t max_wait) {
         wait = 0;
     if (wait < 0)
         return -1;
-    int64_t ms = (wait + 999999) / 1000000;
+    int64_t ms = wait / 1000000 + (wait % 1000000 != 0);
     return ms > INT_MAX ? INT_MAX : (int)ms;
 }
 

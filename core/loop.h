@@ -34,9 +34,9 @@ struct ln_signal;
 /* Creates a loop: LN_OK, -EMFILE, -ENOMEM, … */
 int ln_loop_open(struct ln_loop **out);
 
-/* Runs the closing jobs that are queued, then frees the loop. REQUIRES: not inside of a callback;
- * nothing else of it is active or queued. */
-void ln_loop_close(struct ln_loop *loop);
+/* Runs the closing jobs that are queued, then frees the loop. LN_OK; or -EBUSY, and the loop stays,
+ * inside of a callback or while an io, a timer or a signal is active or a job is queued. */
+int ln_loop_close(struct ln_loop *loop);
 
 /* Runs iterations until nothing is active or ln_loop_stop was called. LN_OK; -EBUSY inside of a
  * callback, because the closing phase would free objects whose callback is under way; or what

@@ -26,7 +26,7 @@ static int open_loop(void **state) {
 
 static int close_loop(void **state) {
     (void)state;
-    ln_loop_close(loop);
+    assert_int_equal(ln_loop_close(loop), LN_OK);
     return 0;
 }
 

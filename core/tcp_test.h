@@ -152,7 +152,7 @@ static inline int close_world(void **state) {
     if (listener)
         ln_tcp_server_close(listener);
     ln_loop_run(loop);
-    ln_loop_close(loop);
+    assert_int_equal(ln_loop_close(loop), LN_OK);
     free(client.got);
     free(server_end.got);
     return 0;
