@@ -166,8 +166,6 @@ function methods:time(unit)
   return at .. chance:pick { "000", "001", "499", "500", "501", "999" }
 end
 
-local UNITS = { "EX", "PX", "EXAT", "PXAT" }
-
 -- ---------------------------------------------------------------- commands
 
 -- Redis counts a key whose time has come until somebody meets it, and so do we: meet it at once.
@@ -429,8 +427,8 @@ families.server = {
   { 2, function(g)
     return { "CONFIG", g:word "SET", table.unpack(g.chance:pick {
       { "nothing", "1" }, { "maxclients", "foo" }, { "maxclients", "0" }, { "maxclients", "1", "maxclients", "2" },
-      { "databases", "3" }, { "appendfsync", "sometimes" }, { "appendfsync", "everysec" }, { "timeout" },
-      { "appendfsync", "EverySec" }, { "appendfsync", "everysec", "nothing" }, { "port", "1" },
+      { "databases", "3" }, { "appendfsync", "sometimes" }, { "appendfsync", "everysec" }, { "databases" },
+      { "appendfsync", "EverySec" }, { "appendfsync", "everysec", "nothing" },
       { "nothing", "1", "appendfsync", "x" }, { "no\r\nthing", "1" }, { "maxclients", "99999999999" },
     }) }
   end },
@@ -453,7 +451,8 @@ families.server = {
   end },
   { 3, function(g)
     return { { "COMMAND", g:word "INFO", g:word(g.chance:pick {
-      "GET", "SET", "MSET", "EXPIRE", "DEL", "PING", "RENAME", "NOTHING", "", "KEYS", "SCAN", "INCRBYFLOAT", "CLIENT|ID",
+      "GET", "SET", "MSET", "EXPIRE", "DEL", "PING", "RENAME", "NOTHING", "", "KEYS", "SCAN", "INCRBYFLOAT",
+      "CLIENT|ID",
     }) }, exact = true }
   end },
   { 2, function(g)

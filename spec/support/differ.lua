@@ -170,33 +170,6 @@ local function compare_keyspaces(self)
   end
 end
 
----Runs the steps on empty servers. The first difference, or nil.
----@param steps string[][][]
----@return spec.difference?
-function methods:run(steps)
-  for _, side in ipairs(self.sides) do
-    assert(side.control:call("FLUSHALL").ok == "OK")
-  end
-  return run_steps(self, steps) or compare_keyspaces(self)
-end
-
----The fewest steps that still differ.
----@param steps string[][][]  that differ
----@return string[][][]? steps, spec.difference? difference  nil where the difference does not come again
-function methods:shrink(steps)
-  local last
-  local function fails(candidate)
-    local difference = self:run(candidate)
-    last = difference or last
-    return difference ~= nil
-  end
-  if not fails(steps) then
-    return nil
-  end
-  local few = shrink.list(steps, fails)
-  return few, self:run(few) or last
-end
-
 -- ---------------------------------------------------------------- for people
 
 local ESCAPES = { ["\r"] = "\\r", ["\n"] = "\\n", ["\t"] = "\\t", ['"'] = '\\"', ["\\"] = "\\\\" }
@@ -218,10 +191,7 @@ local function line(command)
   return "> " .. table.concat(words, " ")
 end
 
----@param steps string[][][]
----@param difference spec.difference
----@return string
-function methods.describe(_, steps, difference)
+local function listing(steps)
   local lines = {}
   for _, step in ipairs(steps) do
     for _, command in ipairs(step) do
@@ -231,11 +201,63 @@ function methods.describe(_, steps, difference)
       lines[#lines + 1] = "  (waits for the replies)"
     end
   end
-  lines[#lines + 1] = "the replies to " .. line(difference.command):sub(3)
-    .. (difference.step and "" or ", after it all") .. " differ:"
-  lines[#lines + 1] = "  first:  " .. quote(difference.replies[1])
-  lines[#lines + 1] = "  second: " .. quote(difference.replies[2])
   return table.concat(lines, "\n")
+end
+
+-- ---------------------------------------------------------------- running
+
+---Runs the steps on empty servers. The first difference, or nil. Raises when a server ends.
+---@param steps string[][][]
+---@return spec.difference?
+function methods:run(steps)
+  local ok, result = pcall(function()
+    for _, side in ipairs(self.sides) do
+      assert(side.control:call("FLUSHALL").ok == "OK")
+    end
+    return run_steps(self, steps) or compare_keyspaces(self)
+  end)
+  if ok then
+    return result
+  end
+  for _, side in ipairs(self.sides) do
+    local process = side.server.process
+    if pcall(process.wait, process, 1) then
+      error(("%s\na server ended in the course of this: %s"):format(listing(steps), process:stderr()), 0)
+    end
+  end
+  error(("%s\nin the course of this: %s"):format(listing(steps), result), 0)
+end
+
+---The fewest steps that still differ.
+---@param steps string[][][]  that differ
+---@return string[][][]? steps, spec.difference? difference  nil where the difference does not come again
+function methods:shrink(steps)
+  local last
+  local function fails(candidate)
+    local difference = self:run(candidate)
+    last = difference or last
+    return difference ~= nil
+  end
+  if not fails(steps) then
+    return nil
+  end
+  local few = shrink.list(steps, fails)
+  return few, self:run(few) or last
+end
+
+---@param steps string[][][]
+---@param difference spec.difference
+---@return string
+function methods.describe(_, steps, difference)
+  return table.concat({
+    listing(steps),
+    ("the replies to %s%s differ:"):format(
+      line(difference.command):sub(3),
+      difference.step and "" or ", after it all,"
+    ),
+    "  first:  " .. quote(difference.replies[1]),
+    "  second: " .. quote(difference.replies[2]),
+  }, "\n")
 end
 
 return M
