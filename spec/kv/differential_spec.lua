@@ -1,0 +1,215 @@
+-- The node beside the real redis-server: generated commands, the same to both, and every reply compared.
+--
+-- A failure prints the fewest commands that show it, and the seed; LUNODE_SEED=n runs from that seed on.
+
+local commands = require "spec.support.commands"
+local compare = require "spec.support.compare"
+local differ = require "spec.support.differ"
+local lunode = require "spec.support.lunode"
+local loop = require "lunode.loop"
+local redis = require "spec.support.redis"
+local resp = require "lunode.resp"
+
+local FULL = os.getenv("LUNODE_FULL") == "1"
+local COMMANDS = FULL and 200000 or 20000
+local MOST_FAILURES = 5 -- then it is clear enough
+
+-- The full run looks at other sequences each time.
+local SEED = tonumber(os.getenv("LUNODE_SEED")) or FULL and loop.random(1, 1 << 40) or 1
+
+-- What SELECT and CONFIG GET tell of is the same in both.
+local function redis_server()
+  return redis.server { "--databases", "1" }
+end
+
+-- Every command that the generator must have reached, with a reply that is no error.
+local NAMES = {
+  "PING", "ECHO", "HELLO", "AUTH", "QUIT", "RESET", "SELECT", "CLIENT", "COMMAND", "CONFIG", "INFO", "DBSIZE", "TIME",
+  "FLUSHDB", "FLUSHALL", "GET", "SET", "SETNX", "SETEX", "PSETEX", "GETSET", "GETDEL", "GETEX", "MGET", "MSET",
+  "MSETNX", "APPEND", "STRLEN", "GETRANGE", "SETRANGE", "INCR", "DECR", "INCRBY", "DECRBY", "INCRBYFLOAT", "DEL",
+  "UNLINK", "EXISTS", "TYPE", "TOUCH", "RENAME", "RENAMENX", "RANDOMKEY", "KEYS", "SCAN", "EXPIRE", "PEXPIRE",
+  "EXPIREAT", "PEXPIREAT", "TTL", "PTTL", "EXPIRETIME", "PEXPIRETIME", "PERSIST",
+}
+
+-- Runs sequences from `seed` on until `count` commands have run. The failures' texts.
+local function explore(d, seed, count)
+  local failures, told_of = {}, {}
+  while d.total < count and #failures < MOST_FAILURES do
+    local steps = commands.sequence(seed)
+    local difference = d:run(steps)
+    if difference then
+      local few, smallest = d:shrink(steps)
+      local told = few and d:describe(few, smallest)
+        or d:describe(steps, difference) .. "\n(a second run of them all did not differ)"
+      local found = smallest or difference
+      local kind = table.concat({ found.command[1]:upper(), table.unpack(found.replies) }, " ")
+      if not told_of[kind] then
+        told_of[kind] = true
+        failures[#failures + 1] = ("LUNODE_SEED=%d\n%s"):format(seed, told)
+      end
+    end
+    seed = seed + 1
+  end
+  return failures
+end
+
+describe("the generator and the comparison", function()
+  it("make the same sequence from the same seed, and another one from another", function()
+    assert.same(commands.sequence(5), commands.sequence(5))
+    assert.not_same(commands.sequence(5), commands.sequence(6))
+  end)
+
+  it("find no difference between one redis-server and another", function()
+    local d = differ.new(redis_server(), redis_server())
+    assert.equal("", table.concat(explore(d, SEED, 5000), "\n\n"))
+    assert.is_true(d.total >= 5000)
+  end)
+
+  it("find a reply that was altered, and shrink to the commands that it takes", function()
+    local d = differ.new(redis_server(), redis_server(), function(command, reply)
+      return command[1]:upper() == "STRLEN" and reply ~= ":0\r\n" and reply:find("^:") and ":77\r\n" or reply
+    end)
+    local steps = commands.sequence(SEED)
+    steps[#steps + 1] = { { "APPEND", "a", "some" } }
+    steps[#steps + 1] = { { "strlen", "a" } }
+    assert.is_truthy(d:run(steps))
+    local few, difference = d:shrink(steps)
+    assert.equal(2, #few)
+    assert.equal("STRLEN", few[2][1][1]:upper())
+    assert.equal(":77\r\n", difference.replies[2])
+    assert.is_truthy(d:describe(few, difference):find('second: ":77\\r\\n"', 1, true))
+  end)
+
+  it("find a keyspace that differs although every reply agreed", function()
+    local d = differ.new(redis_server(), redis_server())
+    local steps = { { { "SET", "a", "1" } }, { { "SET", "b", "1" } } }
+    local run = d.run
+    d.sides[2].control.raw = function(self, command)
+      self.raw = nil
+      self:call("SET", "b", "2")
+      return self:raw(command)
+    end
+    local difference = run(d, steps)
+    assert.same({ "GET", "b" }, difference.command)
+    assert.is_nil(difference.step)
+  end)
+
+  it("excuse times that are near, and nothing else", function()
+    assert.is_true(compare.agree({ "TTL", "a" }, ":100\r\n", ":99\r\n"))
+    assert.is_false(compare.agree({ "TTL", "a" }, ":100\r\n", ":90\r\n"))
+    assert.is_false(compare.agree({ "TTL", "a" }, ":-1\r\n", ":-2\r\n"))
+    assert.is_false(compare.agree({ "TTL", "a" }, ":1\r\n", ":-1\r\n"))
+    assert.is_false(compare.agree({ "EXPIRETIME", "a" }, ":4102444800\r\n", ":4102444801\r\n"))
+    assert.is_true(compare.agree({ "EXPIRETIME", "a" }, ":1800000000\r\n", ":1800000001\r\n"))
+    assert.is_true(compare.agree({ "KEYS", "*" }, "*2\r\n$1\r\na\r\n$1\r\nb\r\n", "*2\r\n$1\r\nb\r\n$1\r\na\r\n"))
+    assert.is_false(compare.agree({ "KEYS", "*" }, "*1\r\n$1\r\na\r\n", "*2\r\n$1\r\na\r\n$1\r\na\r\n"))
+    assert.is_false(compare.agree({ "MGET", "a", "b" }, "*1\r\n$1\r\na\r\n", "*1\r\n$1\r\nb\r\n"))
+    assert.is_false(compare.agree({ "TIME" }, "-ERR a\r\n", "-ERR b\r\n"))
+    assert.is_false(compare.agree({ "RANDOMKEY" }, "$-1\r\n", "$1\r\na\r\n", { "*0\r\n", "*0\r\n" }))
+  end)
+end)
+
+-- A reply as text that is equal where the replies are: sets and maps in order, statuses as bulk strings.
+local function canonical(value)
+  if type(value) ~= "table" then
+    return resp.encode(value)
+  elseif value.ok then
+    return resp.encode(value.ok)
+  end
+  local list, width = {}, value.kind == "map" and 2 or 1
+  for i = 1, #value, width do
+    list[#list + 1] = canonical(value[i]) .. (width == 2 and canonical(value[i + 1]) or "")
+  end
+  if value.kind then
+    table.sort(list)
+  end
+  return (value.kind or "list") .. "(" .. table.concat(list, ",") .. ")"
+end
+
+local function resp3_clients(...)
+  local list = {}
+  for i, server in ipairs { ... } do
+    list[i] = server:client()
+    list[i]:call("HELLO", 3)
+  end
+  return table.unpack(list)
+end
+
+local SUBCOMMANDS = {
+  "CLIENT|ID", "CLIENT|SETNAME", "CLIENT|GETNAME", "CLIENT|INFO", "CLIENT|LIST", "COMMAND|COUNT", "COMMAND|DOCS",
+  "COMMAND|INFO", "CONFIG|GET",
+}
+
+local function with_subcommands()
+  local list = table.move(NAMES, 1, #NAMES, 1, { "SHUTDOWN" })
+  return table.move(SUBCOMMANDS, 1, #SUBCOMMANDS, #list + 1, list)
+end
+
+describe("the node", function()
+  it("describes its commands as redis-server does: arity, flags, keys, categories, tips", function()
+    local real, ours = resp3_clients(redis_server(), lunode.kv())
+    for _, name in ipairs(with_subcommands()) do
+      local a, b = real:call("COMMAND", "INFO", name)[1], ours:call("COMMAND", "INFO", name)[1]
+      assert.equal(10, #a)
+      assert.equal(10, #b)
+      a[10], b[10] = nil, nil -- a container's subcommands: it has more of them
+      assert.equal(canonical(a), canonical(b), name)
+    end
+  end)
+
+  it("documents its commands in redis-server's words", function()
+    local real, ours = resp3_clients(redis_server(), lunode.kv())
+    for _, name in ipairs(with_subcommands()) do
+      local a, b = real:call("COMMAND", "DOCS", name), ours:call("COMMAND", "DOCS", name)
+      assert.equal(a[1], b[1], name)
+      local documented = {}
+      for i = 1, #b[2], 2 do
+        documented[b[2][i]] = canonical(b[2][i + 1])
+      end
+      for i = 1, #a[2], 2 do
+        local field = a[2][i]
+        if field ~= "history" and field ~= "arguments" and field ~= "subcommands" then
+          assert.equal(canonical(a[2][i + 1]), documented[field], name .. " " .. field)
+        end
+      end
+    end
+  end)
+
+  it("meets every key when it is scanned in small steps, and those that match alone", function()
+    local node = lunode.kv()
+    local client, batch, expected = node:client(), {}, {}
+    for i = 1, 3000 do
+      batch[i] = { "SET", "{" .. i % 40 .. "}key:" .. i, i }
+      expected[i] = batch[i][2]
+    end
+    client:pipeline(batch)
+    for _, options in ipairs { { "COUNT", 1 }, { "COUNT", 7 }, {}, { "COUNT", 100, "TYPE", "string" } } do
+      local met, cursor, calls = {}, "0", 0
+      repeat
+        local reply = client:call("SCAN", cursor, table.unpack(options))
+        cursor, calls = reply[1], calls + 1
+        table.move(reply[2], 1, #reply[2], #met + 1, met)
+      until cursor == "0"
+      assert.is_true(compare.same_set(expected, met))
+      assert.is_true(calls > 20)
+    end
+    local cursor, met = "0", {}
+    repeat
+      local reply = client:call("SCAN", cursor, "MATCH", "{7}*7", "COUNT", 50)
+      cursor = reply[1]
+      table.move(reply[2], 1, #reply[2], #met + 1, met)
+    until cursor == "0"
+    assert.is_true(compare.same_set(client:call("KEYS", "{7}*7"), met))
+    assert.is_true(#met > 0)
+  end)
+
+  it("answers as redis-server does, to the byte", function()
+    local d = differ.new(redis_server(), lunode.kv())
+    local failures = explore(d, SEED, COMMANDS)
+    assert.equal("", table.concat(failures, "\n\n"), "redis-server first, the node second")
+    assert.is_true(d.total >= COMMANDS)
+    for _, name in ipairs(NAMES) do
+      assert.is_true((d.answered[name] or 0) >= 5, name .. " was answered fewer than 5 times")
+    end
+  end)
+end)

@@ -1,0 +1,187 @@
+-- Tells whether two servers' replies to one command agree. Byte by byte, but for the replies listed here, each with
+-- its reason; and an error, or a reply of another kind, is never excused.
+--
+--   local compare = require "spec.support.compare"
+--   compare.agree({ "TTL", "a" }, ":100\r\n", ":99\r\n")    --> true
+--   compare.agree({ "RANDOMKEY" }, a, b, { a_before, b_before })   -- the replies to the command before it
+
+local commands = require "spec.support.commands"
+local resp = require "lunode.resp"
+
+local M = {}
+
+-- How far the clocks of two servers may be apart when they come to the same command. The times that are generated
+-- lie 100 s from each other.
+local TOLERANCE = 5
+
+local function near(tolerance)
+  return function(a, b)
+    local x, y = resp.decode(a), resp.decode(b)
+    return x >= 0 and y >= 0 and math.abs(x - y) <= tolerance
+  end
+end
+
+-- A time that was given as an absolute one must agree to the last digit.
+local function near_unless_absolute(unit)
+  local tolerated = near(TOLERANCE * unit)
+  return function(a, b)
+    local x = resp.decode(a)
+    return not (x >= commands.ABSOLUTE_FROM * unit and x <= commands.ABSOLUTE_TO * unit) and tolerated(a, b)
+  end
+end
+
+local function sorted(list)
+  local copy = table.move(list, 1, #list, 1, {})
+  table.sort(copy)
+  return copy
+end
+
+local function same_list(x, y)
+  if #x ~= #y then
+    return false
+  end
+  for i = 1, #x do
+    if x[i] ~= y[i] then
+      return false
+    end
+  end
+  return true
+end
+
+---Whether two lists of strings hold the same, in whichever order.
+---@param x string[]
+---@param y string[]
+---@return boolean
+function M.same_set(x, y)
+  return same_list(sorted(x), sorted(y))
+end
+
+local function contains(list, value)
+  for _, element in ipairs(list) do
+    if element == value then
+      return true
+    end
+  end
+  return false
+end
+
+local function pairs_of(map)
+  local list = {}
+  for i = 1, #map, 2 do
+    list[#list + 1] = resp.encode { map[i], map[i + 1] }
+  end
+  return list
+end
+
+-- "id=3 addr=… …\n": the names of the fields of each line.
+local function field_names(text)
+  local names = {}
+  for name in text:gmatch("([%w-]+)=%S*") do
+    names[name] = true
+  end
+  return names
+end
+
+local function any() -- of the same kind, which is checked before
+  return true
+end
+
+-- A line for each client; ours lacks no field that Redis has, and has none of its own.
+local function client_lines(a, b)
+  local x, y = field_names(resp.decode(a)), field_names(resp.decode(b))
+  for name in pairs(x) do
+    if not y[name] then
+      return false
+    end
+  end
+  for name in pairs(y) do
+    if not x[name] then
+      return false
+    end
+  end
+  return true
+end
+
+local function info_sections(text)
+  local list = {}
+  for title in text:gmatch("# (%w+)\r\n") do
+    list[#list + 1] = title
+  end
+  return list
+end
+
+local rules = {
+  -- They run with the clock.
+  TTL = near(TOLERANCE),
+  PTTL = near(TOLERANCE * 1000),
+  EXPIRETIME = near_unless_absolute(1),
+  PEXPIRETIME = near_unless_absolute(1000),
+  TIME = function(a, b)
+    local x, y = resp.decode(a), resp.decode(b)
+    return #x == 2 and #y == 2 and math.abs(x[1] - y[1]) <= TOLERANCE and tonumber(y[2]) < 1000000
+  end,
+
+  -- Redis answers in the order of its hash table.
+  KEYS = function(a, b)
+    return M.same_set(resp.decode(a), resp.decode(b))
+  end,
+  SCAN = function(a, b)
+    local x, y = resp.decode(a), resp.decode(b)
+    return x[1] == y[1] and #x == 2 and #y == 2 and M.same_set(x[2], y[2])
+  end,
+  ["CONFIG GET"] = function(a, b)
+    local x, y = resp.decode(a), resp.decode(b)
+    return x.kind == y.kind and M.same_set(pairs_of(x), pairs_of(y))
+  end,
+
+  -- Any key will do, as long as there is one: the command before it was KEYS *.
+  RANDOMKEY = function(a, b, before)
+    local x, y = resp.decode(a), resp.decode(b)
+    return before ~= nil and contains(resp.decode(before[1]), x) and contains(resp.decode(before[2]), y)
+  end,
+
+  -- The connection's number is the server's own.
+  HELLO = function(a, b)
+    local x, y = resp.decode(a), resp.decode(b)
+    for _, map in ipairs { x, y } do
+      for i = 1, #map, 2 do
+        if map[i] == "id" then
+          map[i + 1] = math.type(map[i + 1])
+        end
+      end
+    end
+    return resp.encode(x) == resp.encode(y)
+  end,
+  ["CLIENT ID"] = any,
+
+  -- What they tell is the server's own; other specs look at it.
+  ["CLIENT INFO"] = client_lines,
+  ["CLIENT LIST"] = client_lines,
+  INFO = function(a, b, _, command)
+    return #command == 1 or same_list(info_sections(resp.decode(a)), info_sections(resp.decode(b)))
+  end,
+}
+
+local function rule_for(command)
+  local name = command[1]:upper()
+  return rules[name] or command[2] and rules[name .. " " .. command[2]:upper()]
+end
+
+---@param command string[]
+---@param a string    one server's reply
+---@param b string    the other's
+---@param before? { [1]: string, [2]: string }  the replies to the command before
+---@return boolean
+function M.agree(command, a, b, before)
+  if a == b then
+    return true
+  end
+  -- Of a bulk, string or array only the kind must agree here, of null everything.
+  if a:sub(1, 1) ~= b:sub(1, 1) or a:sub(1, 1) == "-" or a:find("^[$*]%-1") or b:find("^[$*]%-1") then
+    return false
+  end
+  local rule = rule_for(command)
+  return rule ~= nil and rule(a, b, before, command)
+end
+
+return M
