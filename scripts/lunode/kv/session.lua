@@ -93,10 +93,10 @@ local INTERNAL_ERROR = resp.error("ERR internal error; the log has its traceback
 local function unknown_command(name, ...)
   local list, size = {}, 0
   for i = 1, select("#", ...) do
-    if size >= 128 then
+    local arg = select(i, ...)
+    if arg == nil or size >= 128 then -- nil: a parameter that no argument filled
       break
     end
-    local arg = select(i, ...)
     list[i] = ("'%s' "):format(arg:sub(1, 128 - size):match("^[^\0]*"))
     size = size + #list[i]
   end
