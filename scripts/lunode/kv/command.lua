@@ -47,10 +47,15 @@ local FLAGS = {
 
 local LONGEST_NAME = 64
 
+-- Arguments that a handler without `variadic` can be given: Lua's stack ends at a million.
+local MOST_PARAMETERS = 100000
+
 -- By their names in upper and in lower case; other spellings are folded when they come, and not remembered:
 -- a client could send any number of them.
 local by_name = {}
-M.by_name = by_name
+
+---Those of `by_name` that have no subcommands: found without further questions.
+M.direct = {}
 
 local function fail(name, format, ...)
   error(("command %s: "):format(tostring(name)) .. format:format(...), 4)
@@ -102,17 +107,27 @@ local function check_keys(name, keys)
   end
 end
 
--- A subcommand's handler is called with the arguments after its own name.
-local function skip_name(options)
-  local run = options.run
-  if options.variadic then
-    return function(ctx, args)
-      return run(ctx, table.move(args, 2, #args + 1, 1))
+-- The handler in the two ways it is called: with the arguments one by one, and with a list of them. A subcommand's
+-- gets those after its own name.
+local function callers(options, is_subcommand)
+  local run, variadic = options.run, options.variadic
+  local after = is_subcommand and 2 or 1 -- the first argument that is its own
+  local function run_list(ctx, list)
+    if variadic then
+      return run(ctx, is_subcommand and table.move(list, 2, #list + 1, 1) or list)
     end
+    return run(ctx, table.unpack(list, after, math.min(#list, MOST_PARAMETERS)))
   end
-  return function(ctx, _, ...)
-    return run(ctx, ...)
+  if variadic then
+    return function(ctx, ...)
+      return run_list(ctx, { ... })
+    end, run_list
+  elseif is_subcommand then
+    return function(ctx, _, ...)
+      return run(ctx, ...)
+    end, run_list
   end
+  return run, run_list
 end
 
 -- The table that the command goes into, its container if it is a subcommand, and its name there.
@@ -141,12 +156,13 @@ function M.command(name, options)
   local flags = flag_set(name, options.flags or {})
   check_keys(name, options.keys)
   local arity = options.arity
+  local run, run_list = callers(options, container ~= nil)
   local entry = {
     name = name:lower(),
     min = math.abs(arity) - 1, -- arguments after the name
-    max = arity > 0 and arity - 1 or math.huge,
-    run = container and skip_name(options) or options.run,
-    variadic = options.variadic or false,
+    max = arity > 0 and arity - 1 or math.maxinteger,
+    run = run,
+    run_list = run_list,
     write = flags.write or false,
     no_auth = flags.no_auth or false,
     subcommands = {}, -- by name, as by_name
@@ -154,11 +170,16 @@ function M.command(name, options)
     wrong_arity = resp.error(("ERR wrong number of arguments for '%s' command"):format(name:lower())),
     options = options,
   }
+  for _, spelling in ipairs { own_name:upper(), own_name:lower() } do
+    home[spelling] = entry
+    if not container then
+      M.direct[spelling] = entry
+    end
+  end
   if container then
     container.has_subcommands = true
+    M.direct[container.name], M.direct[container.name:upper()] = nil, nil
   end
-  home[own_name:upper()] = entry
-  home[own_name:lower()] = entry
 end
 
 ---The entry of a command, its name in any case.

@@ -47,7 +47,7 @@ local REMEDIES = {
 ---@field host? string         (default "127.0.0.1")
 ---@field port? integer        0 lets the kernel choose (default 6380)
 ---@field dir string           where the data lies
----@field sync? "always"|"everysec"|"no"  a write is on disk before its reply, in a second, or later (default "everysec")
+---@field sync? "always"|"everysec"|"no"  a write is on disk before its reply, soon after, some time (default "everysec")
 ---@field requirepass? string  the password that clients must give
 ---@field maxclients? integer  (default 10000)
 ---@field cache? integer       bytes of the store's block cache
