@@ -43,6 +43,53 @@ static bool check_boolean(lua_State *L, const char *key) {
     return lua_toboolean(L, -1);
 }
 
+/* Seconds, as nanoseconds; false or 0: none. */
+static int64_t check_timeout(lua_State *L, const char *key) {
+    if (lua_isboolean(L, -1) && !lua_toboolean(L, -1))
+        return 0;
+    if (!lua_isnumber(L, -1) || !(lua_tonumber(L, -1) >= 0))
+        luaL_error(L, "option '%s' must be a number of seconds, or false", key);
+    return ln_check_seconds(L, lua_gettop(L));
+}
+
+static int check_field(lua_State *L, const char *field, const char *label) {
+    int value = 0;
+    if (lua_getfield(L, -1, field) != LUA_TNIL)
+        value = (int)check_count(L, label, 1, 32767);
+    lua_pop(L, 1);
+    return value;
+}
+
+/* `keepalive = false`, `= seconds` or `= {idle = …, interval = …, count = …}`. */
+static void take_keepalive(lua_State *L, struct ln_stream_keepalive *k) {
+    k->idle = k->interval = k->count = 0;
+    if (lua_istable(L, -1)) {
+        k->idle = check_field(L, "idle", "keepalive.idle");
+        k->interval = check_field(L, "interval", "keepalive.interval");
+        k->count = check_field(L, "count", "keepalive.count");
+    } else if (!lua_isboolean(L, -1) || lua_toboolean(L, -1)) {
+        k->idle = (int)check_count(L, "keepalive", 1, 32767);
+    }
+}
+
+/* How the kernel looks after a silent peer. False when the key is none of these. */
+static bool take_care_option(lua_State *L, const char *key, struct ln_conn_options *o) {
+    if (strcmp(key, "idle_timeout") == 0)
+        o->timeouts.idle = check_timeout(L, key);
+    else if (strcmp(key, "read_timeout") == 0)
+        o->timeouts.read = check_timeout(L, key);
+    else if (strcmp(key, "write_timeout") == 0)
+        o->timeouts.write = check_timeout(L, key);
+    else if (strcmp(key, "keepalive") == 0)
+        take_keepalive(L, &o->keepalive), o->sets_keepalive = true;
+    else if (strcmp(key, "user_timeout") == 0)
+        o->keepalive.user_timeout_ms = (int)(check_timeout(L, key) / 1000000),
+        o->sets_keepalive = true;
+    else
+        return false;
+    return true;
+}
+
 /* Takes the option whose value is on top of the stack. False when the key is none. */
 static bool take_option(lua_State *L, const char *key, struct ln_conn_options *o) {
     const lua_Integer max_size = 1LL << 40;
@@ -53,7 +100,7 @@ static bool take_option(lua_State *L, const char *key, struct ln_conn_options *o
     else if (strcmp(key, "cap") == 0)
         o->limits.cap = (size_t)check_count(L, key, 1, max_size);
     else if (strcmp(key, "nodelay") == 0)
-        o->nodelay = check_boolean(L, key);
+        o->nodelay = check_boolean(L, key), o->sets_nodelay = true;
     else if (strcmp(key, "max_args") == 0)
         o->resp_limits.max_args = (uint32_t)check_count(L, key, 1, 1 << 20);
     else if (strcmp(key, "max_bulk") == 0)
@@ -63,7 +110,7 @@ static bool take_option(lua_State *L, const char *key, struct ln_conn_options *o
     else if (strcmp(key, "authenticated") == 0)
         o->resp_limits.unauthenticated = !check_boolean(L, key);
     else
-        return false;
+        return take_care_option(L, key, o);
     return true;
 }
 
@@ -112,7 +159,6 @@ void ln_conn_check_options(lua_State *L, int index, enum ln_conn_side side,
                            struct ln_conn_options *o) {
     luaL_checktype(L, index, LUA_TTABLE);
     *o = (struct ln_conn_options){.limits = LN_STREAM_LIMITS_DEFAULT,
-                                  .nodelay = true,
                                   .protocol = 2,
                                   .resp_limits = LN_RESP_LIMITS_DEFAULT,
                                   .connect_timeout = 5 * LN_SECOND,
@@ -386,6 +432,15 @@ struct ln_conn *ln_conn_new(lua_State *L, int callbacks) {
     return c;
 }
 
+static void apply_options(struct ln_stream *s, const struct ln_conn_options *o) {
+    ln_stream_set_limits(s, &o->limits);
+    (void)ln_stream_set_timeouts(s, &o->timeouts);
+    if (o->sets_nodelay)
+        (void)ln_stream_set_nodelay(s, o->nodelay);
+    if (o->sets_keepalive)
+        (void)ln_stream_set_keepalive(s, &o->keepalive);
+}
+
 int ln_conn_open(lua_State *L, int index, struct ln_stream *s, const struct ln_conn_options *o) {
     index = lua_absindex(L, index);
     struct ln_conn *c = lua_touserdata(L, index);
@@ -407,9 +462,7 @@ int ln_conn_open(lua_State *L, int index, struct ln_stream *s, const struct ln_c
         if (!takes_long && o->resp_limits.max_args > MAX_SPREAD)
             c->reader->limits.max_args = MAX_SPREAD;
     }
-    ln_stream_set_limits(s, &o->limits);
-    if (!o->nodelay)
-        (void)ln_stream_set_nodelay(s, false);
+    apply_options(s, o);
     ln_stream_set_arg(s, c);
     c->stream = s;
     return LN_OK;
@@ -510,8 +563,9 @@ static int conn_set(lua_State *L) {
     luaL_checktype(L, 2, LUA_TTABLE);
     if (!c->stream)
         return 0;
-    struct ln_conn_options o = {
-        .limits = *ln_stream_limits(c->stream), .nodelay = true, .protocol = c->protocol};
+    struct ln_conn_options o = {.limits = *ln_stream_limits(c->stream),
+                                .timeouts = *ln_stream_timeouts(c->stream),
+                                .protocol = c->protocol};
     if (c->reader)
         o.resp_limits = c->reader->limits;
     lua_settop(L, 2);
@@ -520,12 +574,10 @@ static int conn_set(lua_State *L) {
         if (!take_option(L, key, &o))
             return luaL_error(L, "unknown option '%s'", key);
     }
-    ln_stream_set_limits(c->stream, &o.limits);
+    apply_options(c->stream, &o);
     c->protocol = o.protocol;
     if (c->reader)
         c->reader->limits = o.resp_limits;
-    if (lua_getfield(L, 2, "nodelay") != LUA_TNIL)
-        (void)ln_stream_set_nodelay(c->stream, o.nodelay);
     return 0;
 }
 

@@ -29,7 +29,9 @@ enum ln_conn_side { LN_CLIENT, LN_SERVER };
 /* What a table of options holds beside callbacks. */
 struct ln_conn_options {
     struct ln_stream_limits limits;
-    bool nodelay;
+    struct ln_stream_timeouts timeouts;
+    struct ln_stream_keepalive keepalive;
+    bool nodelay, sets_nodelay, sets_keepalive; /* these are applied only where they were given */
     int protocol;
     bool resp; /* decoder = "resp" */
     struct ln_resp_limits resp_limits;

@@ -8,9 +8,9 @@ const char *ln_status_name(int status) {
     if (status == LN_OK)
         return "OK";
     switch (status) {
-#define LN_STATUS_NAME(name, value, text)                                                          \
-    case LN_##name:                                                                                \
-        return #name;
+#define LN_STATUS_NAME(id, name, value, text)                                                      \
+    case LN_##id:                                                                                  \
+        return name;
         LN_STATUS_MAP(LN_STATUS_NAME)
 #undef LN_STATUS_NAME
     default:
@@ -22,8 +22,8 @@ const char *ln_status_name(int status) {
 
 const char *ln_status_text(int status) {
     switch (status) {
-#define LN_STATUS_TEXT(name, value, text)                                                          \
-    case LN_##name:                                                                                \
+#define LN_STATUS_TEXT(id, name, value, text)                                                      \
+    case LN_##id:                                                                                  \
         return text;
         LN_STATUS_MAP(LN_STATUS_TEXT)
 #undef LN_STATUS_TEXT

@@ -8,18 +8,23 @@
 #define LN_OK         0
 #define LN_STATUS_OWN (-5000)
 
-/* X(name, value, text): our own codes, beside errno's. */
+/* X(id, name, value, text): our own codes, beside errno's. The timeouts share errno's name: scripts
+ * ask for one code, people read which it was. */
 #define LN_STATUS_MAP(X)                                                                           \
-    X(EOF, LN_STATUS_OWN - 1, "end of stream")                                                     \
-    X(ENOTFOUND, LN_STATUS_OWN - 2, "name not found")                                              \
-    X(ECORRUPT, LN_STATUS_OWN - 3, "data is damaged")                                              \
-    X(EVERSION, LN_STATUS_OWN - 4, "format is of a newer version")                                 \
-    X(ELOCKED, LN_STATUS_OWN - 5, "locked by another process")                                     \
-    X(EFOREIGN, LN_STATUS_OWN - 6, "not made by lunode")                                           \
-    X(ECALLBACK, LN_STATUS_OWN - 7, "a callback raised an error")
+    X(EOF, "EOF", LN_STATUS_OWN - 1, "end of stream")                                              \
+    X(ENOTFOUND, "ENOTFOUND", LN_STATUS_OWN - 2, "name not found")                                 \
+    X(ECORRUPT, "ECORRUPT", LN_STATUS_OWN - 3, "data is damaged")                                  \
+    X(EVERSION, "EVERSION", LN_STATUS_OWN - 4, "format is of a newer version")                     \
+    X(ELOCKED, "ELOCKED", LN_STATUS_OWN - 5, "locked by another process")                          \
+    X(EFOREIGN, "EFOREIGN", LN_STATUS_OWN - 6, "not made by lunode")                               \
+    X(ECALLBACK, "ECALLBACK", LN_STATUS_OWN - 7, "a callback raised an error")                     \
+    X(ECONNECT_TIMEOUT, "ETIMEDOUT", LN_STATUS_OWN - 8, "connect timeout: no address answered")    \
+    X(EIDLE_TIMEOUT, "ETIMEDOUT", LN_STATUS_OWN - 9, "idle timeout: nothing was sent or received") \
+    X(EREAD_TIMEOUT, "ETIMEDOUT", LN_STATUS_OWN - 10, "read timeout: nothing was received")        \
+    X(EWRITE_TIMEOUT, "ETIMEDOUT", LN_STATUS_OWN - 11, "write timeout: the peer took nothing")
 
 enum ln_status {
-#define LN_STATUS_ENUM(name, value, text) LN_##name = (value),
+#define LN_STATUS_ENUM(id, name, value, text) LN_##id = (value),
     LN_STATUS_MAP(LN_STATUS_ENUM)
 #undef LN_STATUS_ENUM
 };

@@ -12,6 +12,13 @@ static void names_errno_and_our_own_codes(void **state) {
     assert_string_equal(ln_status_text(LN_EOF), "end of stream");
 }
 
+static void the_timeouts_share_a_name_and_differ_in_words(void **state) {
+    (void)state;
+    assert_string_equal(ln_status_name(LN_EIDLE_TIMEOUT), "ETIMEDOUT");
+    assert_string_equal(ln_status_name(LN_EREAD_TIMEOUT), ln_status_name(-ETIMEDOUT));
+    assert_string_not_equal(ln_status_text(LN_EIDLE_TIMEOUT), ln_status_text(LN_EREAD_TIMEOUT));
+}
+
 static void an_unknown_number_still_has_a_name(void **state) {
     (void)state;
     assert_string_equal(ln_status_name(-999999), "EUNKNOWN");
@@ -30,6 +37,7 @@ static void a_detail_is_cut_and_terminated(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(names_errno_and_our_own_codes),
+        cmocka_unit_test(the_timeouts_share_a_name_and_differ_in_words),
         cmocka_unit_test(an_unknown_number_still_has_a_name),
         cmocka_unit_test(a_detail_is_cut_and_terminated),
     };

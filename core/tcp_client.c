@@ -43,7 +43,6 @@ static void connected(struct client *c, int fd) {
         ln_stream_abort(s, rc);
         return;
     }
-    ln_timer_stop(&s->timer);
     s->announced = true;
     if (s->events->on_connect)
         s->events->on_connect(s, LN_OK);
@@ -104,7 +103,7 @@ static void on_start(struct ln_job *job) {
 }
 
 static void on_timeout(struct ln_timer *timer) {
-    ln_stream_abort(OWNER(struct ln_stream, timer, timer), -ETIMEDOUT);
+    ln_stream_abort(OWNER(struct ln_stream, timer, timer), LN_ECONNECT_TIMEOUT);
 }
 
 int ln_tcp_connect(struct ln_loop *loop, const struct ln_addr *addrs, int count, int64_t timeout,

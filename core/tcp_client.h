@@ -10,8 +10,8 @@
  *
  * Each address is tried in turn: EINPROGRESS waits until the socket is writable and then asks
  * SO_ERROR; an immediate 0 is the same success. on_connect hears exactly once, never within this
- * call: LN_OK; the last address's error; -ETIMEDOUT after `timeout` nanoseconds for all of them;
- * -ECANCELED when the caller closed first; LN_ENOTFOUND for a name that stands for no address
+ * call: LN_OK; the last address's error; LN_ECONNECT_TIMEOUT after `timeout` nanoseconds for all of
+ * them; -ECANCELED when the caller closed first; LN_ENOTFOUND for a name that stands for no address
  * (count is then that status). A failure also reaches on_close.
  *
  * Returns LN_OK and stores the stream; or -ENOMEM, and then no callback follows. */

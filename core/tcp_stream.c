@@ -46,11 +46,29 @@ const struct ln_stream_limits *ln_stream_limits(const struct ln_stream *s) {
     return &s->limits;
 }
 
+static int set_option(int fd, int level, int option, int value) {
+    return setsockopt(fd, level, option, &value, sizeof value) == 0 ? LN_OK : -errno;
+}
+
 int ln_stream_set_nodelay(struct ln_stream *s, bool on) {
-    int value = on;
+    s->nodelay = on;
+    return s->fd < 0 ? LN_OK : set_option(s->fd, IPPROTO_TCP, TCP_NODELAY, on);
+}
+
+int ln_stream_set_keepalive(struct ln_stream *s, const struct ln_stream_keepalive *k) {
+    s->keepalive = *k;
     if (s->fd < 0)
-        return -ENOTCONN;
-    return setsockopt(s->fd, IPPROTO_TCP, TCP_NODELAY, &value, sizeof value) == 0 ? LN_OK : -errno;
+        return LN_OK;
+    int rc = set_option(s->fd, SOL_SOCKET, SO_KEEPALIVE, k->idle > 0);
+    if (rc == LN_OK && k->idle > 0)
+        rc = set_option(s->fd, IPPROTO_TCP, TCP_KEEPIDLE, k->idle);
+    if (rc == LN_OK && k->interval > 0)
+        rc = set_option(s->fd, IPPROTO_TCP, TCP_KEEPINTVL, k->interval);
+    if (rc == LN_OK && k->count > 0)
+        rc = set_option(s->fd, IPPROTO_TCP, TCP_KEEPCNT, k->count);
+    if (rc == LN_OK && k->user_timeout_ms > 0)
+        rc = set_option(s->fd, IPPROTO_TCP, TCP_USER_TIMEOUT, k->user_timeout_ms);
+    return rc;
 }
 
 void ln_stream_stats(const struct ln_stream *s, struct ln_stream_stats *out) {
@@ -133,7 +151,7 @@ static void finish_close(struct ln_stream *s) {
 
 static void on_linger(struct ln_timer *timer) {
     struct ln_stream *s = OWNER(struct ln_stream, timer, timer);
-    ln_stream_abort(s, -ETIMEDOUT);
+    ln_stream_abort(s, LN_EWRITE_TIMEOUT);
 }
 
 /* CLOSING, with something left to send: events are only for that, within the linger. */
@@ -167,6 +185,72 @@ static void set_events(struct ln_stream *s) {
         ln_stream_abort(s, rc);
 }
 
+/* ---- timeouts. One timer, for whichever would be due first; bytes that come or go only note the
+ * time, and a timer that finds it was early starts anew. */
+
+static void on_timeout(struct ln_timer *timer);
+
+/* When the timeout would be due, and which status it has; INT64_MAX: there is none to wait for. */
+static int64_t next_timeout(const struct ln_stream *s, int *status) {
+    const struct ln_stream_timeouts *t = &s->timeouts;
+    int64_t due = INT64_MAX;
+    int64_t last = s->last_read > s->last_write ? s->last_read : s->last_write;
+    if (t->idle > 0) {
+        due = last + t->idle;
+        *status = LN_EIDLE_TIMEOUT;
+    }
+    /* While it is paused, not the peer is to blame: the time begins with the resume. */
+    if (t->read > 0 && !s->paused && !s->ended && s->last_read + t->read < due) {
+        due = s->last_read + t->read;
+        *status = LN_EREAD_TIMEOUT;
+    }
+    if (t->write > 0 && s->want_write && s->last_write + t->write < due) {
+        due = s->last_write + t->write;
+        *status = LN_EWRITE_TIMEOUT;
+    }
+    return due;
+}
+
+static int arm_timeout(struct ln_stream *s) {
+    int status = LN_OK;
+    int64_t due = next_timeout(s, &status);
+    if (due != INT64_MAX)
+        return ln_timer_start(s->loop, &s->timer, due - ln_loop_now(s->loop), 0, on_timeout);
+    ln_timer_stop(&s->timer);
+    return LN_OK;
+}
+
+static void on_timeout(struct ln_timer *timer) {
+    struct ln_stream *s = OWNER(struct ln_stream, timer, timer);
+    int status = LN_OK;
+    int64_t due = next_timeout(s, &status);
+    int rc = due <= ln_loop_now(s->loop) ? status : arm_timeout(s);
+    if (rc != LN_OK)
+        ln_stream_abort(s, rc);
+}
+
+/* A timeout that did not run because it had nothing to wait for begins to. */
+static void timeout_begins(struct ln_stream *s) {
+    const struct ln_stream_timeouts *t = &s->timeouts;
+    if ((t->read > 0 || t->write > 0) && s->state == LN_STREAM_OPEN) {
+        int rc = arm_timeout(s);
+        if (rc != LN_OK)
+            ln_stream_abort(s, rc);
+    }
+}
+
+int ln_stream_set_timeouts(struct ln_stream *s, const struct ln_stream_timeouts *timeouts) {
+    s->timeouts = *timeouts;
+    if (s->state != LN_STREAM_OPEN)
+        return LN_OK;
+    s->last_read = s->last_write = ln_loop_now(s->loop);
+    return arm_timeout(s);
+}
+
+const struct ln_stream_timeouts *ln_stream_timeouts(const struct ln_stream *s) {
+    return &s->timeouts;
+}
+
 /* ---- output */
 
 /* Sends until the queue is empty or the kernel's buffer is full. False when the stream was aborted.
@@ -183,10 +267,16 @@ static bool send_queue(struct ln_stream *s) {
             return false;
         }
         if (n > 0) {
+            s->last_write = ln_loop_now(s->loop);
             ln_buffer_consume(&s->out, (size_t)n);
             s->bytes_written += (uint64_t)n;
         }
         would_block = n < 0 || (size_t)n < len;
+    }
+    if (would_block && !s->want_write) {
+        s->last_write = ln_loop_now(s->loop); /* from here on the peer is waited for */
+        s->want_write = true;
+        timeout_begins(s);
     }
     s->want_write = would_block;
     ln_buffer_trim(&s->out);
@@ -306,6 +396,7 @@ static ssize_t read_fresh(struct ln_stream *s) {
     char *scratch = ln_loop_scratch(s->loop, &size);
     ssize_t n = recv(s->fd, scratch, size, MSG_DONTWAIT);
     if (n > 0) {
+        s->last_read = ln_loop_now(s->loop);
         s->bytes_read += (uint64_t)n;
         if (offer(s, scratch, (size_t)n, &left) && left > 0) {
             int rc = ln_buffer_append(&s->in, scratch + ((size_t)n - left), left);
@@ -335,6 +426,7 @@ static ssize_t read_more(struct ln_stream *s) {
     }
     ssize_t n = recv(s->fd, space, size, MSG_DONTWAIT);
     if (n > 0) {
+        s->last_read = ln_loop_now(s->loop);
         s->bytes_read += (uint64_t)n;
         ln_buffer_commit(&s->in, (size_t)n);
         if (offer(s, ln_buffer_data(&s->in), ln_buffer_len(&s->in), &left)) {
@@ -385,6 +477,8 @@ void ln_stream_resume(struct ln_stream *s) {
         return;
     }
     set_events(s);
+    s->last_read = ln_loop_now(s->loop);
+    timeout_begins(s);
     ln_loop_defer(s->loop, &s->resume_job, on_resume);
 }
 
@@ -430,6 +524,7 @@ struct ln_stream *ln_stream_new(struct ln_loop *loop, const struct ln_stream_eve
     s->fd = -1;
     s->state = LN_STREAM_CONNECTING;
     s->limits = LN_STREAM_LIMITS_DEFAULT;
+    s->nodelay = true;
     return s;
 }
 
@@ -439,7 +534,14 @@ int ln_stream_adopt(struct ln_stream *s, int fd) {
         return rc;
     s->fd = fd;
     s->state = LN_STREAM_OPEN;
-    (void)ln_stream_set_nodelay(s, true);
+    (void)ln_stream_set_nodelay(s, s->nodelay);
+    if (s->keepalive.idle > 0 || s->keepalive.user_timeout_ms > 0)
+        (void)ln_stream_set_keepalive(s, &s->keepalive);
+    ln_timer_stop(&s->timer); /* of the connect */
+    s->last_read = s->last_write = ln_loop_now(s->loop);
+    rc = arm_timeout(s);
+    if (rc != LN_OK)
+        ln_stream_abort(s, rc);
     if (ln_buffer_len(&s->out) > 0 || s->shutdown)
         flush_later(s);
     return LN_OK;

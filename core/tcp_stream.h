@@ -44,6 +44,19 @@ struct ln_stream_limits {
     size_t max_in; /* bytes kept for on_read, past which the stream closes with -ENOBUFS */
 };
 
+/* Nanoseconds; 0: none. What ends a connection reaches on_close with a status of its own. */
+struct ln_stream_timeouts {
+    int64_t idle;  /* nothing sent or received: LN_EIDLE_TIMEOUT */
+    int64_t read;  /* nothing received while reading: LN_EREAD_TIMEOUT */
+    int64_t write; /* the kernel's buffer is full, and the peer took nothing: LN_EWRITE_TIMEOUT */
+};
+
+/* How the kernel looks after a connection whose peer is silent. Seconds; 0: as the system does. */
+struct ln_stream_keepalive {
+    int idle, interval, count; /* idle > 0 turns TCP keepalive on */
+    int user_timeout_ms;       /* TCP_USER_TIMEOUT: how long sent bytes may stay unacknowledged */
+};
+
 #define LN_STREAM_LIMITS_DEFAULT ((struct ln_stream_limits){64 << 10, 1 << 20, 64 << 20, 1 << 30})
 
 /* How long a closing stream waits for its peer to take more of the queue. */
@@ -79,7 +92,7 @@ int ln_stream_wrote(struct ln_stream *s);
 int ln_stream_shutdown(struct ln_stream *s);
 
 /* Sends what is queued, then closes with status; reads nothing more. A peer that takes nothing for
- * LN_STREAM_LINGER ends it with -ETIMEDOUT. While connecting: gives up, on_connect hears
+ * LN_STREAM_LINGER ends it with LN_EWRITE_TIMEOUT. While connecting: gives up, on_connect hears
  * -ECANCELED. Idempotent. */
 void ln_stream_close(struct ln_stream *s, int status);
 
@@ -97,7 +110,16 @@ bool ln_stream_paused(const struct ln_stream *s);
 
 void ln_stream_set_limits(struct ln_stream *s, const struct ln_stream_limits *limits);
 const struct ln_stream_limits *ln_stream_limits(const struct ln_stream *s);
+
+/* TCP_NODELAY, on unless set otherwise. While connecting, it is remembered. LN_OK, -EINVAL, … */
 int ln_stream_set_nodelay(struct ln_stream *s, bool on);
+
+/* Each counts from now, or from the time the stream opens. LN_OK or -ENOMEM. */
+int ln_stream_set_timeouts(struct ln_stream *s, const struct ln_stream_timeouts *timeouts);
+const struct ln_stream_timeouts *ln_stream_timeouts(const struct ln_stream *s);
+
+/* While connecting, it is remembered. LN_OK, -EINVAL, … */
+int ln_stream_set_keepalive(struct ln_stream *s, const struct ln_stream_keepalive *keepalive);
 
 void ln_stream_stats(const struct ln_stream *s, struct ln_stream_stats *out);
 

@@ -15,7 +15,13 @@ struct ln_stream {
     struct ln_buffer out, in;
     struct ln_stream_limits limits;
     uint64_t bytes_read, bytes_written;
-    struct ln_timer timer; /* connecting: the timeout; closing: the linger */
+    struct ln_timer
+        timer; /* connecting: the timeout; open: the next to be due; closing: the linger */
+    struct ln_stream_timeouts timeouts;
+    struct ln_stream_keepalive keepalive;
+    bool nodelay;
+    int64_t last_read,
+        last_write; /* when something came; when something went, or the queue began */
     struct ln_job flush_job, resume_job, close_job;
     int status;     /* what on_close will hear */
     bool announced; /* on_connect has fired, or is not due */

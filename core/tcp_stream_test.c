@@ -1,7 +1,8 @@
 #include "tcp_stream.h"
 #include "tcp_test.h"
 
-#include <fcntl.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 
 static char block[64 << 10];
 
@@ -304,6 +305,105 @@ static void output_leaves_only_after_the_hooks_of_its_iteration(void **state) {
     WAIT_FOR(client.got_len == 5);
 }
 
+/* ---- timeouts */
+
+static void set_timeouts(struct ln_stream *s, int64_t idle, int64_t read, int64_t write) {
+    struct ln_stream_timeouts t = {.idle = idle, .read = read, .write = write};
+    assert_int_equal(ln_stream_set_timeouts(s, &t), LN_OK);
+}
+
+static void a_silent_connection_ends_after_its_idle_timeout(void **state) {
+    (void)state;
+    connect_pair();
+    set_timeouts(server_end.s, LN_SECOND / 50, 0, 0);
+    WAIT_FOR(!server_end.s);
+    assert_int_equal(server_end.close_status, LN_EIDLE_TIMEOUT);
+}
+
+static int64_t talk_until;
+
+static void talk_on(struct ln_timer *timer) {
+    if (ln_loop_now(loop) < talk_until && client.s && ln_stream_state(client.s) == LN_STREAM_OPEN)
+        assert_int_equal(ln_stream_write(client.s, "x", 1), LN_OK);
+    else
+        ln_timer_stop(timer);
+}
+
+static void bytes_put_the_timeouts_off(void **state) {
+    (void)state;
+    struct ln_timer timer = {0};
+    connect_pair();
+    set_timeouts(server_end.s, LN_SECOND / 5, LN_SECOND / 5, 0);
+    set_timeouts(client.s, LN_SECOND / 5, 0, 0);
+    talk_until = ln_loop_now(loop) + LN_SECOND / 2;
+    assert_int_equal(ln_timer_start(loop, &timer, 0, LN_SECOND / 100, talk_on), LN_OK);
+    WAIT_FOR(!ln_timer_active(&timer));
+    assert_non_null(client.s);
+    assert_non_null(server_end.s);
+    WAIT_FOR(!server_end.s);
+    assert_true(ln_loop_now(loop) - talk_until >= LN_SECOND / 10);
+}
+
+static void writing_does_not_put_the_read_timeout_off(void **state) {
+    (void)state;
+    struct ln_timer timer = {0};
+    connect_pair();
+    set_timeouts(client.s, 0, LN_SECOND / 20, 0);
+    talk_until = INT64_MAX;
+    assert_int_equal(ln_timer_start(loop, &timer, 0, LN_SECOND / 100, talk_on), LN_OK);
+    WAIT_FOR(!client.s);
+    assert_int_equal(client.close_status, LN_EREAD_TIMEOUT);
+    ln_timer_stop(&timer);
+}
+
+static void while_paused_the_read_timeout_waits(void **state) {
+    (void)state;
+    connect_pair();
+    set_timeouts(client.s, 0, LN_SECOND / 50, 0);
+    ln_stream_pause(client.s);
+    int64_t until = ln_loop_now(loop) + LN_SECOND / 10;
+    WAIT_FOR(ln_loop_now(loop) > until);
+    assert_non_null(client.s);
+    ln_stream_resume(client.s);
+    WAIT_FOR(!client.s);
+    assert_int_equal(client.close_status, LN_EREAD_TIMEOUT);
+}
+
+static void a_peer_that_takes_nothing_ends_after_the_write_timeout(void **state) {
+    (void)state;
+    connect_pair();
+    set_timeouts(client.s, 0, 0, LN_SECOND / 20);
+    ln_stream_pause(server_end.s);
+    while (client.s && ln_stream_write(client.s, block, sizeof block) == LN_OK)
+        assert_int_equal(ln_loop_step(loop, 0), LN_OK);
+    WAIT_FOR(!client.s);
+    assert_int_equal(client.close_status, LN_EWRITE_TIMEOUT);
+}
+
+static void keepalive_reaches_the_socket(void **state) {
+    (void)state;
+    connect_pair();
+    struct ln_stream_keepalive keepalive = {
+        .idle = 7, .interval = 3, .count = 2, .user_timeout_ms = 9000};
+    struct ln_stream_stats stats;
+    assert_int_equal(ln_stream_set_keepalive(client.s, &keepalive), LN_OK);
+    ln_stream_stats(client.s, &stats);
+    const struct {
+        int level, option, value;
+    } expected[] = {{SOL_SOCKET, SO_KEEPALIVE, 1},
+                    {IPPROTO_TCP, TCP_KEEPIDLE, 7},
+                    {IPPROTO_TCP, TCP_KEEPINTVL, 3},
+                    {IPPROTO_TCP, TCP_KEEPCNT, 2},
+                    {IPPROTO_TCP, TCP_USER_TIMEOUT, 9000}};
+    for (size_t i = 0; i < sizeof expected / sizeof expected[0]; i++) {
+        int value = 0;
+        socklen_t len = sizeof value;
+        assert_int_equal(getsockopt(stats.fd, expected[i].level, expected[i].option, &value, &len),
+                         0);
+        assert_int_equal(value, expected[i].value);
+    }
+}
+
 /* ---- a callback may close anything */
 
 static void close_both(struct end *e) {
@@ -353,6 +453,12 @@ int main(void) {
         TEST(a_pause_within_on_read_holds_from_the_next_read_on),
         TEST(a_peer_that_leaves_while_we_are_paused_is_noticed_after_resume),
         TEST(output_leaves_only_after_the_hooks_of_its_iteration),
+        TEST(a_silent_connection_ends_after_its_idle_timeout),
+        TEST(bytes_put_the_timeouts_off),
+        TEST(writing_does_not_put_the_read_timeout_off),
+        TEST(while_paused_the_read_timeout_waits),
+        TEST(a_peer_that_takes_nothing_ends_after_the_write_timeout),
+        TEST(keepalive_reaches_the_socket),
         TEST(a_callback_may_close_its_own_stream_and_another_of_the_batch),
         TEST(an_idle_stream_holds_no_buffers),
     };
