@@ -29,11 +29,9 @@ int ln_buffer_reserve(struct ln_buffer *b, size_t n, char **space) {
              * bytes that were consumed. */
             memmove(b->base, b->base + b->head, len);
         } else {
-            size_t cap = b->cap ? b->cap : FIRST_CAP;
-            while (cap < len + n)
-                cap = cap > (len + n) / 2 ? len + n : cap * 2;
-            if (cap == b->cap)
-                cap = cap * 2;
+            size_t cap = b->cap ? b->cap * 2 : FIRST_CAP;
+            if (cap < len + n)
+                cap = len + n;
             char *base = b->head ? malloc(cap) : realloc(b->base, cap);
             if (!base)
                 return -ENOMEM;

@@ -60,6 +60,23 @@ static void a_queue_that_is_never_empty_does_not_grow_without_end(void **state) 
     ln_buffer_free(&b);
 }
 
+/* A queue that made room for each append alone would copy itself every time. */
+static void a_queue_grows_by_doubling(void **state) {
+    (void)state;
+    struct ln_buffer b;
+    size_t last = 0, growths = 0;
+    ln_buffer_init(&b);
+    for (size_t i = 0; i < 1000000; i++) {
+        assert_int_equal(ln_buffer_append(&b, "12345678", 8), LN_OK);
+        growths += b.cap != last;
+        last = b.cap;
+    }
+    assert_int_equal(ln_buffer_len(&b), 8000000);
+    assert_in_range(growths, 1, 20);
+    assert_true(b.cap < 2 * ln_buffer_len(&b) + 1024);
+    ln_buffer_free(&b);
+}
+
 static void an_empty_queue_gives_its_memory_back(void **state) {
     (void)state;
     struct ln_buffer b;
@@ -90,6 +107,7 @@ int main(void) {
         cmocka_unit_test(bytes_come_out_as_they_went_in),
         cmocka_unit_test(any_mix_of_appends_and_consumes_keeps_order),
         cmocka_unit_test(a_queue_that_is_never_empty_does_not_grow_without_end),
+        cmocka_unit_test(a_queue_grows_by_doubling),
         cmocka_unit_test(an_empty_queue_gives_its_memory_back),
         cmocka_unit_test(a_size_that_overflows_is_refused),
     };
