@@ -81,6 +81,7 @@ static void on_writable(struct conn *c) {
 
 static void on_acceptable(int listen_fd) {
     int fd;
+    /* NOLINTNEXTLINE(clang-analyzer-unix.Malloc): what is allocated here, epoll holds */
     while ((fd = accept4(listen_fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC)) >= 0) {
         setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &(int){1}, sizeof(int));
         struct conn *c = calloc(1, sizeof *c);

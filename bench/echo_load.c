@@ -14,7 +14,6 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <netinet/tcp.h>
-#include <stdarg.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
 #include <sys/resource.h>
@@ -37,15 +36,8 @@ static struct conn *conns;
 static uint32_t conn_count;
 static uint32_t *latencies; /* nanoseconds, one a request */
 
-static void fail(const char *format, ...) {
-    va_list args;
-    va_start(args, format);
-    fprintf(stderr, "echo_load: ");
-    vfprintf(stderr, format, args);
-    fprintf(stderr, "\n");
-    va_end(args);
-    exit(1);
-}
+#define fail(...)                                                                                  \
+    ((void)fprintf(stderr, "echo_load: " __VA_ARGS__), (void)fputc('\n', stderr), exit(1))
 
 static int64_t now(void) {
     struct timespec t;
@@ -156,8 +148,8 @@ int main(int argc, char **argv) {
         fail("the server (pid %d) is gone", (int)server);
 
     qsort(latencies, count, sizeof *latencies, compare);
+    uint32_t p50 = latencies[count / 2], p99 = latencies[count * 99 / 100];
     printf("%" PRId64 "\t%.0f\t%.1f\t%.1f\n", cpu_after - cpu_before,
-           (double)count * 1e9 / (double)(ended - began), (double)latencies[count / 2] / 1e3,
-           (double)latencies[count * 99 / 100] / 1e3);
+           (double)count * 1e9 / (double)(ended - began), p50 / 1e3, p99 / 1e3);
     return 0;
 }
