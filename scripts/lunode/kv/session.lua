@@ -169,7 +169,9 @@ function M.dispatchers(node)
       end
       return (run(ctx, { a, b, c, ... }))
     elseif entry.write then
-      if count <= 2 then
+      if count == 1 then
+        return perform_write(db, run, ctx, a)
+      elseif count == 2 then
         return perform_write(db, run, ctx, a, b)
       end
       return perform_write(db, run, ctx, a, b, c, ...)
@@ -177,6 +179,8 @@ function M.dispatchers(node)
       return (run(ctx, a))
     elseif count == 0 then
       return (run(ctx))
+    elseif count == 2 then
+      return (run(ctx, a, b))
     end
     return (run(ctx, a, b, c, ...))
   end
