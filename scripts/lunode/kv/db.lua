@@ -340,9 +340,9 @@ end
 
 -- Within a flush: a failure is kept in `broken`, for the node to stop.
 function methods:commit_now()
-  local ok, err, code = self:commit(false)
+  local ok, err = self:commit(false)
   if not ok then
-    self.broken, self.broken_code = err, code
+    self.broken = err
     error("the store failed: " .. err, 0)
   end
   self.saved_keys, self.saved_expires = self.keys, self.expires -- what is committed stays
