@@ -123,7 +123,6 @@ function conn:resume() end
 ---@field authenticated? boolean  decoder "resp": false for Redis's limits before authentication, 10 arguments of 16 KiB (default true)
 ---@field max_args? integer  decoder "resp": arguments of one command (default 1,048,576)
 ---@field max_bulk? integer  decoder "resp": bytes of one argument (default 512 MiB)
----@field authenticated? boolean  decoder "resp": false holds commands to 10 arguments of 16 KiB, as Redis does before AUTH (default true)
 
 ---Changes options on the way: all of them, or none where one is wrong. Does nothing once closed.
 ---@param options lunode.conn_options
