@@ -122,7 +122,6 @@ local function new_node(options, db)
     server = nil,
     hook = nil,
     timers = {},
-    unsynced = false, -- something was committed that is perhaps not on disk yet
     closing = false,
     closed = false,
     failed = nil,
@@ -216,10 +215,9 @@ function methods:commit()
   end
   local db = self.db
   local ok, err, code = not db.broken, db.broken, db.broken_code
-  if ok and db.store:pending() > 0 then
-    local always = self.sync == "always"
+  local always = self.sync == "always"
+  if ok and (db.store:pending() > 0 or always and db.unsynced) then -- a flush commits by itself, without sync
     ok, err, code = db:commit(always)
-    self.unsynced = self.unsynced or not always
   end
   if not ok then
     self:fail(err, code)
@@ -252,8 +250,7 @@ local function start_timers(node)
     end
   end)
   node.timers.sync = loop.timer(1, function()
-    if node.unsynced and node.sync == "everysec" and not node.failed then
-      node.unsynced = false
+    if node.db.unsynced and node.sync == "everysec" and not node.failed then
       local ok, err, code = node.db:commit(true)
       if not ok then
         node:fail(err, code)
