@@ -14,7 +14,7 @@ package.path = root .. "/?.lua;" .. package.path
 for _, name in ipairs { "loop", "tcp_client", "tcp_server", "resp", "store", "slot" } do
   require("lunode." .. name)
 end
-for _, name in ipairs { "cleanup", "wait", "tmp", "ports", "process", "expect", "redis", "lunode", "writer", "strace" } do
+for _, name in ipairs { "cleanup", "wait", "tmp", "ports", "process", "expect", "redis", "lunode" } do
   require("spec.support." .. name)
 end
 
