@@ -28,6 +28,7 @@ M.command = command.command
 
 local EXPIRE_PER_TURN = 500 -- keys; then the next turn goes on
 local EXPIRE_INTERVAL = 0.1
+local EXPIRE_RETRY = 60
 local CLOSE_GRACE = 5 -- seconds that clients have to take their last replies
 
 -- Replies can be as large as values and key listings; what a client leaves unread is bounded by the watermark.
@@ -239,15 +240,15 @@ end
 
 local function start_timers(node)
   node.timers.expire = loop.timer(EXPIRE_INTERVAL, function(timer)
-    timer:again(EXPIRE_INTERVAL) -- first, so that an error does not end it
+    timer:again(EXPIRE_RETRY) -- an error, of rows that cannot be read, neither ends it nor comes ten times a second
+    local more = false
     if node.db.expires > 0 then
       if not node.ctx.now then
         node:read_clock()
       end
-      if node.db:expire_due(EXPIRE_PER_TURN) then
-        timer:again(0)
-      end
+      more = node.db:expire_due(EXPIRE_PER_TURN)
     end
+    timer:again(more and 0 or EXPIRE_INTERVAL)
   end)
   node.timers.sync = loop.timer(1, function()
     if node.db.unsynced and node.sync == "everysec" and not node.failed then
