@@ -23,7 +23,6 @@ local M = {}
 ---@field changes integer  writes since the start
 ---@field unsynced boolean something was committed that is perhaps not on disk yet
 ---@field broken string?   why a flush could not be written; the node has to stop
----@field broken_code lunode.code?
 local methods = {}
 local db_mt = { __name = "lunode.kv.db", __index = methods }
 
@@ -64,7 +63,6 @@ function M.open(store)
     stored_expires = -1,
     unsynced = false,
     broken = nil,
-    broken_code = nil,
     expiry_cursor = keys.EXPIRY_START, -- no row of the expiry index lies before it: spares walking over tombstones
   }, db_mt)
   local counts
@@ -350,9 +348,9 @@ end
 
 -- Within a flush: a failure is kept in `broken`, for the node to stop.
 function methods:commit_now()
-  local ok, err, code = self:commit(false)
+  local ok, err = self:commit(false)
   if not ok then
-    self.broken, self.broken_code = err, code
+    self.broken = err
     error("the store failed: " .. err, 0)
   end
   self.saved_keys, self.saved_expires = self.keys, self.expires -- what is committed stays

@@ -38,10 +38,6 @@ local OUTPUT_CAP = 8 << 30
 local REMEDIES = {
   EADDRINUSE = "another program listens there; end that, or choose another port",
   EADDRNOTAVAIL = "this machine has no such address; choose another one",
-  ENOSPC = "free some space there",
-  EDQUOT = "free some space there",
-  EIO = "check the disk",
-  EROFS = "make the file system writable",
 }
 
 ---@class lunode.kv.options
@@ -215,22 +211,21 @@ function methods:commit()
     return
   end
   local db = self.db
-  local ok, err, code = not db.broken, db.broken, db.broken_code
+  local ok, err = not db.broken, db.broken
   local always = self.sync == "always"
   if ok and (db.store:pending() > 0 or always and db.unsynced) then -- a flush commits by itself, without sync
-    ok, err, code = db:commit(always)
+    ok, err = db:commit(always)
   end
   if not ok then
-    self:fail(err, code)
+    self:fail(err)
   end
 end
 
 ---Fail-stop: a batch could not be written, so no reply to it may leave. All connections drop, and the loop stops.
----@param err string
----@param code lunode.code
-function methods:fail(err, code)
-  self.failed = sentence("cannot write to " .. self.dir, err, code)
-  logger.error("%s, then start the node again. It stops now; every write that it acknowledged is kept", self.failed)
+---@param err string  the store's, which says what to do
+function methods:fail(err)
+  self.failed = err
+  logger.error("the node stops: %s. Every write that it acknowledged is kept", err)
   for _, session in ipairs(self:list_sessions()) do
     session.conn:abort()
   end
@@ -252,9 +247,9 @@ local function start_timers(node)
   end)
   node.timers.sync = loop.timer(1, function()
     if node.db.unsynced and node.sync == "everysec" and not node.failed then
-      local ok, err, code = node.db:commit(true)
+      local ok, err = node.db:commit(true)
       if not ok then
-        node:fail(err, code)
+        node:fail(err)
       end
     end
   end, 1)
@@ -328,9 +323,9 @@ function methods:finish()
     self.timers.grace:close()
   end
   if not self.failed then
-    local ok, err, code = self.db:commit(true)
+    local ok, err = self.db:commit(true)
     if not ok then
-      self:fail(err, code)
+      self:fail(err)
     end
   end
   self.closed = true
