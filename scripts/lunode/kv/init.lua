@@ -98,11 +98,6 @@ local function check(options)
   end
 end
 
-local function sentence(what, err, code)
-  local remedy = REMEDIES[code]
-  return ("%s: %s%s"):format(what, err, remedy and "; " .. remedy or "")
-end
-
 local function new_node(options, db)
   local self = setmetatable({
     host = options.host or "127.0.0.1",
@@ -276,7 +271,8 @@ function M.start(options)
   node.server, err, code = tcp_server.listen(node.host, node.port, callbacks(node))
   if not node.server then
     handle:close()
-    return nil, sentence(("cannot listen on %s:%d"):format(node.host, node.port), err, code), code
+    local remedy = REMEDIES[code]
+    return nil, remedy and err .. "; " .. remedy or err, code
   end
   node.host, node.port = node.server:sock()
   node.hook = loop.before_sleep(function()
