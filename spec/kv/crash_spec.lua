@@ -222,3 +222,42 @@ describe(("kill -9 amid FLUSHALL (LUNODE_SEED=%d)"):format(SEED), function()
     with_copy(node.dir, assert_consistent)
   end)
 end)
+
+describe("kill -9 amid the expiry of many keys", function()
+  it("leaves keys, index and counts agreed, and the rest of the keys goes on to expire", function()
+    local MANY = 20000
+    local node = lunode.kv {}
+    local client = node:client()
+    client:call("SET", "stays", "1")
+    local due = math.floor(loop.time() * 1000) + 5000
+    for from = 1, MANY, 1000 do
+      local commands = {}
+      for i = from, from + 999 do
+        commands[#commands + 1] = { "SET", "key:" .. i, "value", "PXAT", due }
+      end
+      client:pipeline(commands)
+    end
+    assert.equal(MANY + 1, client:call("DBSIZE"))
+    local trigger = killer(node)
+    wait.till(function()
+      return client:call("DBSIZE") <= MANY
+    end, 30, "the first keys to expire")
+    pull(trigger)
+    client:wait_closed()
+    wait_dead(node)
+    with_copy(node.dir, function(handle)
+      local left = keys.counts(handle:get(keys.COUNT_ROW))
+      assert.is_true(left > 1 and left <= MANY, left)
+      assert_consistent(handle)
+    end)
+    node:start()
+    client = node:client()
+    wait.till(function()
+      return client:call("DBSIZE") == 1
+    end, 30, "the rest to expire")
+    assert.same({ "stays" }, client:call("KEYS", "*"))
+    client:close()
+    node:kill9()
+    with_copy(node.dir, assert_consistent)
+  end)
+end)

@@ -75,6 +75,9 @@ local OPTION_TYPES = {
   host = "string", port = "number", dir = "string", sync = "string", requirepass = "string", maxclients = "number",
   cache = "number",
 }
+local RANGES = { -- of the numbers
+  port = { 0, 65535 }, maxclients = { 1, math.maxinteger }, cache = { 0, math.maxinteger },
+}
 local SYNC = { always = true, everysec = true, no = true }
 
 local function check(options)
@@ -88,13 +91,15 @@ local function check(options)
     elseif type(value) ~= expected then
       error(("kv.start: %s must be a %s, not a %s"):format(name, expected, type(value)), 3)
     end
+    local range = RANGES[name]
+    if range and (math.type(value) ~= "integer" or value < range[1] or value > range[2]) then
+      error(("kv.start: %s must be an integer from %d to %d"):format(name, range[1], range[2]), 3)
+    end
   end
   if not options.dir then
     error("kv.start: dir is missing", 3)
   elseif options.sync and not SYNC[options.sync] then
     error(('kv.start: sync must be "always", "everysec" or "no", not "%s"'):format(options.sync), 3)
-  elseif options.maxclients and options.maxclients < 1 then
-    error("kv.start: maxclients must be at least 1", 3)
   end
 end
 
