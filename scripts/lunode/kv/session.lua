@@ -230,6 +230,8 @@ function M.error_handler(node)
     end
     if getmetatable(err) == RAW then
       return err
+    elseif node.db.broken then
+      return -- the node stops at the end of this turn, and says why
     end
     logger.traceback(("command %s: %s"):format(entry and entry.name or "?", tostring(err)))
     session:quit()
