@@ -64,6 +64,10 @@ function loop.stop() end
 ---@return fun(traceback: string)?
 function loop.on_error(fn) end
 
+---Gives an error to `on_error` as if a callback had raised it: for what catches errors that nobody else would see.
+---@param traceback string
+function loop.report(traceback) end
+
 ---@class lunode.timer
 local timer = {}
 function timer:close() end
