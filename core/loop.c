@@ -5,6 +5,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
+#include <sys/eventfd.h>
 #include <sys/signalfd.h>
 #include <time.h>
 #include <unistd.h>
@@ -20,7 +21,7 @@ struct slot {
 struct ln_loop {
     int epfd;
     int64_t now;
-    size_t active; /* timers and ios that keep the loop alive */
+    size_t active; /* timers, ios and held work that keep the loop alive */
     bool stopping;
     bool inside; /* an iteration is under way */
 
@@ -34,6 +35,11 @@ struct ln_loop {
     struct ln_job deferred, flush, closing; /* list heads */
     struct ln_hook hooks;                   /* list head */
     struct ln_hook *next_hook;              /* of the walk under way */
+
+    struct ln_io async_io;
+    struct ln_async asyncs; /* list head */
+    struct ln_async *next_async;
+    bool woken; /* in this iteration, by a thread */
 
     struct ln_io signal_io;
     struct ln_signal signals; /* list head */
@@ -73,6 +79,8 @@ int ln_loop_open(struct ln_loop **out) {
     list_init(&loop->flush);
     list_init(&loop->closing);
     loop->hooks.prev = loop->hooks.next = &loop->hooks;
+    loop->asyncs.prev = loop->asyncs.next = &loop->asyncs;
+    loop->async_io.fd = -1;
     loop->signals.prev = loop->signals.next = &loop->signals;
     sigemptyset(&loop->signal_set);
     sigemptyset(&loop->former_set);
@@ -89,7 +97,8 @@ int ln_loop_close(struct ln_loop *loop) {
         return -EBUSY;
     while (loop->closing.next != &loop->closing)
         run_jobs(&loop->closing);
-    if (ln_loop_alive(loop) || loop->signals.next != &loop->signals)
+    if (ln_loop_alive(loop) || loop->signals.next != &loop->signals ||
+        loop->asyncs.next != &loop->asyncs)
         return -EBUSY;
     close(loop->epfd);
     free(loop->heap);
@@ -373,6 +382,94 @@ static void dispatch(struct ln_loop *loop, const struct epoll_event *event) {
         io->fn(io, event->events);
 }
 
+/* ---- asyncs */
+
+static void on_eventfd(struct ln_io *io, uint32_t events) {
+    uint64_t count;
+    (void)events;
+    (void)!read(io->fd, &count, sizeof count);
+    io->loop->woken = true;
+}
+
+static int eventfd_open(struct ln_loop *loop) {
+    int fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+    int rc = fd < 0 ? -errno : ln_io_start(loop, &loop->async_io, fd, EPOLLIN, on_eventfd);
+    if (rc == LN_OK) {
+        loop->active--; /* an async does not keep the loop alive, work under way does */
+    } else {
+        if (fd >= 0)
+            close(fd);
+        loop->async_io.fd = -1;
+    }
+    return rc;
+}
+
+static void eventfd_close(struct ln_loop *loop) {
+    loop->active++; /* it was never counted */
+    ln_io_stop(&loop->async_io);
+    close(loop->async_io.fd);
+    loop->async_io.fd = -1;
+}
+
+int ln_async_start(struct ln_loop *loop, struct ln_async *async, ln_async_fn fn) {
+    int rc = loop->async_io.fd < 0 ? eventfd_open(loop) : LN_OK;
+    if (rc != LN_OK)
+        return rc;
+    async->loop = loop;
+    async->fn = fn;
+    atomic_init(&async->posted, false);
+    async->holds = 0;
+    async->prev = loop->asyncs.prev;
+    async->next = &loop->asyncs;
+    async->prev->next = async;
+    loop->asyncs.prev = async;
+    return LN_OK;
+}
+
+void ln_async_post(struct ln_async *async) {
+    const uint64_t one = 1;
+    int error = errno;
+    if (!atomic_exchange(&async->posted, true))
+        (void)!write(async->loop->async_io.fd, &one, sizeof one); /* fails only where it is full */
+    errno = error;
+}
+
+void ln_async_hold(struct ln_async *async) {
+    async->holds++;
+    async->loop->active++;
+}
+
+void ln_async_release(struct ln_async *async) {
+    async->holds--;
+    async->loop->active--;
+}
+
+void ln_async_stop(struct ln_async *async) {
+    struct ln_loop *loop = async->loop;
+    if (!async->next)
+        return;
+    if (loop->next_async == async)
+        loop->next_async = async->next;
+    async->prev->next = async->next;
+    async->next->prev = async->prev;
+    async->prev = async->next = NULL;
+    loop->active -= async->holds;
+    async->holds = 0;
+    if (loop->asyncs.next == &loop->asyncs)
+        eventfd_close(loop);
+}
+
+static void run_asyncs(struct ln_loop *loop) {
+    if (!loop->woken)
+        return;
+    loop->woken = false;
+    for (struct ln_async *a = loop->asyncs.next; a != &loop->asyncs; a = loop->next_async) {
+        loop->next_async = a->next;
+        if (atomic_exchange(&a->posted, false))
+            a->fn(a);
+    }
+}
+
 /* ---- signals */
 
 static void on_signalfd(struct ln_io *io, uint32_t events) {
@@ -508,6 +605,7 @@ static int iterate(struct ln_loop *loop, int64_t max_wait) {
     for (int i = 0; i < n; i++)
         dispatch(loop, &events[i]);
 
+    run_asyncs(loop);
     run_hooks(loop);
     run_jobs(&loop->flush);
     run_jobs(&loop->closing);

@@ -1,23 +1,27 @@
-/* The event loop: epoll readiness, timers, deferred calls, signals.
+/* The event loop: epoll readiness, timers, deferred calls, wake-ups from threads, signals.
  *
  * One iteration, in order:
  *   1. timers that were due when it began (those they add wait for the next iteration)
  *   2. deferred calls (those they add wait, too)
  *   3. epoll_wait, then socket callbacks
- *   4. before_sleep hooks
- *   5. flush: jobs that send buffered output
- *   6. closing: jobs that free; the only place where an object's memory goes
+ *   4. completions from threads: asyncs that were posted
+ *   5. before_sleep hooks
+ *   6. flush: jobs that send buffered output
+ *   7. closing: jobs that free; the only place where an object's memory goes
  *
- * Objects are intrusive: their owner embeds an ln_timer, ln_io, ln_job or ln_hook and keeps it
- * alive while it is active. The loop allocates only its own tables. Not thread-safe.
+ * Objects are intrusive: their owner embeds an ln_timer, ln_io, ln_job, ln_async or ln_hook and
+ * keeps it alive while it is active. The loop allocates only its own tables. Not thread-safe, but
+ * for ln_async_post.
  *
- * The loop is alive while a timer or an io is active or a job is queued. Hooks and signals do not
- * count. A callback may start and stop anything, and stop the loop; it may not close the loop. */
+ * The loop is alive while a timer or an io is active, a job is queued or an async is held. Hooks
+ * and signals do not count. A callback may start and stop anything, and stop the loop; it may not
+ * close the loop. */
 #ifndef LUNODE_LOOP_H
 #define LUNODE_LOOP_H
 
 #include "status.h"
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -28,6 +32,7 @@ struct ln_loop;
 struct ln_timer;
 struct ln_io;
 struct ln_job;
+struct ln_async;
 struct ln_hook;
 struct ln_signal;
 
@@ -35,7 +40,8 @@ struct ln_signal;
 int ln_loop_open(struct ln_loop **out);
 
 /* Runs the closing jobs that are queued, then frees the loop. LN_OK; or -EBUSY, and the loop stays,
- * inside of a callback or while an io, a timer or a signal is active or a job is queued. */
+ * inside of a callback or while an io, a timer, an async or a signal is active or a job is queued.
+ */
 int ln_loop_close(struct ln_loop *loop);
 
 /* Runs iterations until nothing is active or ln_loop_stop was called. LN_OK; -EBUSY inside of a
@@ -130,6 +136,33 @@ void ln_io_stop(struct ln_io *io);
 static inline bool ln_io_active(const struct ln_io *io) {
     return io->slot != 0;
 }
+
+/* ---- asyncs: how other threads wake the loop, through one eventfd per loop. Several posts between
+ * two iterations are one call: what there is to say waits in the owner's own queue, under its lock.
+ */
+
+typedef void (*ln_async_fn)(struct ln_async *async);
+
+struct ln_async { /* all fields private */
+    struct ln_loop *loop;
+    ln_async_fn fn;
+    atomic_bool posted;
+    size_t holds;
+    struct ln_async *prev, *next; /* NULL: not active */
+};
+
+/* From here on fn answers posts. It keeps nothing alive until it is held. LN_OK, -EMFILE, … */
+int ln_async_start(struct ln_loop *loop, struct ln_async *async, ln_async_fn fn);
+
+/* From any thread. REQUIRES: the async is active, and stays so while this runs. */
+void ln_async_post(struct ln_async *async);
+
+/* Counts work under way whose post is awaited: the loop is alive until all of it is released. */
+void ln_async_hold(struct ln_async *async);
+void ln_async_release(struct ln_async *async);
+
+/* REQUIRES: no thread posts any more. Drops what was posted, and all holds. */
+void ln_async_stop(struct ln_async *async);
 
 /* ---- signals, through one signalfd per loop */
 

@@ -2,6 +2,7 @@
 #include "test.h"
 
 #include <errno.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
@@ -315,6 +316,103 @@ static void the_time_moves_on_after_a_sleep(void **state) {
     assert_true(ln_loop_now(loop) - before >= LN_SECOND / 500);
 }
 
+/* ---- asyncs */
+
+enum { POSTERS = 4, POSTS = 1000 };
+
+static struct ln_async async;
+static atomic_int said; /* by the threads */
+static int heard;       /* by the loop */
+
+static void hear(struct ln_async *a) {
+    heard = atomic_load(&said);
+    if (heard == POSTERS * POSTS)
+        ln_async_stop(a);
+}
+
+static void *post_often(void *arg) {
+    for (int i = 0; i < POSTS; i++) {
+        atomic_fetch_add(&said, 1);
+        ln_async_post(arg);
+    }
+    return NULL;
+}
+
+static void what_threads_post_reaches_the_loop(void **state) {
+    (void)state;
+    pthread_t threads[POSTERS];
+    atomic_store(&said, 0);
+    heard = 0;
+    assert_int_equal(ln_async_start(loop, &async, hear), LN_OK);
+    ln_async_hold(&async);
+    for (int i = 0; i < POSTERS; i++)
+        assert_int_equal(pthread_create(&threads[i], NULL, post_often, &async), 0);
+    for (int turns = 0; turns < 100000 && atomic_load(&said) < POSTERS * POSTS; turns++)
+        assert_int_equal(ln_loop_step(loop, LN_SECOND / 100), LN_OK);
+    for (int i = 0; i < POSTERS; i++)
+        assert_int_equal(pthread_join(threads[i], NULL), 0);
+    if (heard < POSTERS * POSTS) /* the last post is still on its way */
+        assert_int_equal(ln_loop_run(loop), LN_OK);
+    assert_int_equal(heard, POSTERS * POSTS);
+    assert_false(ln_loop_alive(loop));
+}
+
+static void mark_async(struct ln_async *a) {
+    mark(a == &async ? 'a' : 'b');
+}
+
+static void a_post_is_answered_between_sockets_and_hooks(void **state) {
+    (void)state;
+    assert_int_equal(pipe(pipe_fds), 0);
+    assert_int_equal(write(pipe_fds[1], "x", 1), 1);
+    assert_int_equal(ln_async_start(loop, &async, mark_async), LN_OK);
+    ln_hook_add(loop, &hook, mark_hook);
+    ln_async_post(&async);
+    ln_async_post(&async); /* before the first was answered: one call */
+    assert_int_equal(ln_io_start(loop, &pipe_io, pipe_fds[0], EPOLLIN, mark_io), LN_OK);
+    assert_int_equal(ln_loop_step(loop, LN_SECOND), LN_OK);
+    assert_string_equal(trail, "iahfc");
+    ln_async_stop(&async);
+    ln_hook_remove(loop, &hook);
+    close(pipe_fds[0]);
+    close(pipe_fds[1]);
+}
+
+static void only_held_work_keeps_the_loop_alive(void **state) {
+    (void)state;
+    assert_int_equal(ln_async_start(loop, &async, mark_async), LN_OK);
+    assert_false(ln_loop_alive(loop));
+    assert_int_equal(ln_loop_close(loop), -EBUSY); /* a thread may still post */
+    ln_async_hold(&async);
+    ln_async_hold(&async);
+    ln_async_release(&async);
+    assert_true(ln_loop_alive(loop));
+    ln_async_stop(&async);
+    ln_async_stop(&async);
+    assert_false(ln_loop_alive(loop));
+}
+
+static struct ln_async second_async;
+
+static void stop_both(struct ln_async *a) {
+    mark_async(a);
+    ln_async_stop(&async);
+    ln_async_stop(&second_async);
+}
+
+static void an_async_that_another_stops_hears_nothing(void **state) {
+    (void)state;
+    for (int round = 0; round < 2; round++) { /* the second time with an eventfd of its own */
+        assert_int_equal(ln_async_start(loop, &async, stop_both), LN_OK);
+        assert_int_equal(ln_async_start(loop, &second_async, stop_both), LN_OK);
+        ln_async_post(&second_async);
+        ln_async_post(&async);
+        assert_int_equal(ln_loop_step(loop, 0), LN_OK);
+        assert_int_equal(ln_loop_step(loop, 0), LN_OK);
+    }
+    assert_string_equal(trail, "aa");
+}
+
 int main(void) {
 #define TEST(f) cmocka_unit_test_setup_teardown(f, open_loop, close_loop)
     const struct CMUnitTest tests[] = {
@@ -332,6 +430,10 @@ int main(void) {
         TEST(a_signal_reaches_every_watcher_and_keeps_nothing_alive),
         TEST(stop_ends_run_and_the_next_run_goes_on),
         TEST(the_time_moves_on_after_a_sleep),
+        TEST(what_threads_post_reaches_the_loop),
+        TEST(a_post_is_answered_between_sockets_and_hooks),
+        TEST(only_held_work_keeps_the_loop_alive),
+        TEST(an_async_that_another_stops_hears_nothing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

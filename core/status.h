@@ -8,8 +8,8 @@
 #define LN_OK         0
 #define LN_STATUS_OWN (-5000)
 
-/* X(id, name, value, text): our own codes, beside errno's. The timeouts share errno's name: scripts
- * ask for one code, people read which it was. */
+/* X(id, name, value, text): our own codes, beside errno's. Some share errno's name: scripts ask for
+ * one code, people read which it was. */
 #define LN_STATUS_MAP(X)                                                                           \
     X(EOF, "EOF", LN_STATUS_OWN - 1, "end of stream")                                              \
     X(ENOTFOUND, "ENOTFOUND", LN_STATUS_OWN - 2, "name not found")                                 \
@@ -21,7 +21,11 @@
     X(ECONNECT_TIMEOUT, "ETIMEDOUT", LN_STATUS_OWN - 8, "connect timeout: no address answered")    \
     X(EIDLE_TIMEOUT, "ETIMEDOUT", LN_STATUS_OWN - 9, "idle timeout: nothing was sent or received") \
     X(EREAD_TIMEOUT, "ETIMEDOUT", LN_STATUS_OWN - 10, "read timeout: nothing was received")        \
-    X(EWRITE_TIMEOUT, "ETIMEDOUT", LN_STATUS_OWN - 11, "write timeout: the peer took nothing")
+    X(EWRITE_TIMEOUT, "ETIMEDOUT", LN_STATUS_OWN - 11, "write timeout: the peer took nothing")     \
+    X(ETRY_AGAIN, "EAGAIN", LN_STATUS_OWN - 12, "temporary failure in name resolution")            \
+    X(EDNS, "EDNS", LN_STATUS_OWN - 13, "the name server failed")                                  \
+    X(EBUSY_NAMES, "ENOBUFS", LN_STATUS_OWN - 14, "too many names are being looked up")            \
+    X(ELOOKUP_TIMEOUT, "ETIMEDOUT", LN_STATUS_OWN - 15, "lookup timeout: no name server answered")
 
 enum ln_status {
 #define LN_STATUS_ENUM(id, name, value, text) LN_##id = (value),
