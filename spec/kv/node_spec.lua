@@ -80,7 +80,7 @@ describe("a node", function()
     assert.equal("", client:bytes())
     assert.equal("cannot write: No space left on device; free some space", node.failed)
     assert.equal(1, #logged)
-    assert.matches("^error cannot write: No space left on device; free some space; the node stops now", logged[1])
+    assert.matches("^error the node stops: cannot write: No space left on device; free some space. Every write", logged[1])
     close()
   end)
 
@@ -150,7 +150,7 @@ describe("a node", function()
     local none, err, code = kv.start { dir = tmp.dir() .. "/other", port = node.port }
     assert.is_nil(none)
     assert.equal("EADDRINUSE", code)
-    assert.matches("^cannot listen on 127.0.0.1:%d+: .+; end that, or choose another port$", err)
+    assert.matches("^cannot listen on 127.0.0.1 port %d+: .+; end that, or choose another port$", err)
     none, err, code = kv.start { dir = dir, port = 0 }
     assert.is_nil(none)
     assert.equal("ELOCKED", code)
@@ -163,7 +163,7 @@ describe("a node", function()
       { "dir is missing", {} },
       { "port must be a number, not a string", { dir = dir, port = "1" } },
       { 'sync must be "always", "everysec" or "no", not "never"', { dir = dir, sync = "never" } },
-      { "maxclients must be at least 1", { dir = dir, maxclients = 0 } },
+      { "maxclients must be an integer from 1", { dir = dir, maxclients = 0 } },
     } do
       local ok, err = pcall(kv.start, case[2])
       assert.is_false(ok)
