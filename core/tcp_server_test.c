@@ -198,7 +198,7 @@ static void a_unix_socket_serves_and_takes_its_file_along(void **state) {
     test_dir_make(dir);
     snprintf(host, sizeof host, "unix:%s/socket", dir);
     assert_int_equal(ln_addr_parse(host, 0, addr), 1);
-    options.backlog = 2; /* so most connects find it full, and try again */
+    options.backlog = 32; /* so most connects find it full, and try again */
     assert_int_equal(ln_tcp_listen(loop, &addr[0], &options, &listener), LN_OK);
     for (size_t i = 0; i < MANY; i++)
         connect_to(addr[0], &clients[i]);
