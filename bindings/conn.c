@@ -456,12 +456,19 @@ static void apply_options(struct ln_stream *s, const struct ln_conn_options *o) 
         (void)ln_stream_set_keepalive(s, &o->keepalive);
 }
 
+/* What does not fit on the stack needs on_long_message. */
+static void set_resp_limits(struct ln_conn *c, const struct ln_resp_limits *limits) {
+    c->reader->limits = *limits;
+    if (!c->takes_long && limits->max_args > MAX_SPREAD)
+        c->reader->limits.max_args = MAX_SPREAD;
+}
+
 int ln_conn_open(lua_State *L, int index, struct ln_stream *s, const struct ln_conn_options *o) {
     index = lua_absindex(L, index);
     struct ln_conn *c = lua_touserdata(L, index);
     lua_getiuservalue(L, index, CALLBACKS);
     c->takes_errors = lua_rawgeti(L, -1, LN_ON_ERROR) == LUA_TFUNCTION;
-    bool takes_long = lua_rawgeti(L, -2, LN_ON_LONG_MESSAGE) == LUA_TFUNCTION;
+    c->takes_long = lua_rawgeti(L, -2, LN_ON_LONG_MESSAGE) == LUA_TFUNCTION;
     c->types = ln_resp_push_types(L);
     c->protocol = o->protocol;
     lua_pop(L, 4);
@@ -473,9 +480,7 @@ int ln_conn_open(lua_State *L, int index, struct ln_stream *s, const struct ln_c
             return -ENOMEM;
         }
         ln_resp_reader_init(c->reader);
-        c->reader->limits = o->resp_limits;
-        if (!takes_long && o->resp_limits.max_args > MAX_SPREAD)
-            c->reader->limits.max_args = MAX_SPREAD;
+        set_resp_limits(c, &o->resp_limits);
     }
     apply_options(s, o);
     ln_stream_set_arg(s, c);
@@ -592,7 +597,7 @@ static int conn_set(lua_State *L) {
     apply_options(c->stream, &o);
     c->protocol = o.protocol;
     if (c->reader)
-        c->reader->limits = o.resp_limits;
+        set_resp_limits(c, &o.resp_limits);
     return 0;
 }
 

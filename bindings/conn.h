@@ -55,6 +55,7 @@ struct ln_conn {
     bool paused;                       /* by the script */
     bool held;                         /* by a reply that filled the queue */
     bool takes_errors;                 /* there is an on_error */
+    bool takes_long;                   /* there is an on_long_message */
 };
 
 /* The events that lead from a stream to its box, which is the stream's arg. */

@@ -455,6 +455,14 @@ static int loop_on_error(lua_State *L) {
     return 1;
 }
 
+/* For errors that a script caught on their way to the loop: a task's, say. */
+static int loop_report(lua_State *L) {
+    luaL_checkstring(L, 1);
+    lua_settop(L, 1);
+    ln_report(L);
+    return 0;
+}
+
 /* ---- the module */
 
 static const luaL_Reg timer_methods[] = {
@@ -462,11 +470,19 @@ static const luaL_Reg timer_methods[] = {
 static const luaL_Reg hook_methods[] = {{"close", hook_close}, {NULL, NULL}};
 static const luaL_Reg signal_methods[] = {{"close", signal_close}, {NULL, NULL}};
 
-static const luaL_Reg loop_functions[] = {
-    {"now", loop_now},       {"time", loop_time},         {"timer", loop_timer},
-    {"defer", loop_defer},   {"signal", loop_signal},     {"before_sleep", loop_before_sleep},
-    {"random", loop_random}, {"run", loop_run},           {"step", loop_step},
-    {"stop", loop_stop},     {"on_error", loop_on_error}, {NULL, NULL}};
+static const luaL_Reg loop_functions[] = {{"now", loop_now},
+                                          {"time", loop_time},
+                                          {"timer", loop_timer},
+                                          {"defer", loop_defer},
+                                          {"signal", loop_signal},
+                                          {"before_sleep", loop_before_sleep},
+                                          {"random", loop_random},
+                                          {"run", loop_run},
+                                          {"step", loop_step},
+                                          {"stop", loop_stop},
+                                          {"on_error", loop_on_error},
+                                          {"report", loop_report},
+                                          {NULL, NULL}};
 
 int luaopen_lunode_loop(lua_State *L) {
     ln_lua_loop(L);

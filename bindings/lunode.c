@@ -4,6 +4,7 @@
 
 #include <limits.h>
 #include <lualib.h>
+#include <malloc.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -69,7 +70,15 @@ static int add_traceback(lua_State *L) {
     return 1;
 }
 
+/* Queues and Lua's strings come and go all the time: do not give their pages back to the system
+ * after each turn of the loop, only to ask for them again in the next. */
+static void keep_pages(void) {
+    (void)mallopt(M_TRIM_THRESHOLD, 16 << 20);
+    (void)mallopt(M_MMAP_THRESHOLD, 4 << 20);
+}
+
 int main(int argc, char **argv) {
+    keep_pages();
     lua_State *L = luaL_newstate();
     if (!L) {
         (void)fprintf(stderr, "lunode: out of memory\n");

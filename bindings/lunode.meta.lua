@@ -26,7 +26,8 @@ function loop.time() end
 ---@return lunode.timer
 function loop.timer(delay, fn, interval) end
 
----Calls `fn()` once, in the next turn of the loop (never before the caller returns).
+---Calls `fn()` once, after the caller has returned: later in this turn from a timer, else in the next one. What a
+---deferred call defers waits for the next turn.
 ---@param fn fun()
 function loop.defer(fn) end
 
@@ -63,6 +64,10 @@ function loop.stop() end
 ---@return fun(traceback: string)?
 function loop.on_error(fn) end
 
+---Gives an error to `on_error` as if a callback had raised it: for what catches errors that nobody else would see.
+---@param traceback string
+function loop.report(traceback) end
+
 ---@class lunode.timer
 local timer = {}
 function timer:close() end
@@ -88,7 +93,7 @@ function signal:close() end
 local conn = {}
 
 ---Queues bytes; they leave at the end of this turn, in order.
----@param data string|string[]
+---@param data string|string[]  a list holds strings only, and is queued whole or not at all
 ---@return boolean? room  false once the queue is above the high watermark (`on_writable` tells when it is below the low one again)
 ---@return string? err, lunode.code? code  nil, "…", "ENOBUFS": past the hard cap, nothing was queued and the connection closes; "EPIPE", "ENOTCONN": closed or shut down
 function conn:write(data) end
@@ -123,6 +128,7 @@ function conn:resume() end
 ---@field max_args? integer  decoder "resp": arguments of one command (default 1,048,576)
 ---@field max_bulk? integer  decoder "resp": bytes of one argument (default 512 MiB)
 
+---Changes options on the way: all of them, or none where one is wrong. Does nothing once closed.
 ---@param options lunode.conn_options
 function conn:set(options) end
 
@@ -131,7 +137,8 @@ function conn:set(options) end
 function conn:peer() end
 ---@return string? host, integer|string port_or_message, lunode.code? code
 function conn:sock() end
----@return {bytes_read: integer, bytes_written: integer, queued: integer, fd: integer, state: "connecting"|"open"|"closing"|"closed"}
+---`queued`: output not yet sent; `kept`: input that no message has consumed yet; `fd`: -1 while there is none.
+---@return {bytes_read: integer, bytes_written: integer, queued: integer, kept: integer, fd: integer, state: "connecting"|"open"|"closing"|"closed"}
 function conn:stats() end
 ---@return boolean
 function conn:is_open() end
@@ -140,7 +147,7 @@ function conn:is_open() end
 ---@field on_read? fun(conn: lunode.conn, data: string)
 ---@field on_writable? fun(conn: lunode.conn)  the queue fell below the low watermark after `write` had returned false
 ---@field on_end? fun(conn: lunode.conn)  the peer shut down its sending side; without it the connection then closes by itself once its queue is sent
----@field on_close? fun(conn: lunode.conn, err: string?, code: lunode.code?)  always, exactly once
+---@field on_close? fun(conn: lunode.conn, err: string?, code: lunode.code?)  always, exactly once, last; "ECALLBACK" after a callback raised
 ---@field decoder? "resp"  bytes become messages in C
 ---@field on_message? fun(conn: lunode.conn, ...): any  what it returns, if anything, is encoded as the reply (see lunode.resp); above the high watermark no more messages are taken until the queue is short again. Decoder "resp": `(conn, name, arg, …)`
 ---@field on_long_message? fun(conn: lunode.conn, name: string, args: string[]): any  as on_message, for commands of more than 4096 words; without it the decoder refuses them
@@ -188,7 +195,7 @@ function tcp_server.listen(host, port, options) end
 local server = {}
 ---Stops listening. Its connections go on.
 function server:close() end
----@return string host, integer port
+---@return string? host, integer|string port_or_message, lunode.code? code
 function server:sock() end
 ---@return integer count  open connections of this server
 function server:connections() end

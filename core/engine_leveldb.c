@@ -54,6 +54,8 @@ static int status_of(const char *text) {
                                 ENFILE, ENOMEM, ENOENT, EISDIR, ENOTDIR, EIO,   ENAMETOOLONG};
     if (strncmp(text, "Corruption", 10) == 0)
         return LN_ECORRUPT;
+    if (strncmp(text, "IO error: ", 10) == 0 && ends_with(text, ".ldb: Invalid argument"))
+        return LN_ECORRUPT; /* a read past the end of a table that was cut */
     if (strncmp(text, "IO error: lock ", 15) == 0 && !ends_with(text, strerror(EACCES)))
         return LN_ELOCKED;
     for (size_t i = 0; i < sizeof known / sizeof *known; i++)
@@ -73,21 +75,23 @@ static int check(char *error, struct ln_detail *detail) {
 
 /* ---- open, close */
 
-/* A folder with data but without CURRENT was damaged. LevelDB would take it for a new one, and
- * remove the data. */
+/* LevelDB would take a folder without CURRENT for a new one, and remove the data that is there. One
+ * with tables has a log, too, except where somebody has removed it; LevelDB would not miss it. */
 static int check_current(const char *path, struct ln_detail *detail) {
     DIR *dir = opendir(path);
     if (!dir)
         return errno == ENOENT ? LN_OK : ln_detail_set(detail, -errno, "%s: %m", path);
-    bool current = false, data = false;
+    bool current = false, tables = false, log = false;
     for (struct dirent *e; (e = readdir(dir)) != NULL;) {
         current |= strcmp(e->d_name, "CURRENT") == 0;
-        data |= ends_with(e->d_name, ".ldb") || ends_with(e->d_name, ".sst") ||
-                ends_with(e->d_name, ".log");
+        tables |= ends_with(e->d_name, ".ldb") || ends_with(e->d_name, ".sst");
+        log |= ends_with(e->d_name, ".log");
     }
     closedir(dir);
-    if (data && !current)
+    if ((tables || log) && !current)
         return ln_detail_set(detail, LN_ECORRUPT, "%s/CURRENT is missing", path);
+    if (tables && !log)
+        return ln_detail_set(detail, LN_ECORRUPT, "the .log file in %s is missing", path);
     return LN_OK;
 }
 
@@ -122,6 +126,8 @@ static struct engine *engine_new(const char *path, const struct ln_engine_option
     leveldb_options_set_write_buffer_size(e->options, WRITE_BUFFER);
     leveldb_options_set_max_file_size(e->options, TABLE_BYTES);
     leveldb_options_set_max_open_files(e->options, OPEN_TABLES);
+    leveldb_options_set_paranoid_checks(e->options,
+                                        1); /* else damage in a log is skipped, unsaid */
     leveldb_options_set_compression(e->options, leveldb_snappy_compression);
     e->read = leveldb_readoptions_create();
     leveldb_readoptions_set_verify_checksums(e->read, 1);

@@ -200,6 +200,48 @@ static void a_missing_manifest_refuses_to_open(void **state) {
     assert_int_equal(open_fails(), LN_ECORRUPT);
 }
 
+/* LevelDB by itself would skip the rows in the damaged part, and go on with those that follow. */
+static void a_damaged_log_refuses_to_open(void **state) {
+    (void)state;
+    struct ln_engine *e = open_engine();
+    fill(e, 3);
+    ops->close(e);
+    assert_int_equal(damage(".log"), 1);
+    assert_int_equal(open_fails(), LN_ECORRUPT);
+}
+
+/* A crash can cut the last batch short. It was not acknowledged, and those before it are whole. */
+static void a_log_that_ends_early_has_the_batches_before(void **state) {
+    (void)state;
+    struct ln_engine *e = open_engine();
+    fill(e, 2);
+    ops->close(e);
+    char log[128];
+    snprintf(log, sizeof log, "%s/000003.log", path);
+    assert_int_equal(truncate(log, 150000), 0); /* of about 100 KiB each */
+    e = open_engine();
+    char *value = NULL;
+    size_t len = 0;
+    assert_int_equal(ops->get(e, "00000099", 8, NULL, &value, &len), LN_OK);
+    free(value);
+    assert_value(e, "00000100", NULL);
+    ops->close(e);
+}
+
+static void tables_without_a_log_are_kept_and_refused(void **state) {
+    (void)state;
+    struct ln_engine *e = open_engine();
+    fill(e, 1);
+    ops->close(e);
+    ops->close(open_engine()); /* which made a table of the log */
+    char log[128], table[128];
+    snprintf(log, sizeof log, "%s/000006.log", path);
+    snprintf(table, sizeof table, "%s/000005.ldb", path);
+    assert_int_equal(unlink(log), 0);
+    assert_int_equal(open_fails(), LN_ECORRUPT);
+    assert_int_equal(access(table, F_OK), 0);
+}
+
 /* LevelDB by itself would begin anew and remove the tables. */
 static void tables_without_current_are_kept_and_refused(void **state) {
     (void)state;
@@ -239,6 +281,9 @@ int main(void) {
         TEST(damaged_rows_are_an_error_not_a_gap),
         TEST(a_damaged_manifest_refuses_to_open),
         TEST(a_missing_manifest_refuses_to_open),
+        TEST(a_damaged_log_refuses_to_open),
+        TEST(a_log_that_ends_early_has_the_batches_before),
+        TEST(tables_without_a_log_are_kept_and_refused),
         TEST(tables_without_current_are_kept_and_refused),
         TEST(a_second_open_is_locked_out),
     };

@@ -110,7 +110,8 @@ describe("lunode kv", function()
   it("names the address that is in use and the option to choose another, and exits 1", function()
     local _, host, port = start { "--listen", "127.0.0.1:0" }
     local address = host .. ":" .. port
-    refused(1, "cannot listen on " .. address .. ": .*%-%-listen", { "--listen", address, "--data", "other" })
+    local pattern = ("cannot listen on %s port %d: .*%%-%%-listen"):format(host, port)
+    refused(1, pattern, { "--listen", address, "--data", "other" })
   end)
 
   it("names the data directory that another process has, and exits 1", function()

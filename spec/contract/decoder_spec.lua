@@ -39,33 +39,153 @@ local function contract(world)
     assert.same({ "ECHO a\r\nb\0", "PING", "LAST", "ECHO a\r\nb\0", "PING", "LAST" }, seen)
   end)
 
-  it("gives more than 4096 arguments in one list", function()
+  --- A command of so many words.
+  local function command(argc)
+    local parts = { ("*%d\r\n$3\r\nCMD\r\n"):format(argc) }
+    for i = 2, argc do
+      parts[i] = "$1\r\nx\r\n"
+    end
+    return parts
+  end
+
+  it("gives commands of more than 4096 words to on_long_message, as a list", function()
     local got
     local client = pair {
-      max_args = 5000,
       on_message = function(_, name, ...)
-        got = { name, select("#", ...), ... }
+        got = { "short", name, select("#", ...) }
+      end,
+      on_long_message = function(_, name, args)
+        got = { "long", name, #args }
       end,
     }
-    local function command(argc)
-      local parts = { ("*%d\r\n$3\r\nCMD\r\n"):format(argc) }
-      for i = 2, argc do
-        parts[i] = "$1\r\nx\r\n"
-      end
-      return parts
-    end
     client:write(command(4096))
     till(function()
       return got
     end)
-    assert.same({ "CMD", 4095 }, { got[1], got[2] })
+    assert.same({ "short", "CMD", 4095 }, got)
     got = nil
     client:write(command(4097))
     till(function()
       return got
     end)
-    assert.same({ "CMD", 1, "table" }, { got[1], got[2], type(got[3]) })
-    assert.equal(4096, #got[3])
+    assert.same({ "long", "CMD", 4096 }, got)
+  end)
+
+  it("without on_long_message refuses such commands, whatever set says", function()
+    local errors = {}
+    local client, server = pair {
+      max_args = 100000,
+      on_message = expect(nil, 1),
+      on_bad_message = function(_, err)
+        errors[#errors + 1] = err
+      end,
+    }
+    server:set { max_args = 100000 }
+    client:write(command(4096))
+    client:write(command(4097))
+    till(function()
+      return errors[1]
+    end)
+    assert.same({ "invalid multibulk length" }, errors)
+  end)
+
+  it("sends what on_message returns as the reply, and nothing where it returns nothing", function()
+    local got = kit.log()
+    local client, server = pair({
+      on_message = function(_, name, value)
+        if name == "GET" then
+          return value
+        elseif name == "NIL" then
+          return nil
+        end
+      end,
+    }, got.callbacks)
+    client:write("GET a\r\nQUIET\r\nNIL\r\nGET bc\r\n")
+    till(function()
+      return got.data == "$1\r\na\r\n$-1\r\n$2\r\nbc\r\n"
+    end)
+    server:set { protocol = 3 }
+    client:write("NIL\r\n")
+    till(function()
+      return got.data:sub(-3) == "_\r\n"
+    end)
+  end)
+
+  it("takes no more messages while replies wait for a client that does not read", function()
+    local seen, reply = 0, ("r"):rep(10000)
+    local client, server = pair({
+      high = 50000,
+      low = 10000,
+      on_message = function()
+        seen = seen + 1
+        return reply
+      end,
+    }, {})
+    client:pause()
+    local count = 5000 -- 50 MB of replies
+    client:write(("PING\r\n"):rep(count))
+    local last
+    till(function()
+      local previous = last
+      last = seen
+      kit.settle(world)
+      return seen > 0 and previous == seen
+    end)
+    assert.is_true(seen < count)
+    assert.is_true(server:stats().queued < 50000 + 10020)
+    client:resume()
+    till(function()
+      return seen == count and server:stats().queued == 0
+    end, "all replies", 60)
+  end)
+
+  it("lets on_error answer for what on_message raised, and goes on", function()
+    local got, errors = kit.log(), {}
+    local client = pair({
+      on_message = function(_, name)
+        if name == "BAD" then
+          error "boom"
+        elseif name == "WORSE" then
+          error({ code = 7 })
+        elseif name == "UNSENDABLE" then
+          return print
+        end
+        return name
+      end,
+      on_error = function(_, err)
+        errors[#errors + 1] = err
+        return "sorry"
+      end,
+    }, got.callbacks)
+    client:write("A\r\nBAD\r\nWORSE\r\nUNSENDABLE\r\nB\r\n")
+    local sorry = "$5\r\nsorry\r\n"
+    till(function()
+      return got.data == "$1\r\nA\r\n" .. sorry:rep(3) .. "$1\r\nB\r\n"
+    end)
+    assert.matches("decoder_spec.lua:%d+: boom\nstack traceback:", errors[1])
+    assert.same({ code = 7 }, errors[2])
+    assert.equal(3, #errors)
+  end)
+
+  it("closes with ECALLBACK where on_error raises as well", function()
+    local errors, code = kit.collect_errors(world), nil
+    pair({
+      on_message = function()
+        error "first"
+      end,
+      on_error = function()
+        error "second"
+      end,
+      on_close = function(_, _, why)
+        code = why
+      end,
+    }):write("A\r\nB\r\n")
+    till(function()
+      return code
+    end)
+    assert.equal("ECALLBACK", code)
+    assert.equal(1, #errors)
+    assert.matches("second", errors[1])
   end)
 
   it("that pauses within a batch gets the rest after resume, in order", function()
@@ -224,7 +344,7 @@ local function contract(world)
 
   it("limits are checked as all options are", function()
     local listen = world.tcp_server.listen
-    misuse("option 'max_args' must be an integer from 1 to 1048576", function() listen(kit.HOST, 0, { max_args = 0 }) end)
+    misuse("option 'max_args' must be an integer from 1", function() listen(kit.HOST, 0, { max_args = 0 }) end)
     misuse("option 'max_bulk' must be an integer from 1", function() listen(kit.HOST, 0, { max_bulk = 1 << 40 }) end)
     misuse("option 'authenticated' must be true or false", function() listen(kit.HOST, 0, { authenticated = 1 }) end)
   end)

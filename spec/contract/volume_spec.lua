@@ -77,7 +77,7 @@ local function contract(world)
     it("finds nothing of ten thousand connections that came and went", function()
       local total = math.ceil(10000 * world.volume)
       local done, open = 0, 0
-      local server = kit.listen(world, {
+      local server = world.tcp_server.listen(kit.HOST, 0, { -- kit.listen would keep them to the end
         on_connect = function(conn)
           conn.data = ("x"):rep(1000)
           conn:close()
@@ -110,34 +110,32 @@ local function contract(world)
       till(function()
         return server:connections() == 0
       end)
+      server:close()
       collect()
       local grown = collectgarbage("count") - before
-      assert.is_true(grown < 200, ("%d KiB more than after a tenth of them"):format(grown))
+      assert.is_true(grown < 200, ("%.0f KiB more than after a tenth of them"):format(grown))
     end)
   end)
 
   it("a million small writes arrive in order", function()
     local count = math.ceil(1000000 * world.volume)
-    local rest, next_number = "", 1
+    local sent, pieces, received = {}, {}, 0
     local client = kit.pair(world, nil, {
       on_read = function(_, data)
-        data = rest .. data
-        local whole = #data - #data % 8
-        for position = 1, whole, 8 do
-          assert(tonumber(data:sub(position, position + 6)) == next_number)
-          next_number = next_number + 1
-        end
-        rest = data:sub(whole + 1)
+        pieces[#pieces + 1] = data
+        received = received + #data
       end,
     })
     for i = 1, count do
-      if client:write(("%07d\n"):format(i)) == nil then
+      sent[i] = ("%07d\n"):format(i)
+      if client:write(sent[i]) == nil then
         error("write " .. i .. " was refused")
       end
     end
     till(function()
-      return next_number == count + 1
+      return received == count * 8
     end, "all of them", 60)
+    assert.is_true(table.concat(sent) == table.concat(pieces))
   end)
 
   it("50 MB go through an echo and back, with every queue near its watermark at most", function()
@@ -191,8 +189,11 @@ local function contract(world)
     })
     send(client)
     client:pause() -- so that the echo has to wait
-    kit.settle(world)
-    assert.is_true(pauses > 0 or world.volume < 1)
+    if world.volume == 1 then -- else the kernel may hold it all
+      till(function()
+        return pauses > 0
+      end, "the echo to pause", 60)
+    end
     client:resume()
     till(function()
       return ended

@@ -39,28 +39,32 @@ local function environment(env)
 end
 
 local function words(options)
-  local copy = { M.bin }
+  local copy = {}
   for key, value in pairs(options) do
     if type(key) == "string" then
       copy[key] = value
     end
   end
-  for i, word in ipairs(options) do
-    copy[i + 1] = word
+  for _, word in ipairs(options.wrapper or {}) do
+    copy[#copy + 1] = word
+  end
+  copy[#copy + 1] = M.bin
+  for _, word in ipairs(options) do
+    copy[#copy + 1] = word
   end
   copy.env = environment(options.env)
   return copy
 end
 
 ---Runs the binary to its end.
----@param options table  words; env, cwd, stdin, seconds as in spec.support.process
+---@param options table  words; env, cwd, stdin, seconds as in spec.support.process; wrapper: words before the binary
 ---@return integer code, string stdout, string stderr
 function M.run(options)
   return process.run(words(options))
 end
 
 ---Starts the binary and leaves it running.
----@param options table  words; env, cwd, stdin as in spec.support.process
+---@param options table  words; env, cwd, stdin as in spec.support.process; wrapper: words before the binary
 ---@return spec.process
 function M.start(options)
   return process.start(words(options))

@@ -1,5 +1,6 @@
 -- `lunode kv`: reads the settings of a key-value node, starts it, and ends it on a signal. The node is lunode.kv.
 
+local log = require "lunode.cli.log"
 local logger = require "lunode.logger"
 local loop = require "lunode.loop"
 local options = require "lunode.cli.options"
@@ -98,14 +99,6 @@ local function complain(text)
   io.stderr:write("lunode: ", logger.escape(text), "\n")
 end
 
--- 2026-11-22T12:00:00.123Z info text
-local function write_log(level, text)
-  local now = loop.time()
-  local milliseconds = math.floor(now % 1 * 1000)
-  local stamp = os.date("!%Y-%m-%dT%H:%M:%S", math.floor(now))
-  io.stderr:write(("%s.%03dZ %s %s\n"):format(stamp, milliseconds, level, text))
-end
-
 local function variable_names()
   local names = {}
   local file = io.open("/proc/self/environ", "rb")
@@ -171,7 +164,8 @@ function M.main(words)
     complain(message .. " (see `lunode help kv`)")
     return code
   end
-  logger.level, logger.sink = settings.log_level, write_log
+  log.open()
+  logger.level = settings.log_level
   loop.on_error(logger.traceback)
   for _, variable in ipairs(options.misspelt(M.options, variable_names())) do
     logger.warn("the variable %s is not known and not used; is %s meant?", variable.name, variable.meant)

@@ -1,5 +1,6 @@
 -- `lunode run`: a script, as the stock `lua` runs one, and then the loop until nothing is active.
 
+local log = require "lunode.cli.log"
 local loop = require "lunode.loop"
 
 local M = {}
@@ -70,6 +71,7 @@ function M.main(words)
     return 1
   end
   arg = number_words(words, position)
+  log.open()
   local ok, trace = xpcall(chunk, describe, table.unpack(arg))
   if not ok then
     complain(trace)

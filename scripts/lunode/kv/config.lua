@@ -82,25 +82,28 @@ command.command("CONFIG", {
   summary = "A container for server configuration commands",
 })
 
-local function matches(name, patterns)
-  for _, pattern in ipairs(patterns) do
-    if pattern == "*" or glob.match(pattern, name, true) then
-      return true
-    end
-  end
-  return false
-end
-
 command.command("CONFIG|GET", {
   arity = -3, variadic = true, flags = { "admin", "noscript", "loading", "stale" }, group = "server", since = "2.0.0",
   complexity = "O(N) when N is the number of configuration parameters provided",
   summary = "Get the values of configuration parameters",
   run = function(ctx, patterns)
-    local list = {}
-    for _, name in ipairs(names) do
-      if matches(name, patterns) then
+    local list, seen = {}, {}
+    local function add(name, parameter)
+      if parameter and not seen[name] then
+        seen[name] = true
         list[#list + 1] = name
-        list[#list + 1] = parameters[name].get(ctx.node)
+        list[#list + 1] = parameter.get(ctx.node)
+      end
+    end
+    for _, pattern in ipairs(patterns) do
+      if not pattern:find("[%[*?]") then
+        add(pattern, parameters[pattern:lower()]) -- under the name as it was asked for
+      else
+        for _, name in ipairs(names) do
+          if glob.match(pattern, name, true) then
+            add(name, parameters[name])
+          end
+        end
       end
     end
     return resp.map(list)

@@ -69,45 +69,39 @@ command.command("ECHO", {
   end,
 })
 
--- The options of HELLO after its version: (user, password, name), each nil where it is not given.
-local function hello_options(...)
-  local user, password, name
+-- What follows HELLO's version takes effect one by one, as Redis does it.
+local function take_hello_options(session, ...)
   local args, i = { ... }, 1
   while i <= #args do
     local option = args[i]:upper()
     if option == "AUTH" and i + 2 <= #args then
-      user, password = args[i + 1], args[i + 2]
+      authenticate(session, args[i + 1], args[i + 2])
       i = i + 3
     elseif option == "SETNAME" and i + 1 <= #args then
-      name = args[i + 1]
-      M.check_name(name)
+      M.check_name(args[i + 1])
+      session.name = args[i + 1]
       i = i + 2
     else
       error(errors.quoting("ERR Syntax error in HELLO option '%s'", args[i]), 0)
     end
   end
-  return user, password, name
 end
 
 command.command("HELLO", {
   arity = -1, flags = HANDSHAKE, group = "connection", since = "6.0.0", complexity = "O(1)",
   summary = "Handshake with Redis",
   run = function(ctx, version, ...)
-    local session = ctx.session
-    local protocol, user, password, name
+    local session, protocol = ctx.session, nil
     if version then
       protocol = numbers.parse(version) or error(BAD_PROTOCOL, 0)
       if protocol ~= 2 and protocol ~= 3 then
         return NOPROTO
       end
-      user, password, name = hello_options(...)
+      take_hello_options(session, ...)
     end
-    if user then
-      authenticate(session, user, password)
-    elseif not session.authenticated then
+    if not session.authenticated then
       return HELLO_NOAUTH
     end
-    session.name = name or session.name
     if protocol then
       session:set_protocol(protocol)
     end

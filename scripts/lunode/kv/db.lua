@@ -21,6 +21,8 @@ local M = {}
 ---@field misses integer
 ---@field expired integer  keys deleted because their time had come
 ---@field changes integer  writes since the start
+---@field unsynced boolean something was committed that is perhaps not on disk yet
+---@field broken string?   why a flush could not be written; the node has to stop
 local methods = {}
 local db_mt = { __name = "lunode.kv.db", __index = methods }
 
@@ -59,6 +61,8 @@ function M.open(store)
     saved_expires = 0,
     stored_keys = -1, -- the counts as the store has them
     stored_expires = -1,
+    unsynced = false,
+    broken = nil,
     expiry_cursor = keys.EXPIRY_START, -- no row of the expiry index lies before it: spares walking over tombstones
   }, db_mt)
   local counts
@@ -335,14 +339,18 @@ function methods:commit(sync)
     self.store:put(keys.COUNT_ROW, keys.count_value(self.keys, self.expires))
     self.stored_keys, self.stored_expires = self.keys, self.expires
   end
-  return self.store:commit(sync)
+  local ok, err, code = self.store:commit(sync)
+  if ok then
+    self.unsynced = not sync
+  end
+  return ok, err, code
 end
 
 -- Within a flush: a failure is kept in `broken`, for the node to stop.
 function methods:commit_now()
-  local ok, err, code = self:commit(false)
+  local ok, err = self:commit(false)
   if not ok then
-    self.broken, self.broken_code = err, code
+    self.broken = err
     error("the store failed: " .. err, 0)
   end
   self.saved_keys, self.saved_expires = self.keys, self.expires -- what is committed stays

@@ -13,7 +13,8 @@ local M = {
   WRONGPASS = resp.error("WRONGPASS invalid username-password pair or user is disabled."),
 }
 
----An error that quotes what a client sent: each argument up to its first NUL, as C prints it.
+---An error that quotes what a client sent: each argument up to its first NUL, as C prints it; no line breaks
+---around the whole.
 ---@param format string
 ---@param ... string
 ---@return lunode.resp.raw
@@ -22,7 +23,7 @@ function M.quoting(format, ...)
   for i, text in ipairs(quoted) do
     quoted[i] = text:match("^[^\0]*")
   end
-  return resp.error(format:format(table.unpack(quoted)))
+  return resp.error((format:format(table.unpack(quoted)):gsub("^[\r\n]+", ""):gsub("[\r\n]+$", "")))
 end
 
 return M

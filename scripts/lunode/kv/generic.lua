@@ -159,6 +159,7 @@ command.command("KEYS", {
 
 -- As strtoul reads it, the whole text: "" is 0, "-1" is the highest. A number past 64 bits is no cursor.
 local function parse_cursor(text)
+  text = text:match("^[^\0]*") -- as strtoul sees it
   local sign, digits = text:match("^([+-]?)0*(%d*)$")
   if not sign or #text > 0 and not text:find("%d") then
     error(BAD_CURSOR, 0)

@@ -28,6 +28,7 @@ M.command = command.command
 
 local EXPIRE_PER_TURN = 500 -- keys; then the next turn goes on
 local EXPIRE_INTERVAL = 0.1
+local EXPIRE_RETRY = 60
 local CLOSE_GRACE = 5 -- seconds that clients have to take their last replies
 
 -- Replies can be as large as values and key listings; what a client leaves unread is bounded by the watermark.
@@ -37,10 +38,6 @@ local OUTPUT_CAP = 8 << 30
 local REMEDIES = {
   EADDRINUSE = "another program listens there; end that, or choose another port",
   EADDRNOTAVAIL = "this machine has no such address; choose another one",
-  ENOSPC = "free some space there",
-  EDQUOT = "free some space there",
-  EIO = "check the disk",
-  EROFS = "make the file system writable",
 }
 
 ---@class lunode.kv.options
@@ -78,6 +75,9 @@ local OPTION_TYPES = {
   host = "string", port = "number", dir = "string", sync = "string", requirepass = "string", maxclients = "number",
   cache = "number",
 }
+local RANGES = { -- of the numbers
+  port = { 0, 65535 }, maxclients = { 1, math.maxinteger }, cache = { 0, math.maxinteger },
+}
 local SYNC = { always = true, everysec = true, no = true }
 
 local function check(options)
@@ -91,19 +91,16 @@ local function check(options)
     elseif type(value) ~= expected then
       error(("kv.start: %s must be a %s, not a %s"):format(name, expected, type(value)), 3)
     end
+    local range = RANGES[name]
+    if range and (math.type(value) ~= "integer" or value < range[1] or value > range[2]) then
+      error(("kv.start: %s must be an integer from %d to %d"):format(name, range[1], range[2]), 3)
+    end
   end
   if not options.dir then
     error("kv.start: dir is missing", 3)
   elseif options.sync and not SYNC[options.sync] then
     error(('kv.start: sync must be "always", "everysec" or "no", not "%s"'):format(options.sync), 3)
-  elseif options.maxclients and options.maxclients < 1 then
-    error("kv.start: maxclients must be at least 1", 3)
   end
-end
-
-local function sentence(what, err, code)
-  local remedy = REMEDIES[code]
-  return ("%s: %s%s"):format(what, err, remedy and "; " .. remedy or "")
 end
 
 local function new_node(options, db)
@@ -122,7 +119,6 @@ local function new_node(options, db)
     server = nil,
     hook = nil,
     timers = {},
-    unsynced = false, -- something was committed that is perhaps not on disk yet
     closing = false,
     closed = false,
     failed = nil,
@@ -215,23 +211,21 @@ function methods:commit()
     return
   end
   local db = self.db
-  local ok, err, code = not db.broken, db.broken, db.broken_code
-  if ok and db.store:pending() > 0 then
-    local always = self.sync == "always"
-    ok, err, code = db:commit(always)
-    self.unsynced = self.unsynced or not always
+  local ok, err = not db.broken, db.broken
+  local always = self.sync == "always"
+  if ok and (db.store:pending() > 0 or always and db.unsynced) then -- a flush commits by itself, without sync
+    ok, err = db:commit(always)
   end
   if not ok then
-    self:fail(err, code)
+    self:fail(err)
   end
 end
 
 ---Fail-stop: a batch could not be written, so no reply to it may leave. All connections drop, and the loop stops.
----@param err string
----@param code lunode.code
-function methods:fail(err, code)
-  self.failed = sentence("cannot write to " .. self.dir, err, code)
-  logger.error("%s, then start the node again. It stops now; every write that it acknowledged is kept", self.failed)
+---@param err string  the store's, which says what to do
+function methods:fail(err)
+  self.failed = err
+  logger.error("the node stops: %s. Every write that it acknowledged is kept", err)
   for _, session in ipairs(self:list_sessions()) do
     session.conn:abort()
   end
@@ -241,22 +235,21 @@ end
 
 local function start_timers(node)
   node.timers.expire = loop.timer(EXPIRE_INTERVAL, function(timer)
-    timer:again(EXPIRE_INTERVAL) -- first, so that an error does not end it
+    timer:again(EXPIRE_RETRY) -- an error, of rows that cannot be read, neither ends it nor comes ten times a second
+    local more = false
     if node.db.expires > 0 then
       if not node.ctx.now then
         node:read_clock()
       end
-      if node.db:expire_due(EXPIRE_PER_TURN) then
-        timer:again(0)
-      end
+      more = node.db:expire_due(EXPIRE_PER_TURN)
     end
+    timer:again(more and 0 or EXPIRE_INTERVAL)
   end)
   node.timers.sync = loop.timer(1, function()
-    if node.unsynced and node.sync == "everysec" and not node.failed then
-      node.unsynced = false
-      local ok, err, code = node.db:commit(true)
+    if node.db.unsynced and node.sync == "everysec" and not node.failed then
+      local ok, err = node.db:commit(true)
       if not ok then
-        node:fail(err, code)
+        node:fail(err)
       end
     end
   end, 1)
@@ -283,7 +276,8 @@ function M.start(options)
   node.server, err, code = tcp_server.listen(node.host, node.port, callbacks(node))
   if not node.server then
     handle:close()
-    return nil, sentence(("cannot listen on %s:%d"):format(node.host, node.port), err, code), code
+    local remedy = REMEDIES[code]
+    return nil, remedy and err .. "; " .. remedy or err, code
   end
   node.host, node.port = node.server:sock()
   node.hook = loop.before_sleep(function()
@@ -330,9 +324,9 @@ function methods:finish()
     self.timers.grace:close()
   end
   if not self.failed then
-    local ok, err, code = self.db:commit(true)
+    local ok, err = self.db:commit(true)
     if not ok then
-      self:fail(err, code)
+      self:fail(err)
     end
   end
   self.closed = true

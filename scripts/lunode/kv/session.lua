@@ -112,6 +112,9 @@ local function find_subcommand(container, name)
   return nil, errors.quoting("ERR unknown subcommand '%s'. Try %s HELP.", name:sub(1, 128), container.name:upper())
 end
 
+-- How an HTTP request begins, and its second line. A browser can be made to send one here, with commands in its body.
+local HTTP = { ["post"] = true, ["host:"] = true }
+
 -- The entry to run, or (nil, the refusal).
 local function admit(session, entry, name, count, first, ...)
   if entry and not entry.direct and count > 0 then
@@ -122,6 +125,10 @@ local function admit(session, entry, name, count, first, ...)
     end
   end
   if entry == nil then
+    if HTTP[name:lower()] then
+      logger.warn("closed a connection that sends HTTP: somebody may try to have commands run through a browser")
+      session.conn:abort() -- what follows is not looked at
+    end
     return nil, unknown_command(name, first, ...)
   elseif count < entry.min or count > entry.max then
     return nil, entry.wrong_arity
@@ -169,7 +176,9 @@ function M.dispatchers(node)
       end
       return (run(ctx, { a, b, c, ... }))
     elseif entry.write then
-      if count <= 2 then
+      if count == 1 then
+        return perform_write(db, run, ctx, a)
+      elseif count == 2 then
         return perform_write(db, run, ctx, a, b)
       end
       return perform_write(db, run, ctx, a, b, c, ...)
@@ -177,6 +186,8 @@ function M.dispatchers(node)
       return (run(ctx, a))
     elseif count == 0 then
       return (run(ctx))
+    elseif count == 2 then
+      return (run(ctx, a, b))
     end
     return (run(ctx, a, b, c, ...))
   end
@@ -219,6 +230,8 @@ function M.error_handler(node)
     end
     if getmetatable(err) == RAW then
       return err
+    elseif node.db.broken then
+      return -- the node stops at the end of this turn, and says why
     end
     logger.traceback(("command %s: %s"):format(entry and entry.name or "?", tostring(err)))
     session:quit()

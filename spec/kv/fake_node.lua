@@ -1,0 +1,180 @@
+-- A node without sockets for the specs of commands: a real store in a temporary directory, a clock that stands still
+-- until it is told, and clients whose connections are tables.
+--
+--   local node = fake_node.new()
+--   local client = node:client()
+--   client("SET", "a", "1")        --> "OK"; errors come as "ERR …" in a table {err = …}, null as resp.null
+--   node:advance(1000)             -- milliseconds
+local database = require "lunode.kv.db"
+local resp = require "lunode.resp"
+local session = require "lunode.kv.session"
+local store = require "lunode.store"
+local tmp = require "spec.support.tmp"
+
+require "lunode.kv"
+
+local M = {}
+
+local conn_methods = {}
+
+function conn_methods:write(bytes)
+  if self.closed then
+    return nil, "closed", "ENOTCONN"
+  end
+  self.output = self.output .. bytes
+  return true
+end
+
+function conn_methods:set(options)
+  for name, value in pairs(options) do
+    self.options[name] = value
+  end
+end
+
+function conn_methods:pause()
+  self.paused = true
+end
+
+function conn_methods:resume()
+  self.paused = false
+end
+
+function conn_methods:close()
+  self.closed = true
+end
+
+conn_methods.abort = conn_methods.close
+
+function conn_methods:stats()
+  return { bytes_read = 0, bytes_written = 0, queued = #self.output, fd = 7, state = "open" }
+end
+
+function conn_methods:peer()
+  return "127.0.0.1", 50000
+end
+
+function conn_methods:sock()
+  return "127.0.0.1", 6380
+end
+
+function M.conn()
+  return setmetatable({ output = "", options = {}, paused = false, closed = false },
+    { __index = conn_methods })
+end
+
+local function simple(value)
+  if type(value) == "table" and value.ok then
+    return value.ok
+  end
+  return value
+end
+
+-- ---- clients: call them with a command, and get its decoded reply
+
+local client_mt = {}
+client_mt.__index = client_mt
+
+function client_mt:__call(...)
+  self:send(...)
+  return self:reply()
+end
+
+local function with_traceback(err)
+  return type(err) == "string" and debug.traceback(err, 2) or err
+end
+
+---Sends a command as the decoder hands it over, a long one's arguments as a list; and encodes the reply as it does.
+function client_mt:send(name, ...)
+  local node, conn = self.node, self.conn
+  local handler = type((...)) == "table" and node.on_long_message or node.on_message
+  local ok, bytes = xpcall(function(...)
+    local value = handler(conn, name, ...)
+    return resp.encode(value, conn.options.protocol)
+  end, with_traceback, ...)
+  if not ok then
+    bytes = resp.encode(node.on_error(conn, bytes), conn.options.protocol)
+  end
+  conn:write(bytes)
+end
+
+---The next reply; nil when there is none.
+function client_mt:reply()
+  local value, rest = resp.decode(self.conn.output)
+  if value == nil then
+    return nil
+  end
+  self.conn.output = self.conn.output:sub(rest)
+  return simple(value)
+end
+
+---The error of a command's reply.
+function client_mt:err(...)
+  local reply = self(...)
+  return type(reply) == "table" and reply.err or error("no error but " .. tostring(reply), 2)
+end
+
+-- ---- nodes
+
+local node_methods = {}
+
+function node_methods:read_clock()
+  self.ctx.now, self.db.now = self.clock, self.clock
+  return self.clock
+end
+
+function node_methods:advance(milliseconds)
+  self.clock = self.clock + milliseconds
+  self:read_clock()
+end
+
+function node_methods:client()
+  local conn = M.conn()
+  self.sessions[conn] = session.new(self, conn, self.next_id, self.clock)
+  self.next_id = self.next_id + 1
+  return setmetatable({ node = self, conn = conn, session = self.sessions[conn] }, client_mt)
+end
+
+function node_methods:list_sessions()
+  local list = {}
+  for _, one in pairs(self.sessions) do
+    list[#list + 1] = one
+  end
+  table.sort(list, function(a, b)
+    return a.id < b.id
+  end)
+  return list
+end
+
+function node_methods:set_password(password)
+  self.requirepass = password ~= "" and password or nil
+end
+
+---Commits, closes the store and opens it anew.
+function node_methods:reopen()
+  assert(self.db:commit(false))
+  self.db.store:close()
+  self.db = assert(database.open(assert(store.open(self.dir))))
+  self.ctx.db = self.db
+  self:read_clock()
+end
+
+function node_methods:close()
+  self.db.store:close()
+end
+
+function M.new(options)
+  local dir = tmp.dir() .. "/data"
+  local db = assert(database.open(assert(store.open(dir))))
+  local self = setmetatable({
+    dir = dir, db = db, clock = 1700000000000, next_id = 1, sessions = {}, host = "127.0.0.1", port = 6380,
+    sync = "no", maxclients = 10, requirepass = options and options.requirepass, run_id = "0", started = 1700000000000,
+    stats = { connections = 0, rejected = 0, commands = 0, errors = 0, clients = 0 },
+  }, { __index = node_methods })
+  self.ctx = { db = db, node = self }
+  self:read_clock()
+  self.on_message, self.on_long_message = session.dispatchers(self)
+  self.on_error = session.error_handler(self)
+  return self
+end
+
+return M

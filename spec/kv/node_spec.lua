@@ -1,0 +1,179 @@
+local command = require "lunode.kv.command"
+local kv = require "lunode.kv"
+local logger = require "lunode.logger"
+local loop = require "lunode.loop"
+local redis = require "spec.support.redis"
+local tmp = require "spec.support.tmp"
+local wait = require "spec.support.wait"
+
+describe("a node", function()
+  local node, dir
+
+  local function start(options)
+    options = options or {}
+    options.dir, options.port = dir, 0
+    node = assert(kv.start(options))
+  end
+
+  local function close()
+    node:close()
+    wait.till(function()
+      return node.closed
+    end, 10, "the node to close")
+  end
+
+  before_each(function()
+    dir = tmp.dir() .. "/data"
+  end)
+
+  after_each(function()
+    if node and not node.closed then
+      close()
+    end
+    node = nil
+  end)
+
+  it("serves clients, and has their writes after a restart", function()
+    start { sync = "always" }
+    local client = redis.connect(node.host, node.port)
+    assert.same({ ok = "OK" }, client:call("SET", "a", "1"))
+    assert.equal("1", client:call("GET", "a"))
+    close()
+    client:wait_closed()
+    start()
+    assert.equal("1", redis.connect(node.host, node.port):call("GET", "a"))
+  end)
+
+  it("commits the writes of one turn as one batch, before the replies leave", function()
+    start { sync = "always" }
+    local client = redis.connect(node.host, node.port)
+    client:call("PING")
+    local commits, original = {}, node.db.commit
+    node.db.commit = function(db, sync)
+      commits[#commits + 1] = { pending = db.store:pending(), sync = sync }
+      return original(db, sync)
+    end
+    local commands = {}
+    for i = 1, 10 do
+      commands[i] = { "SET", "key" .. i, "x" }
+    end
+    client:pipeline(commands)
+    assert.equal(1, #commits)
+    assert.is_true(commits[1].sync)
+    assert.is_true(commits[1].pending >= 10)
+  end)
+
+  it("stops where it cannot write, and lets no reply to a lost write leave", function()
+    local logged, sink = {}, logger.sink
+    logger.sink = function(level, text)
+      logged[#logged + 1] = level .. " " .. text
+    end
+    start()
+    local client = redis.connect(node.host, node.port)
+    client:call("PING")
+    node.db.commit = function()
+      return nil, "cannot write: No space left on device; free some space", "ENOSPC"
+    end
+    client:send("SET a 1\r\nGET a\r\n")
+    client:wait_closed()
+    logger.sink = sink
+    assert.equal("", client:bytes())
+    assert.equal("cannot write: No space left on device; free some space", node.failed)
+    assert.equal(1, #logged)
+    assert.matches("^error the node stops: cannot write: No space left on device; free some space. Every write", logged[1])
+    close()
+  end)
+
+  it("turns away those past maxclients", function()
+    start { maxclients = 1 }
+    local first = redis.connect(node.host, node.port)
+    assert.same({ ok = "PONG" }, first:call("PING"))
+    local second = redis.connect(node.host, node.port)
+    second:wait_closed()
+    assert.equal("-ERR max number of clients reached\r\n", second:bytes())
+    assert.same({ ok = "PONG" }, first:call("PING"))
+    first:close()
+    wait.till(function()
+      return node.stats.clients == 0
+    end)
+    assert.same({ ok = "PONG" }, redis.connect(node.host, node.port):call("PING"))
+  end)
+
+  it("refuses malformed input in Redis's words, and closes that connection only", function()
+    start()
+    local good, bad = redis.connect(node.host, node.port), redis.connect(node.host, node.port)
+    bad:send("*1\r\n+PING\r\n")
+    bad:wait_closed()
+    assert.equal("-ERR Protocol error: expected '$', got '+'\r\n", bad:bytes())
+    assert.same({ ok = "PONG" }, good:call("PING"))
+  end)
+
+  it("lets keys expire in the background", function()
+    start()
+    local client = redis.connect(node.host, node.port)
+    client:call("SET", "a", "1", "PX", "1")
+    client:call("SET", "b", "1")
+    wait.till(function()
+      return node.db.keys == 1
+    end, 10, "the key to expire")
+    assert.equal(0, node.db.expires)
+  end)
+
+  it("ends by SHUTDOWN without a reply", function()
+    start()
+    local client = redis.connect(node.host, node.port)
+    client:call("SET", "a", "1")
+    client:send("SHUTDOWN\r\n")
+    client:wait_closed()
+    assert.equal("", client:bytes())
+    wait.till(function()
+      return node.closed
+    end)
+  end)
+
+  it("runs a user's command beside its own", function()
+    command.command("SPEC.SWAP", { arity = 3, flags = { "write" }, replace = true, run = function(ctx, a, b)
+      local x, y = ctx.db:get(a), ctx.db:get(b)
+      ctx.db:set(a, y or "")
+      ctx.db:set(b, x or "")
+      return { y, x }
+    end })
+    start()
+    local client = redis.connect(node.host, node.port)
+    client:call("MSET", "a", "1", "b", "2")
+    assert.same({ "2", "1" }, client:call("SPEC.SWAP", "a", "b"))
+    assert.same({ "2", "1" }, client:call("MGET", "a", "b"))
+  end)
+
+  it("says in one line why it cannot start", function()
+    start()
+    local none, err, code = kv.start { dir = tmp.dir() .. "/other", port = node.port }
+    assert.is_nil(none)
+    assert.equal("EADDRINUSE", code)
+    assert.matches("^cannot listen on 127.0.0.1 port %d+: .+; end that, or choose another port$", err)
+    none, err, code = kv.start { dir = dir, port = 0 }
+    assert.is_nil(none)
+    assert.equal("ELOCKED", code)
+    assert.is_nil(err:find("\n"))
+  end)
+
+  it("raises where it is started wrongly", function()
+    for _, case in ipairs {
+      { "unknown option prot", { dir = dir, prot = 1 } },
+      { "dir is missing", {} },
+      { "port must be a number, not a string", { dir = dir, port = "1" } },
+      { 'sync must be "always", "everysec" or "no", not "never"', { dir = dir, sync = "never" } },
+      { "maxclients must be an integer from 1", { dir = dir, maxclients = 0 } },
+    } do
+      local ok, err = pcall(kv.start, case[2])
+      assert.is_false(ok)
+      assert.matches(case[1], err, 1, true)
+    end
+  end)
+
+  it("keeps the loop alive only while it runs", function()
+    start()
+    close()
+    assert.is_false(loop.step())
+  end)
+end)
