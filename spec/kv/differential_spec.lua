@@ -215,7 +215,7 @@ describe("the node", function()
       assert.equal("", table.concat(failures, "\n\n"), "redis-server first, the node second")
       assert.is_true(d.total >= COMMANDS)
       for _, name in ipairs(NAMES) do
-        assert.is_true((d.answered[name] or 0) >= 5, name .. " was answered fewer than 5 times")
+        assert.is_truthy(d.answered[name], name .. " was never answered without an error")
       end
       assert.equal(0, node:stop(), node.process:stderr())
     end)

@@ -439,7 +439,7 @@ families.server = {
   { 1, function(g)
     return { "INFO", table.unpack(g.chance:pick { {}, { "server" }, { "nothing" }, { "CLIENTS", "memory" } }) }
   end },
-  { 1, function(g)
+  { 4, function(g)
     return { g.chance:pick { "FLUSHALL", "FLUSHDB" }, table.unpack(g.chance:pick {
       {}, { "ASYNC" }, { "sync" }, { "FOO" }, { "SYNC", "ASYNC" },
     }) }
