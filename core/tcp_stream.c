@@ -20,6 +20,7 @@ enum { FIRST_READ = 4 << 10 };
 #define DRAIN_QUIET (LN_SECOND / 10)
 
 static void flush_later(struct ln_stream *s);
+static void on_hangup(struct ln_stream *s, uint32_t events);
 static void on_closing(struct ln_job *job);
 
 /* ---- plain accessors */
@@ -340,7 +341,10 @@ static void on_flush(struct ln_job *job) {
             linger(s);
     } else if (left == 0 && s->shutdown && !s->fin_sent) {
         s->fin_sent = true;
-        (void)shutdown(s->fd, SHUT_WR);
+        if (shutdown(s->fd, SHUT_WR) != 0) {
+            on_hangup(s, EPOLLERR); /* the connection is gone, and the peer would hear of no end */
+            return;
+        }
         if (s->ended) {
             ln_stream_abort(s, LN_OK);
             return;
