@@ -7,6 +7,7 @@ local loop = require "lunode.loop"
 local misuse = require "spec.support.misuse"
 local task = require "lunode.task"
 local tcp_client = require "lunode.tcp_client"
+local tmp = require "spec.support.tmp"
 local wait = require "spec.support.wait"
 
 local HOST = "127.0.0.1"
@@ -478,6 +479,17 @@ kit.describe("a stream", function(world)
         assert.matches("connect timeout", err)
         assert.equal("ETIMEDOUT", code)
       end)
+    end)
+
+    in_task.it("does so over a Unix socket, too", function()
+      local path = "unix:" .. tmp.dir() .. "/socket"
+      local server = assert(task.listen(path, nil, {}, function(stream)
+        stream:write(stream:read())
+      end))
+      local a <close> = assert(task.connect(path))
+      a:write "hello"
+      assert.equal("hello", a:read())
+      server:close()
     end)
 
     in_task.it("knows both ends, and takes the connection's options, and its own", function()
