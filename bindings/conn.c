@@ -1,8 +1,8 @@
 /* Connections as Lua sees them, from either side. Types in lunode.meta.lua. */
 #include "conn.h"
 
-#include <arpa/inet.h>
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 
 /* User values of a box. */
@@ -85,6 +85,16 @@ static bool take_option(lua_State *L, const char *key, struct ln_conn_options *o
     return true;
 }
 
+/* A string: Lua has no octal numbers, and 0600 would be six hundred. */
+static mode_t check_mode(lua_State *L, const char *key) {
+    const char *text = lua_type(L, -1) == LUA_TSTRING ? lua_tostring(L, -1) : "";
+    char *end = NULL;
+    unsigned long mode = strtoul(text, &end, 8);
+    if (strspn(text, "01234567") == 0 || *end != '\0' || mode == 0 || mode > 0777)
+        luaL_error(L, "option '%s' must be a string of octal digits such as \"0600\"", key);
+    return (mode_t)mode;
+}
+
 static bool take_creation_option(lua_State *L, const char *key, enum ln_conn_side side, int list,
                                  struct ln_conn_options *o) {
     if (side == LN_CLIENT && strcmp(key, "connect_timeout") == 0) {
@@ -95,6 +105,12 @@ static bool take_creation_option(lua_State *L, const char *key, enum ln_conn_sid
         o->backlog = (int)ln_check_count(L, key, 1, 1 << 20);
     } else if (side == LN_SERVER && strcmp(key, "max_connections") == 0) {
         o->max_connections = (size_t)ln_check_count(L, key, 1, 1 << 24);
+    } else if (side == LN_SERVER && strcmp(key, "reuseport") == 0) {
+        o->reuseport = ln_check_boolean(L, key);
+    } else if (side == LN_SERVER && strcmp(key, "ipv6_only") == 0) {
+        o->ipv6_only = ln_check_boolean(L, key);
+    } else if (side == LN_SERVER && strcmp(key, "mode") == 0) {
+        o->mode = check_mode(L, key);
     } else if (strcmp(key, "decoder") == 0) {
         ln_decoder_take_option(L, list, &o->decoder);
     } else {
@@ -433,8 +449,23 @@ static int conn_set(lua_State *L) {
     return 0;
 }
 
+uint16_t ln_check_port(lua_State *L, int index, const char *host) {
+    if (ln_addr_is_unix(host) && lua_isnoneornil(L, index))
+        return 0;
+    lua_Integer port = luaL_checkinteger(L, index);
+    luaL_argcheck(L, port >= 0 && port <= 65535, index, "port must be from 0 to 65535");
+    return (uint16_t)port;
+}
+
+const char *ln_check_host(lua_State *L, int index) {
+    size_t len = 0;
+    const char *host = luaL_checklstring(L, index, &len);
+    luaL_argcheck(L, strlen(host) == len, index, "host contains a zero byte");
+    return host;
+}
+
 int ln_push_addr(lua_State *L, int status, const struct ln_addr *addr) {
-    char host[INET6_ADDRSTRLEN];
+    char host[LN_ADDR_TEXT];
     uint16_t port = 0;
     int rc = status == LN_OK ? ln_addr_format(addr, host, sizeof host, &port) : status;
     if (rc != LN_OK)

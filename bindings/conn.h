@@ -41,6 +41,8 @@ struct ln_conn_options {
     /* LN_SERVER */
     int backlog;
     size_t max_connections;
+    bool reuseport, ipv6_only;
+    mode_t mode; /* of a Unix socket's file; 0: not given */
 };
 
 struct ln_conn {
@@ -81,6 +83,10 @@ int ln_conn_push_written(lua_State *L, int status);
 /* Calls the callback, if there is one, with the box and nargs values from the top of the stack;
  * pops them. Raises what it raises. Runs inside of ln_protect. */
 void ln_conn_call(lua_State *L, struct ln_conn *c, enum ln_conn_callback which, int nargs);
+
+/* The host and the port that a script gives; a Unix socket needs no port. Raise on other values. */
+const char *ln_check_host(lua_State *L, int index);
+uint16_t ln_check_port(lua_State *L, int index, const char *host);
 
 /* Pushes the box of a connection that is open, and its list of callbacks. */
 void ln_conn_push(lua_State *L, const struct ln_conn *c);

@@ -135,6 +135,7 @@ function conn:resume() end
 ---@param options lunode.conn_options
 function conn:set(options) end
 
+---Unix sockets: "unix:/path" ("unix:" where it is bound to none) and port 0.
 ---@return string? host, integer|string port_or_message, lunode.code? code
 function conn:peer() end
 ---@return string? host, integer|string port_or_message, lunode.code? code
@@ -188,8 +189,11 @@ local tcp_client = {}
 ---@field on_connect? fun(conn: lunode.conn, err: string?, code: lunode.code?)  exactly once, never within `connect`; nil on success
 
 ---Starts to connect and returns at once; every outcome reaches `on_connect`. A failed connect also reaches `on_close`.
----@param host string  numeric IPv4 or IPv6, or "localhost"
----@param port integer
+---A name is looked up off the loop; its addresses are tried in turn, IPv6 and IPv4 by turns, each with a head start of
+---250 ms, or until it fails (RFC 8305): the first to succeed is the connection. `connect_timeout` covers all of it.
+---Names fail with "ENOTFOUND", "EAGAIN" (no name server answers), "EDNS" (it refuses), "ENOBUFS" (a thousand are waiting).
+---@param host string  a name, numeric IPv4 or IPv6 ("fe80::1%eth0"), "localhost", "unix:/path" or "unix:@abstract"
+---@param port? integer  not for Unix sockets
 ---@param options lunode.client_options
 ---@return lunode.conn
 function tcp_client.connect(host, port, options) end
@@ -199,11 +203,16 @@ local tcp_server = {}
 
 ---@class lunode.server_options : lunode.conn_callbacks
 ---@field backlog? integer  (default 511)
+---@field reuseport? boolean  SO_REUSEPORT: several processes may listen on one port (default false)
+---@field ipv6_only? boolean  "::" takes no IPv4 (default false)
+---@field mode? string  of a Unix socket's file, octal digits as in "0600" (default: what the umask leaves)
 ---@field max_connections? integer  past it, new connections wait in the backlog (default: no limit)
 ---@field on_connect? fun(conn: lunode.conn)
 
----@param host string  numeric IPv4 or IPv6, or "localhost"
----@param port integer  0 lets the kernel choose
+---A Unix socket's file is removed when the server closes. A stale one is replaced, one that a server listens on refused
+---with "EADDRINUSE", one that is not a socket with "ENOTSOCK": it is never deleted.
+---@param host string  numeric IPv4 or IPv6, "localhost" (its IPv4 address), "unix:/path" or "unix:@abstract"; other names are refused
+---@param port? integer  0 lets the kernel choose; not for Unix sockets
 ---@param options lunode.server_options
 ---@return lunode.server? server
 ---@return string? err, lunode.code? code

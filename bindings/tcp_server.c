@@ -54,11 +54,20 @@ static void on_close(struct ln_tcp_server *server, void *arg) {
     ln_unpin(box->main, &box->ref);
 }
 
+static int push_listen_failure(lua_State *L, int rc, const char *host, int port) {
+    struct ln_detail detail;
+    if (ln_addr_is_unix(host))
+        ln_detail_set(&detail, rc, "cannot listen on %s: %s", host, ln_status_text(rc));
+    else
+        ln_detail_set(&detail, rc, "cannot listen on %s port %d: %s", host, port,
+                      ln_status_text(rc));
+    return ln_push_failure(L, rc, &detail);
+}
+
 static int server_listen(lua_State *L) {
     struct ln_addr addrs[LN_ADDR_MAX];
-    const char *host = luaL_checkstring(L, 1);
-    lua_Integer port = luaL_checkinteger(L, 2);
-    luaL_argcheck(L, port >= 0 && port <= 65535, 2, "port must be from 0 to 65535");
+    const char *host = ln_check_host(L, 1);
+    uint16_t port = ln_check_port(L, 2, host);
     luaL_checktype(L, 3, LUA_TTABLE);
 
     struct server_box *box = lua_newuserdatauv(L, sizeof *box, CALLBACKS);
@@ -69,20 +78,22 @@ static int server_listen(lua_State *L) {
     box->ref = ln_pin(L, -1);
 
     struct ln_tcp_server_options options = {.backlog = box->options.backlog,
+                                            .reuseport = box->options.reuseport,
+                                            .ipv6_only = box->options.ipv6_only,
+                                            .mode = box->options.mode,
                                             .max_connections = box->options.max_connections,
                                             .events = &ln_conn_events,
                                             .on_accept = on_accept,
                                             .on_close = on_close,
                                             .arg = box};
-    int rc = ln_addr_parse(host, (uint16_t)port, addrs);
+    int rc = ln_addr_parse(host, port, addrs);
     if (rc > 0)
         rc = ln_tcp_listen(ln_lua_loop(L), &addrs[0], &options, &box->server);
+    else if (rc == 0) /* a name */
+        rc = LN_ENO_LOOKUP;
     if (rc != LN_OK) {
-        struct ln_detail detail;
         ln_unpin(L, &box->ref);
-        ln_detail_set(&detail, rc, "cannot listen on %s port %d: %s", host, (int)port,
-                      ln_status_text(rc));
-        return ln_push_failure(L, rc, &detail);
+        return push_listen_failure(L, rc, host, port);
     }
     return 1;
 }

@@ -63,10 +63,10 @@ static int parse_unix(const char *path, struct ln_addr *out) {
     size_t len = strlen(path);
     bool abstract = path[0] == '@';
     if (len <= (size_t)abstract)
-        return -EINVAL;
+        return LN_EUNIX_EMPTY;
     /* A path ends with its zero; an abstract name begins with one, and its length says the rest. */
     if (len + !abstract > sizeof un.sun_path)
-        return -ENAMETOOLONG;
+        return LN_EUNIX_LONG;
     memcpy(un.sun_path, path, len);
     if (abstract)
         un.sun_path[0] = '\0';

@@ -25,8 +25,8 @@ struct ln_addr {
  * has it all names that end in ".localhost": IPv4, then IPv6). Unix sockets have no port.
  *
  * Returns how many; 0 for a name that needs a resolver; LN_ENOTFOUND for one that no resolver would
- * know: empty, malformed, or ".invalid" (RFC 6761); -ENAMETOOLONG, -EINVAL for the path of a Unix
- * socket that is too long, or missing. */
+ * know: empty, malformed, or ".invalid" (RFC 6761); LN_EUNIX_LONG, LN_EUNIX_EMPTY for the path
+ * of a Unix socket. */
 int ln_addr_parse(const char *host, uint16_t port, struct ln_addr out[LN_ADDR_MAX]);
 
 /* Whether host is written "unix:…". */

@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <limits.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
@@ -44,7 +45,9 @@ struct ln_loop {
     struct ln_io signal_io;
     struct ln_signal signals; /* list head */
     struct ln_signal *next_signal;
-    sigset_t signal_set, former_set;
+    sigset_t signal_set;
+    struct sigaction former_actions[NSIG];
+    bool was_blocked[NSIG];
 
     char *scratch;
 };
@@ -83,7 +86,6 @@ int ln_loop_open(struct ln_loop **out) {
     loop->async_io.fd = -1;
     loop->signals.prev = loop->signals.next = &loop->signals;
     sigemptyset(&loop->signal_set);
-    sigemptyset(&loop->former_set);
     loop->signal_io.fd = -1;
     loop->now = clock_now();
     *out = loop;
@@ -430,7 +432,8 @@ void ln_async_post(struct ln_async *async) {
     const uint64_t one = 1;
     int error = errno;
     if (!atomic_exchange(&async->posted, true))
-        (void)!write(async->loop->async_io.fd, &one, sizeof one); /* fails only where it is full */
+        while (write(async->loop->async_io.fd, &one, sizeof one) < 0 && errno == EINTR)
+            ; /* else it fails only where it is full, and that wakes the loop as well */
     errno = error;
 }
 
@@ -520,25 +523,57 @@ static bool signal_watched(const struct ln_loop *loop, int signum) {
     return false;
 }
 
+/* A library's thread does not block what this one does, and would die of it: a signal that is
+ * delivered there is sent on to the thread that watches. One thread of a process watches signals.
+ */
+static pthread_t watching_thread;
+
+static void send_on(int signum) {
+    int saved = errno;
+    pthread_kill(watching_thread, signum);
+    errno = saved;
+}
+
+/* Blocks signum for this thread, so that it waits for the signalfd, and remembers how it was. */
+static int take_signal(struct ln_loop *loop, int signum) {
+    struct sigaction action = {.sa_handler = send_on, .sa_flags = SA_RESTART};
+    sigset_t one, former;
+    sigemptyset(&one);
+    sigaddset(&one, signum);
+    sigfillset(&action.sa_mask);
+    watching_thread = pthread_self();
+    if (pthread_sigmask(SIG_BLOCK, &one, &former) != 0)
+        return -EINVAL;
+    if (sigaction(signum, &action, &loop->former_actions[signum]) != 0) {
+        pthread_sigmask(SIG_SETMASK, &former, NULL);
+        return -EINVAL;
+    }
+    loop->was_blocked[signum] = sigismember(&former, signum) == 1;
+    sigaddset(&loop->signal_set, signum);
+    return LN_OK;
+}
+
+static void give_signal_back(struct ln_loop *loop, int signum) {
+    sigset_t one;
+    sigemptyset(&one);
+    sigaddset(&one, signum);
+    sigdelset(&loop->signal_set, signum);
+    sigaction(signum, &loop->former_actions[signum], NULL);
+    if (!loop->was_blocked[signum])
+        pthread_sigmask(SIG_UNBLOCK, &one, NULL);
+}
+
 int ln_signal_start(struct ln_loop *loop, struct ln_signal *s, int signum, ln_signal_fn fn) {
     if (signum < 1 || signum >= NSIG || signum == SIGKILL || signum == SIGSTOP)
         return -EINVAL;
     ln_signal_stop(loop, s);
     if (!signal_watched(loop, signum)) {
-        sigset_t one, former;
-        sigemptyset(&one);
-        sigaddset(&one, signum);
-        if (pthread_sigmask(SIG_BLOCK, &one, &former) != 0)
-            return -EINVAL;
-        if (sigismember(&former, signum))
-            sigaddset(&loop->former_set, signum);
-        else
-            sigdelset(&loop->former_set, signum);
-        sigaddset(&loop->signal_set, signum);
-        int rc = signals_apply(loop, true);
+        int rc = take_signal(loop, signum);
+        if (rc != LN_OK)
+            return rc;
+        rc = signals_apply(loop, true);
         if (rc != LN_OK) {
-            sigdelset(&loop->signal_set, signum);
-            pthread_sigmask(SIG_SETMASK, &former, NULL);
+            give_signal_back(loop, signum);
             return rc;
         }
     }
@@ -560,14 +595,8 @@ void ln_signal_stop(struct ln_loop *loop, struct ln_signal *s) {
     s->active = false;
     if (signal_watched(loop, s->signum))
         return;
-    sigdelset(&loop->signal_set, s->signum);
+    give_signal_back(loop, s->signum);
     (void)signals_apply(loop, loop->signals.next != &loop->signals);
-    if (!sigismember(&loop->former_set, s->signum)) {
-        sigset_t one;
-        sigemptyset(&one);
-        sigaddset(&one, s->signum);
-        pthread_sigmask(SIG_UNBLOCK, &one, NULL);
-    }
 }
 
 /* ---- one iteration */
@@ -616,7 +645,9 @@ static int iterate(struct ln_loop *loop, int64_t max_wait) {
 int ln_loop_step(struct ln_loop *loop, int64_t max_wait) {
     if (loop->inside)
         return -EBUSY;
-    return iterate(loop, max_wait);
+    int rc = iterate(loop, max_wait);
+    loop->stopping = false; /* meant for this iteration, not for a run to come */
+    return rc;
 }
 
 int ln_loop_run(struct ln_loop *loop) {

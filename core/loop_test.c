@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <pthread.h>
+#include <semaphore.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
@@ -288,6 +289,30 @@ static void a_signal_reaches_every_watcher_and_keeps_nothing_alive(void **state)
     assert_int_equal(ln_signal_start(loop, &one, SIGKILL, mark_signal), -EINVAL);
 }
 
+/* A thread that a library started blocks nothing. */
+static void *wait_to_end(void *go_on) {
+    sem_wait(go_on);
+    return NULL;
+}
+
+static void a_signal_that_meets_another_thread_reaches_its_watcher(void **state) {
+    (void)state;
+    struct ln_signal watcher = {0};
+    pthread_t thread;
+    sem_t go_on;
+    sem_init(&go_on, 0, 0);
+    assert_int_equal(pthread_create(&thread, NULL, wait_to_end, &go_on), 0);
+    assert_int_equal(ln_signal_start(loop, &watcher, SIGUSR2, mark_signal), LN_OK);
+    assert_int_equal(pthread_kill(thread, SIGUSR2), 0);
+    int64_t deadline = ln_loop_now(loop) + 5 * LN_SECOND;
+    while (trail[0] == '\0' && ln_loop_now(loop) < deadline)
+        assert_int_equal(ln_loop_step(loop, LN_SECOND / 10), LN_OK);
+    assert_string_equal(trail, "s");
+    sem_post(&go_on);
+    pthread_join(thread, NULL);
+    sem_destroy(&go_on);
+}
+
 /* ---- stop and alive */
 
 static void stop_the_loop(struct ln_timer *timer) {
@@ -428,6 +453,7 @@ int main(void) {
         TEST(an_event_for_a_recycled_descriptor_is_dropped),
         TEST(a_bad_descriptor_is_refused_and_leaves_nothing_behind),
         TEST(a_signal_reaches_every_watcher_and_keeps_nothing_alive),
+        TEST(a_signal_that_meets_another_thread_reaches_its_watcher),
         TEST(stop_ends_run_and_the_next_run_goes_on),
         TEST(the_time_moves_on_after_a_sleep),
         TEST(what_threads_post_reaches_the_loop),

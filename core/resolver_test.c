@@ -61,7 +61,7 @@ static void ask(struct asked *a, const char *name) {
 
 static void expect_addresses(const char *given, const char *in_turns) {
     struct asked a = {.told = 0};
-    answer = given;
+    found_addresses = given;
     ask(&a, "found.test");
     assert_int_equal(ln_loop_run(loop), LN_OK);
     assert_int_equal(a.told, 1);
@@ -113,7 +113,7 @@ static void every_failure_has_its_status(void **state) {
     expect_status("memory.test", -ENOMEM);
     expect_status("files.test", -EMFILE);
     expect_status("system.test", LN_EDNS);
-    answer = "?"; /* found, but nothing that we can connect to */
+    found_addresses = "?"; /* found, but nothing that we can connect to */
     expect_status("found.test", LN_ENOTFOUND);
 }
 

@@ -1,6 +1,6 @@
 /* A scripted getaddrinfo, for the tests linked with --wrap=getaddrinfo,--wrap=freeaddrinfo:
  *
- *   "found.test"        the addresses in `answer`
+ *   "found.test"        the addresses in `found_addresses`
  *   "missing.test" …    fails as its row in `failures` says
  *   "slow.test", any name that begins with "slow": waits until the gate is opened, then as found */
 #ifndef LUNODE_RESOLVER_TEST_H
@@ -24,7 +24,7 @@ static atomic_int calls, waiting, alive_lists;
 static sem_t gate;
 
 /* Separated by blanks, in the order in which the system gives them. "?": a family nobody knows. */
-static const char *answer = "127.0.0.1";
+static const char *found_addresses = "127.0.0.1";
 
 static const struct {
     const char *name;
@@ -37,7 +37,7 @@ static const struct {
 static inline struct addrinfo *make_list(void) {
     struct addrinfo *first = NULL, **last = &first;
     char text[1024], *rest = text, *word;
-    strncpy(text, answer, sizeof text - 1);
+    strncpy(text, found_addresses, sizeof text - 1);
     text[sizeof text - 1] = '\0';
     while ((word = strtok_r(rest, " ", &rest))) {
         struct ln_addr addrs[LN_ADDR_MAX] = {{.len = 0}};
@@ -88,7 +88,7 @@ static inline void script_names(void) {
     atomic_store(&calls, 0);
     atomic_store(&waiting, 0);
     sem_init(&gate, 0, 0);
-    answer = "127.0.0.1";
+    found_addresses = "127.0.0.1";
 }
 
 static inline void wait_until_waiting(int count) {

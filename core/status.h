@@ -25,7 +25,18 @@
     X(ETRY_AGAIN, "EAGAIN", LN_STATUS_OWN - 12, "temporary failure in name resolution")            \
     X(EDNS, "EDNS", LN_STATUS_OWN - 13, "the name server failed")                                  \
     X(EBUSY_NAMES, "ENOBUFS", LN_STATUS_OWN - 14, "too many names are being looked up")            \
-    X(ELOOKUP_TIMEOUT, "ETIMEDOUT", LN_STATUS_OWN - 15, "lookup timeout: no name server answered")
+    X(ELOOKUP_TIMEOUT, "ETIMEDOUT", LN_STATUS_OWN - 15, "lookup timeout: no name server answered") \
+    X(ENO_LOOKUP, "ENOTFOUND", LN_STATUS_OWN - 16,                                                 \
+      "listening looks no names up: it needs a numeric address, localhost or unix:/path")          \
+    X(EUNIX_LONG, "ENAMETOOLONG", LN_STATUS_OWN - 17,                                              \
+      "the path of a Unix socket is too long: 107 bytes at most")                                  \
+    X(EUNIX_EMPTY, "EINVAL", LN_STATUS_OWN - 18, "unix: needs a path, as in unix:/run/node.sock")  \
+    X(EUNIX_LIVE, "EADDRINUSE", LN_STATUS_OWN - 19,                                                \
+      "a server is listening on that socket already")                                              \
+    X(EUNIX_FILE, "ENOTSOCK", LN_STATUS_OWN - 20,                                                  \
+      "there is a file that is not a socket; it is left as it is")                                 \
+    X(EUNIX_UNKNOWN, "EACCES", LN_STATUS_OWN - 21,                                                 \
+      "there is a socket that we have no permission to connect to; it is left as it is")
 
 enum ln_status {
 #define LN_STATUS_ENUM(id, name, value, text) LN_##id = (value),

@@ -1,8 +1,10 @@
 #include "tcp_server.h"
 
 #include "tcp_stream_impl.h"
+#include "unix_file.h"
 
 #include <errno.h>
+#include <netinet/in.h>
 #include <stddef.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
@@ -18,6 +20,7 @@ struct ln_tcp_server {
     struct ln_io io;
     int fd;
     bool closed;
+    struct ln_unix_file file; /* of a Unix socket */
     struct ln_tcp_server_options options;
     size_t connections;
     struct ln_timer pause; /* while descriptors are short */
@@ -57,6 +60,7 @@ void ln_tcp_server_close(struct ln_tcp_server *server) {
     server->closed = true;
     ln_io_stop(&server->io);
     ln_timer_stop(&server->pause);
+    ln_unix_file_remove(&server->file);
     close(server->fd);
     server->fd = -1;
     finish_close(server);
@@ -136,18 +140,29 @@ static void on_io(struct ln_io *io, uint32_t events) {
     }
 }
 
-static int bind_and_listen(const struct ln_addr *addr, int backlog) {
-    int on = 1;
-    int fd = socket(addr->ss.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-    if (fd < 0)
-        return -errno;
-    if (setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on) != 0 ||
-        bind(fd, (const struct sockaddr *)&addr->ss, addr->len) != 0 || listen(fd, backlog) != 0) {
-        int rc = -errno;
-        close(fd);
-        return rc;
-    }
-    return fd;
+static int set_option(int fd, int level, int option, int value) {
+    return setsockopt(fd, level, option, &value, sizeof value) == 0 ? LN_OK : -errno;
+}
+
+static int set_options(int fd, int family, const struct ln_tcp_server_options *options) {
+    int rc = set_option(fd, SOL_SOCKET, SO_REUSEADDR, 1);
+    if (rc == LN_OK && options->reuseport)
+        rc = set_option(fd, SOL_SOCKET, SO_REUSEPORT, 1);
+    if (rc == LN_OK && family == AF_INET6)
+        rc = set_option(fd, IPPROTO_IPV6, IPV6_V6ONLY, options->ipv6_only);
+    return rc;
+}
+
+static int bind_and_listen(struct ln_tcp_server *server, const struct ln_addr *addr) {
+    const struct ln_tcp_server_options *options = &server->options;
+    int family = addr->ss.ss_family;
+    if (family == AF_UNIX)
+        return ln_unix_listen(server->fd, addr, options->backlog, options->mode, &server->file);
+    int rc = set_options(server->fd, family, options);
+    if (rc == LN_OK && (bind(server->fd, (const struct sockaddr *)&addr->ss, addr->len) != 0 ||
+                        listen(server->fd, options->backlog) != 0))
+        rc = -errno;
+    return rc;
 }
 
 int ln_tcp_listen(struct ln_loop *loop, const struct ln_addr *addr,
@@ -157,10 +172,12 @@ int ln_tcp_listen(struct ln_loop *loop, const struct ln_addr *addr,
         return -ENOMEM;
     server->loop = loop;
     server->options = *options;
-    int rc = server->fd = bind_and_listen(addr, options->backlog);
-    if (rc >= 0)
+    server->fd = socket(addr->ss.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    int rc = server->fd < 0 ? -errno : bind_and_listen(server, addr);
+    if (rc == LN_OK)
         rc = ln_io_start(loop, &server->io, server->fd, EPOLLIN, on_io);
     if (rc != LN_OK) {
+        ln_unix_file_remove(&server->file);
         if (server->fd >= 0)
             close(server->fd);
         free(server);

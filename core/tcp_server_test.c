@@ -1,5 +1,6 @@
 #include "tcp_server.h"
 #include "tcp_test.h"
+#include "test_dir.h"
 
 #include <sys/resource.h>
 
@@ -150,6 +151,95 @@ static void on_accept_may_close_the_server(void **state) {
     listener = NULL;
 }
 
+static void two_servers_share_a_port_where_both_ask_for_it(void **state) {
+    (void)state;
+    struct ln_tcp_server_options options = many_options();
+    options.reuseport = true;
+    struct ln_addr addr = listen_locally(&options);
+    struct ln_tcp_server *second = NULL, *third = NULL;
+    assert_int_equal(ln_tcp_listen(loop, &addr, &options, &second), LN_OK);
+    options.reuseport = false;
+    assert_int_equal(ln_tcp_listen(loop, &addr, &options, &third), -EADDRINUSE);
+    ln_tcp_server_close(second);
+}
+
+static void ipv6_alone_leaves_ipv4_to_others(void **state) {
+    (void)state;
+    struct ln_tcp_server_options options = many_options();
+    struct ln_addr any[LN_ADDR_MAX], any4[LN_ADDR_MAX];
+    struct ln_tcp_server *second = NULL;
+    char host[LN_ADDR_TEXT];
+    uint16_t port;
+    assert_int_equal(ln_addr_parse("::", 0, any), 1);
+    options.ipv6_only = true;
+    if (ln_tcp_listen(loop, &any[0], &options, &listener) != LN_OK)
+        skip(); /* no IPv6 here */
+    assert_int_equal(ln_tcp_server_sock(listener, &any[0]), LN_OK);
+    assert_int_equal(ln_addr_format(&any[0], host, sizeof host, &port), LN_OK);
+    assert_int_equal(ln_addr_parse("0.0.0.0", port, any4), 1);
+    assert_int_equal(ln_tcp_listen(loop, &any4[0], &options, &second), LN_OK);
+    ln_tcp_server_close(second);
+    ln_tcp_server_close(listener);
+    listener = NULL;
+
+    options.ipv6_only = false;
+    assert_int_equal(ln_tcp_listen(loop, &any[0], &options, &listener), LN_OK);
+    connect_to(local(port), &clients[0]);
+    WAIT_FOR(accepted_count == 1 && clients[0].trail[0]);
+    assert_string_equal(clients[0].trail, "C");
+}
+
+static void a_unix_socket_serves_and_takes_its_file_along(void **state) {
+    (void)state;
+    struct ln_tcp_server_options options = many_options();
+    struct ln_addr addr[LN_ADDR_MAX], peer;
+    char dir[64], host[90], text[LN_ADDR_TEXT];
+    uint16_t port;
+    test_dir_make(dir);
+    snprintf(host, sizeof host, "unix:%s/socket", dir);
+    assert_int_equal(ln_addr_parse(host, 0, addr), 1);
+    options.backlog = 32; /* so most connects find it full, and try again */
+    assert_int_equal(ln_tcp_listen(loop, &addr[0], &options, &listener), LN_OK);
+    for (size_t i = 0; i < MANY; i++)
+        connect_to(addr[0], &clients[i]);
+    WAIT_FOR(accepted_count == MANY);
+    WAIT_FOR(clients[MANY - 1].trail[0]);
+    assert_int_equal(ln_stream_peer(clients[0].s, &peer), LN_OK);
+    assert_int_equal(ln_addr_format(&peer, text, sizeof text, &port), LN_OK);
+    assert_string_equal(text, host);
+    assert_int_equal(access(host + 5, F_OK), 0);
+    ln_tcp_server_discard(listener);
+    listener = NULL;
+    assert_int_equal(access(host + 5, F_OK), -1);
+    test_dir_remove(dir);
+}
+
+/* Where listening fails after the file was made, it goes again. */
+static void a_unix_server_without_descriptors_leaves_no_file(void **state) {
+    (void)state;
+    struct ln_tcp_server_options options = many_options();
+    struct ln_addr addr[LN_ADDR_MAX];
+    char dir[64], host[90];
+    struct rlimit limit, tight;
+    test_dir_make(dir);
+    snprintf(host, sizeof host, "unix:%s/socket", dir);
+    assert_int_equal(ln_addr_parse(host, 0, addr), 1);
+    int lowest_free = dup(0);
+    close(lowest_free);
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &limit), 0);
+    for (rlim_t more = 0; more < 2; more++) { /* none for the socket; none for the lock */
+        tight = (struct rlimit){.rlim_cur = (rlim_t)lowest_free + more, .rlim_max = limit.rlim_max};
+        assert_int_equal(setrlimit(RLIMIT_NOFILE, &tight), 0);
+        int rc = ln_tcp_listen(loop, &addr[0], &options, &listener);
+        assert_int_equal(setrlimit(RLIMIT_NOFILE, &limit), 0);
+        assert_int_equal(rc, more == 0 ? -EMFILE : LN_OK);
+        assert_int_equal(access(host + 5, F_OK), more == 0 ? -1 : 0);
+    }
+    ln_tcp_server_close(listener);
+    listener = NULL;
+    test_dir_remove(dir);
+}
+
 int main(void) {
 #undef TEST
 #define TEST(f) cmocka_unit_test_setup_teardown(f, open_many, close_many)
@@ -160,6 +250,10 @@ int main(void) {
         TEST(a_port_in_use_is_refused_with_its_code),
         TEST(a_closed_server_refuses_while_its_connections_go_on),
         TEST(on_accept_may_close_the_server),
+        TEST(two_servers_share_a_port_where_both_ask_for_it),
+        TEST(ipv6_alone_leaves_ipv4_to_others),
+        TEST(a_unix_socket_serves_and_takes_its_file_along),
+        TEST(a_unix_server_without_descriptors_leaves_no_file),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -180,6 +180,24 @@ static void the_last_words_survive_a_close_with_unread_input(void **state) {
     assert_string_equal(client.got, "-ERR");
 }
 
+static void answer(struct end *e) {
+    (void)ln_stream_write(e->s, "and", 3);
+}
+
+/* What the kernel has not yet delivered is lost by a reset, which input after the close causes. */
+static void a_large_last_word_survives_a_peer_that_talks_on(void **state) {
+    (void)state;
+    connect_pair();
+    client.on_read = answer;
+    for (int i = 0; i < 64; i++)
+        assert_true(ln_stream_write(server_end.s, block, sizeof block) >= 0);
+    ln_stream_close(server_end.s, LN_OK);
+    WAIT_FOR(!server_end.s);
+    assert_int_equal(server_end.close_status, LN_OK);
+    WAIT_FOR(!client.s || client.got_len == 64 * sizeof block);
+    assert_int_equal(client.got_len, 64 * sizeof block);
+}
+
 static void abort_drops_the_queue(void **state) {
     (void)state;
     connect_pair();
@@ -446,6 +464,7 @@ int main(void) {
         TEST(without_on_end_a_stream_closes_once_its_queue_is_sent),
         TEST(close_sends_what_is_queued_first),
         TEST(the_last_words_survive_a_close_with_unread_input),
+        TEST(a_large_last_word_survives_a_peer_that_talks_on),
         TEST(abort_drops_the_queue),
         TEST(a_reset_by_the_peer_is_told_with_its_code),
         TEST(a_reset_while_paused_is_told_and_does_not_spin),

@@ -10,7 +10,14 @@ local function contract(world)
     return kit.till(world, ...)
   end
 
-  --- Writes pieces until write says that the queue is above the high watermark; how many bytes that took.
+  -- The kernels' buffers grow for a while before they are full.
+  local function stuck(conn)
+    local written = conn:stats().bytes_written
+    kit.settle(world)
+    return conn:stats().bytes_written == written and conn:stats().queued > 0
+  end
+
+  --- Writes pieces until the queue is above the high watermark and stays there; how many bytes that took.
   local function fill(conn, piece)
     local taken = 0
     repeat
@@ -18,7 +25,7 @@ local function contract(world)
       assert(room ~= nil, err)
       taken = taken + #piece
       world.loop.step(0)
-    until room == false and conn:stats().queued > conn:stats().bytes_written // 1000
+    until room == false and stuck(conn)
     return taken
   end
 
@@ -76,17 +83,18 @@ local function contract(world)
       options.low, options.high, options.cap = 1000, 100000, 1 << 26
       local client, server = kit.pair(world, options)
       server:pause()
-      for round = 1, 3 do
+      for _ = 1, 3 do
         fill(client, ("x"):rep(50000))
         client:write("more, while it is full")
+        local told = #log.events
         kit.settle(world)
-        assert.equal(round - 1, #log.events - 1) -- after "connect"
+        assert.equal(told, #log.events)
         server:resume()
         till(function()
           return client:stats().queued == 0
         end)
         kit.settle(world)
-        assert.equal(round, #log.events - 1)
+        assert.equal(told + 1, #log.events)
         assert.equal("writable", log.events[#log.events])
         server:pause()
       end

@@ -266,7 +266,7 @@ local function contract(world)
         assert.is_true(server:is_open())
       end)
 
-      it("tells on_bad_message what is too long before it is there, sends its answer, and closes with EPROTO", function()
+      it("tells on_bad_message what is too long before it is there, and closes with EPROTO", function()
         local got, complaint, code = kit.log(), nil, nil
         local client = pair(
           with(case.limited, {

@@ -80,7 +80,7 @@ describe("a node", function()
     assert.equal("", client:bytes())
     assert.equal("cannot write: No space left on device; free some space", node.failed)
     assert.equal(1, #logged)
-    assert.matches("^error the node stops: cannot write: No space left on device; free some space. Every write", logged[1])
+    assert.matches("^error the node stops: cannot write: No space left on device; free some space. Every", logged[1])
     close()
   end)
 

@@ -6,20 +6,18 @@
 --   local difference = d:run(steps)               -- nil where all agree; steps as in spec.support.commands
 --   local few, difference = d:shrink(steps)
 --   print(d:describe(few, difference))
---   d.counts.GET, d.answered.GET                  -- how often it ran, and how often both gave no error
+--   d.total, d.answered.GET       -- how many commands have run, and how often GET gave no error
 --
 -- Afterwards the whole keyspace of both is compared, too.
 
 local compare = require "spec.support.compare"
 local resp = require "lunode.resp"
 local shrink = require "spec.support.shrink"
-local wait = require "spec.support.wait"
 
 local M = {}
 
 ---@class spec.differ
 ---@field sides { server: table, control: spec.redis.client }[]
----@field counts table<string, integer>
 ---@field answered table<string, integer>
 ---@field total integer
 ---@field mangle? fun(command: string[], reply: string): string  changes the second server's replies: tests this module
@@ -40,30 +38,19 @@ function M.new(a, b, mangle)
   for i, server in ipairs { a, b } do
     sides[i] = { server = server, control = server:client() }
   end
-  return setmetatable({ sides = sides, counts = {}, answered = {}, total = 0, mangle = mangle }, metatable)
+  return setmetatable({ sides = sides, answered = {}, total = 0, mangle = mangle }, metatable)
 end
 
 -- The bytes of the next `count` replies. What does not come is told in their place.
 local function collect(client, count)
-  local text, at, list = client:bytes(), client.taken or 1, {}
-  local trouble
-  local function take()
-    text = client:bytes()
-    while #list < count do
-      local value, after, code = resp.decode(text, at)
-      if value == nil then
-        trouble = code and ("(malformed reply: %s)"):format(after) or client.closed and "(connection closed)"
-        return trouble
-      end
-      list[#list + 1], at = text:sub(at, after - 1), after
+  local list = {}
+  for i = 1, count do
+    local ok, bytes = pcall(client.reply_bytes, client)
+    list[i] = ok and bytes or ("(no reply: %s)"):format(bytes)
+    if not ok then
+      client.seconds = 0 -- nor will there be more
     end
-    return true
   end
-  local ok = pcall(wait.till, take, client.seconds)
-  for i = #list + 1, count do
-    list[i] = ok and trouble or "(no reply)"
-  end
-  client.taken = at
   return list
 end
 
@@ -98,11 +85,12 @@ local function run_batch(self, clients, batch, steps_of)
       b[i] = self.mangle(command, b[i])
     end
     local name = command[1]:upper()
-    self.total = self.total + 1
-    self.counts[name] = (self.counts[name] or 0) + 1
+    if steps_of then
+      self.total = self.total + 1
+    end
     if not compare.agree(command, a[i], b[i], i > 1 and { a[i - 1], b[i - 1] } or nil) then
       return { command = command, step = steps_of and steps_of[i], replies = { a[i], b[i] } }
-    elseif not a[i]:find("^[-(]") then
+    elseif steps_of and not a[i]:find("^[-(]") then
       self.answered[name] = (self.answered[name] or 0) + 1
     end
   end
@@ -162,12 +150,7 @@ local function compare_keyspaces(self)
       batch[#batch + 1] = { name, key }
     end
   end
-  for i, command in ipairs(batch) do
-    local replies = { controls[1]:raw(command), controls[2]:raw(command) }
-    if not compare.agree(batch[i], replies[1], replies[2]) then
-      return { command = command, replies = replies }
-    end
-  end
+  return run_batch(self, controls, batch)
 end
 
 -- ---------------------------------------------------------------- for people

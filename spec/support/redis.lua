@@ -6,6 +6,7 @@
 --   client:pipeline { { "INCR", "a" }, { "GET", "a" } }  --> { 2, "2" }
 --   client:send("PING\r\n"); client:reply()              --> {ok = "PONG"}
 --   client:raw { "GET", "a" }                            --> "$1\r\n2\r\n"  the reply's own bytes
+--   client:reply_bytes()     -- the same, of a command sent before
 --   client:bytes()           -- everything received and not yet decoded
 --   client:wait_closed()     -- the peer has closed; client.close_code says how
 --   client:close()
@@ -116,13 +117,18 @@ function M.wait_ready(host, port, server, password)
   end
 end
 
----Everything received and not yet decoded.
----@return string
-function methods:bytes()
+-- Joins what came to what is not yet decoded.
+local function gather(self)
   if #self.received > 0 then
     self.rest = self.rest:sub(self.position) .. table.concat(self.received)
     self.received, self.position = {}, 1
   end
+end
+
+---Everything received and not yet decoded.
+---@return string
+function methods:bytes()
+  gather(self)
   return self.rest:sub(self.position)
 end
 
@@ -134,11 +140,11 @@ end
 
 -- Decodes the next reply: value, its bytes. Raises at the deadline, at the end of the connection, and on bad bytes.
 local function next_reply(self)
-  self:bytes()
+  gather(self)
   local value, after, code = resp.decode(self.rest, self.position)
   wait.till(function()
     if #self.received > 0 then
-      self:bytes()
+      gather(self)
       value, after, code = resp.decode(self.rest, self.position)
     end
     return value ~= nil or code or self.closed
@@ -158,6 +164,13 @@ function methods:reply()
   return (next_reply(self))
 end
 
+---The bytes of the next reply.
+---@return string
+function methods:reply_bytes()
+  local _, bytes = next_reply(self)
+  return bytes
+end
+
 ---Sends one command and returns its reply.
 ---@param ... string|number
 ---@return any
@@ -171,8 +184,7 @@ end
 ---@return string
 function methods:raw(command)
   self:send(resp.command(table.unpack(command)))
-  local _, bytes = next_reply(self)
-  return bytes
+  return self:reply_bytes()
 end
 
 ---Sends commands in one piece and returns their replies, in order.

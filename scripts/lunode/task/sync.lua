@@ -293,7 +293,8 @@ function channel_methods:try_send(value)
   return true
 end
 
----Takes the next value, and waits until there is one. What was sent before `close` still comes.
+---Takes the next value, and waits until there is one. What was sent before `close` still comes. Values are handed out in
+---the order they were sent in; with several receivers, each sees its own in that order.
 ---@param seconds? number
 ---@return any value
 ---@return string? err, lunode.code? code  "EOF": closed, and nothing is left; "ETIMEDOUT"
