@@ -391,7 +391,7 @@ local function contract(world)
   end
 
   describe("whose decoder is a function", function()
-    --- Sends bytes, and returns the code with which the server's side closed, and what loop.on_error and on_bad_message heard.
+    --- Sends bytes; returns the code with which the server's side closed, what loop.on_error and on_bad_message heard.
     local function outcome(decoder, bytes, options)
       local errors, code, complaint = kit.collect_errors(world), nil, nil
       local client = kit.pair(world, {}, with(options or {}, {
