@@ -62,6 +62,10 @@ int ln_stream_set_nodelay(struct ln_stream *s, bool on) {
     return s->fd < 0 ? LN_OK : set_option(s->fd, IPPROTO_TCP, TCP_NODELAY, on);
 }
 
+const struct ln_stream_keepalive *ln_stream_keepalive(const struct ln_stream *s) {
+    return &s->keepalive;
+}
+
 int ln_stream_set_keepalive(struct ln_stream *s, const struct ln_stream_keepalive *k) {
     s->keepalive = *k;
     if (s->fd < 0)
@@ -550,6 +554,8 @@ static void on_io(struct ln_io *io, uint32_t events) {
         drain(s);
         return;
     }
+    if (s->resume_job.next) /* what was kept goes first; epoll will say this again */
+        return;
     /* Not sent here: what this iteration queued may leave only after its before_sleep hooks. */
     if (events & EPOLLOUT && s->want_write)
         flush_later(s);
