@@ -437,6 +437,7 @@ static int conn_set(lua_State *L) {
         return 0;
     struct ln_conn_options o = {.limits = *ln_stream_limits(c->stream),
                                 .timeouts = *ln_stream_timeouts(c->stream),
+                                .keepalive = *ln_stream_keepalive(c->stream),
                                 .settings = c->settings};
     lua_settop(L, 2);
     for (lua_pushnil(L); lua_next(L, 2) != 0; lua_pop(L, 1)) {

@@ -20,6 +20,7 @@ enum { FIRST_READ = 4 << 10 };
 #define DRAIN_QUIET (LN_SECOND / 10)
 
 static void flush_later(struct ln_stream *s);
+static void on_hangup(struct ln_stream *s, uint32_t events);
 static void on_closing(struct ln_job *job);
 
 /* ---- plain accessors */
@@ -59,6 +60,10 @@ static int set_option(int fd, int level, int option, int value) {
 int ln_stream_set_nodelay(struct ln_stream *s, bool on) {
     s->nodelay = on;
     return s->fd < 0 ? LN_OK : set_option(s->fd, IPPROTO_TCP, TCP_NODELAY, on);
+}
+
+const struct ln_stream_keepalive *ln_stream_keepalive(const struct ln_stream *s) {
+    return &s->keepalive;
 }
 
 int ln_stream_set_keepalive(struct ln_stream *s, const struct ln_stream_keepalive *k) {
@@ -340,7 +345,10 @@ static void on_flush(struct ln_job *job) {
             linger(s);
     } else if (left == 0 && s->shutdown && !s->fin_sent) {
         s->fin_sent = true;
-        (void)shutdown(s->fd, SHUT_WR);
+        if (shutdown(s->fd, SHUT_WR) != 0) {
+            on_hangup(s, EPOLLERR); /* the connection is gone, and the peer would hear of no end */
+            return;
+        }
         if (s->ended) {
             ln_stream_abort(s, LN_OK);
             return;
@@ -546,6 +554,8 @@ static void on_io(struct ln_io *io, uint32_t events) {
         drain(s);
         return;
     }
+    if (s->resume_job.next) /* what was kept goes first; epoll will say this again */
+        return;
     /* Not sent here: what this iteration queued may leave only after its before_sleep hooks. */
     if (events & EPOLLOUT && s->want_write)
         flush_later(s);

@@ -122,6 +122,7 @@ const struct ln_stream_timeouts *ln_stream_timeouts(const struct ln_stream *s);
 
 /* While connecting, it is remembered. LN_OK, -EINVAL, … */
 int ln_stream_set_keepalive(struct ln_stream *s, const struct ln_stream_keepalive *keepalive);
+const struct ln_stream_keepalive *ln_stream_keepalive(const struct ln_stream *s);
 
 void ln_stream_stats(const struct ln_stream *s, struct ln_stream_stats *out);
 

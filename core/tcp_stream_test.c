@@ -286,6 +286,27 @@ static void a_peer_that_leaves_while_we_are_paused_is_noticed_after_resume(void 
     assert_int_equal(server_end.close_status, LN_OK);
 }
 
+static void pause_with_a_rest(struct end *e) {
+    ln_stream_pause(e->s);
+}
+
+static void what_was_kept_is_offered_before_the_peers_end(void **state) {
+    (void)state;
+    connect_pair();
+    server_end.consume_step = 4;
+    server_end.on_read = pause_with_a_rest;
+    assert_int_equal(ln_stream_write(client.s, "abcdef", 6), LN_OK);
+    WAIT_FOR(server_end.got_len == 4);
+    server_end.on_read = NULL;
+    assert_int_equal(ln_stream_shutdown(client.s), LN_OK);
+    assert_int_equal(ln_loop_step(loop, LN_SECOND / 100), LN_OK);
+    server_end.consume_step = 0;
+    ln_stream_resume(server_end.s);
+    assert_string_equal(server_end.trail, "R");
+    WAIT_FOR(strchr(server_end.trail, 'E'));
+    assert_string_equal(server_end.got, "abcdef");
+}
+
 /* ---- the write barrier */
 
 static bool hook_ran, read_before_hook;
@@ -471,6 +492,7 @@ int main(void) {
         TEST(while_paused_nothing_is_read_and_resume_goes_on),
         TEST(a_pause_within_on_read_holds_from_the_next_read_on),
         TEST(a_peer_that_leaves_while_we_are_paused_is_noticed_after_resume),
+        TEST(what_was_kept_is_offered_before_the_peers_end),
         TEST(output_leaves_only_after_the_hooks_of_its_iteration),
         TEST(a_silent_connection_ends_after_its_idle_timeout),
         TEST(bytes_put_the_timeouts_off),
