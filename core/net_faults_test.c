@@ -15,6 +15,9 @@
 
 enum { ECHO_BYTES = 96000, CHUNK = 4000, COMMANDS = 60, STEPS = 20000, CLIENTS = 5, SERVED = 24 };
 
+/* Small enough that queues fill. */
+static const struct ln_stream_limits small = {8000, 16000, 1 << 20, 1 << 20};
+
 static const char command[] = "*2\r\n$4\r\nECHO\r\n$5\r\nhello\r\n";
 
 enum kind { ECHO, RESP, CANCELLED, REFUSED };
@@ -119,7 +122,7 @@ static void on_accept(struct ln_tcp_server *srv, struct ln_stream *s, void *arg)
     *p = (struct peer){.s = s};
     ln_resp_reader_init(&p->reader);
     ln_stream_set_arg(s, p);
-    ln_stream_set_limits(s, &(struct ln_stream_limits){2 * CHUNK, 4 * CHUNK, 1 << 20, 1 << 20});
+    ln_stream_set_limits(s, &small);
 }
 
 static void on_server_close(struct ln_tcp_server *srv, void *arg) {
@@ -194,7 +197,7 @@ static void start_client(enum kind kind, const struct ln_addr *addrs, int count)
         p->connect_status = p->close_status = rc;
         return;
     }
-    ln_stream_set_limits(p->s, &(struct ln_stream_limits){2 * CHUNK, 4 * CHUNK, 1 << 20, 1 << 20});
+    ln_stream_set_limits(p->s, &small);
     (void)ln_stream_set_keepalive(p->s, &(struct ln_stream_keepalive){.idle = 60, .count = 3});
     (void)ln_stream_set_timeouts(p->s, &(struct ln_stream_timeouts){20 * LN_SECOND, 0, 0});
     if (kind == ECHO)

@@ -37,8 +37,10 @@ static inline void fuzz_note(struct fuzz_digest *d, const void *bytes, size_t le
 
 /* A copy of its own that ends where the data ends, so that ASan sees every byte too far. */
 static inline char *fuzz_copy(const char *data, size_t len) {
-    char *copy = malloc(len + 1);
+    char *copy = calloc(len + 1, 1);
     FUZZ_CHECK(copy);
+    copy[0] =
+        '\n'; /* what a reader that looks one byte too far to the left would take for an end */
     if (len > 0)
         memcpy(copy + 1, data, len);
     return copy;

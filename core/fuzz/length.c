@@ -36,7 +36,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *input, size_t size) {
     if (size < HEAD)
         return 0;
     struct reader r = {{(uint8_t)(1U << (input[0] & 3)), input[0] & 4},
-                       input[1] == 255 ? LN_FRAME_MAX_DEFAULT : input[1] * 4U};
+                       input[1] == 255 ? LN_FRAME_MAX_DEFAULT : (size_t)input[1] * 4};
     const char *data = (const char *)input + HEAD;
     size_t len = size - HEAD;
     struct fuzz_digest whole = fuzz_read_in_pieces(read_one, &r, data, len, len, 1);
