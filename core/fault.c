@@ -251,8 +251,8 @@ int __wrap_connect(int fd, const struct sockaddr *a, socklen_t len) {
 int __real_epoll_ctl(int epfd, int op, int fd, struct epoll_event *event);
 int __wrap_epoll_ctl(int epfd, int op, int fd, struct epoll_event *event);
 int __wrap_epoll_ctl(int epfd, int op, int fd, struct epoll_event *event) {
-    /* It allocates when it adds. */
-    return op == EPOLL_CTL_ADD && trip(FAULT_epoll_ctl) ? -1
+    /* To take something out needs nothing. */
+    return op != EPOLL_CTL_DEL && trip(FAULT_epoll_ctl) ? -1
                                                         : __real_epoll_ctl(epfd, op, fd, event);
 }
 
