@@ -207,9 +207,11 @@ function M.perform(owner, name, args, opts, what)
   if refused then
     return nil, refused
   end
-  call.task, task.object = task, call
-  scheduler.park(task, leave)
-  task.object = false
+  if not call.done then -- on_state may have closed the peer
+    call.task, task.object = task, call
+    scheduler.park(task, leave)
+    task.object = false
+  end
   if call.err then
     return nil, call.err
   end

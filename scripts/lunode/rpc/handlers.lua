@@ -179,6 +179,14 @@ local function interrupt(ctx, message, code)
   scheduler.interrupt(worker.task)
 end
 
+local function cancel_one(ctx, why)
+  ctx.cancelled = true
+  if ctx.stream then
+    ctx.stream:lose(errors.indefinite("ECANCELED", why))
+  end
+  interrupt(ctx, why, "ECANCELED")
+end
+
 -- null is how nil arrives.
 local function count_arguments(params)
   local count = #params
@@ -232,14 +240,24 @@ local function start(conn, id, handler, params, deadline, stream)
       conn.notices = conn.notices - 1
     end
     ctx.key = id or conn.notices
+    if conn.closed then -- by the handler itself
+      return cancel_one(ctx, "the connection is closed")
+    end
     conn.running:add(ctx.key, ctx)
   end
 end
 
 -- ---------------------------------------------------------------- which request runs when
 
-local function may_start(conn)
-  return conn.active < conn.options.concurrency and conn.gate.active < conn.gate.limit
+-- A connection whose queue is full gets no further answers.
+local function has_room(conn)
+  return conn.active < conn.options.concurrency and not conn.full
+end
+
+local function line_up(conn)
+  if conn.queue.first and not conn.list and has_room(conn) then
+    list.append(conn.gate.waiting, conn)
+  end
 end
 
 local function remove(conn, item)
@@ -247,31 +265,36 @@ local function remove(conn, item)
   conn.queue.count = conn.queue.count - 1
 end
 
+local function start_next(conn)
+  local item = conn.queue.first
+  remove(conn, item)
+  if conn.crowded and conn.queue.count <= conn.options.queue // 2 then
+    conn.crowded = false
+    conn:apply_pause()
+  end
+  start(conn, item.id, item.handler, item.params, item.deadline, item.stream)
+end
+
 -- Starts what has waited, one connection after the other.
 function pump(conn)
   local gate = conn.gate
-  local waiting = gate.waiting
-  if conn.queue.first and not conn.list and conn.active < conn.options.concurrency then
-    list.append(waiting, conn)
-  end
+  line_up(conn)
   while gate.active < gate.limit do
-    local first = list.take(waiting)
+    local first = list.take(gate.waiting)
     if not first then
       return
     end
-    local queue = first.queue
-    local item = queue.first
-    if item then
-      remove(first, item)
-      if queue.first and first.active + 1 < first.options.concurrency then
-        list.append(waiting, first)
-      end
-      if first.crowded and queue.count <= first.options.queue // 2 then
-        first.crowded = false
-        first:apply_pause()
-      end
-      start(first, item.id, item.handler, item.params, math.max(item.deadline, now()), item.stream)
+    if first.queue.first and has_room(first) then
+      start_next(first)
+      line_up(first)
     end
+  end
+end
+
+---The connection's queue has drained.
+function M.on_writable(conn)
+  if conn.queue.first then
+    pump(conn)
   end
 end
 
@@ -298,9 +321,7 @@ local function enqueue(conn, item)
     conn.crowded = true
     conn:apply_pause()
   end
-  if not conn.list and conn.active < options.concurrency then
-    list.append(conn.gate.waiting, conn)
-  end
+  line_up(conn)
 end
 
 -- How long the handler has: as long as its caller waits, where that is known, but no longer than we permit.
@@ -334,7 +355,7 @@ function M.admit(conn, id, name, params, stream)
     return conn:refuse(id, "EINVAL", "the msgid is in use")
   end
   local deadline = deadline_of(conn, id, stream)
-  if conn.queue.first == false and may_start(conn) then
+  if not conn.queue.first and conn.gate.active < conn.gate.limit and has_room(conn) then
     if stream then
       conn.incoming[id] = stream
     end
@@ -352,14 +373,6 @@ end
 ---@param ctx lunode.rpc.context
 function M.expire(ctx)
   interrupt(ctx, "the handler did not end in time", "ETIMEDOUT")
-end
-
-local function cancel_one(ctx, why)
-  ctx.cancelled = true
-  if ctx.stream then
-    ctx.stream:lose(errors.indefinite("ECANCELED", why))
-  end
-  interrupt(ctx, why, "ECANCELED")
 end
 
 ---The caller does not wait any more.

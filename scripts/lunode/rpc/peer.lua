@@ -9,6 +9,7 @@
 
 local calls = require "lunode.rpc.calls"
 local deadlines = require "lunode.rpc.deadlines"
+local dispatch = require "lunode.rpc.dispatch"
 local errors = require "lunode.rpc.errors"
 local handlers = require "lunode.rpc.handlers"
 local list = require "lunode.task.list"
@@ -139,11 +140,11 @@ local function on_connect(self, conn, err, code)
   end
   if err then
     self.conn, self.trouble = false, err
+    fail_held(self, errors.definite(code, ("cannot connect to %s: %s"):format(self.address, err)))
     set_state(self, "waiting", err)
     if self.current == "waiting" then -- on_state may have closed it
       wait_for_next(self)
     end
-    fail_held(self, errors.definite(code, ("cannot connect to %s: %s"):format(self.address, err)))
   else
     self.connection = wire.new(conn, self.settings)
     self.connection:hello()
@@ -191,10 +192,10 @@ function connect(self)
       if self.attempts > 0 then
         self.attempts = 0 -- of use
       end
-      wire.on_message(conn, message)
+      dispatch.on_message(conn, message)
     end,
-    on_bad_message = wire.on_bad_message,
-    on_writable = wire.on_writable,
+    on_bad_message = dispatch.on_bad_message,
+    on_writable = dispatch.on_writable,
     on_close = function(conn, err, code)
       on_close(self, conn, err, code)
     end,

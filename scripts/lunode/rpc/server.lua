@@ -1,5 +1,6 @@
 -- Listens, and serves each connection. What a connection does is in lunode.rpc.wire, what handlers may in lunode.rpc.handlers.
 
+local dispatch = require "lunode.rpc.dispatch"
 local handlers = require "lunode.rpc.handlers"
 local options = require "lunode.rpc.options"
 local tcp_server = require "lunode.tcp_server"
@@ -45,9 +46,9 @@ local function listen_options(self)
     high = given.max_queued,
     low = math.max(given.max_queued // 4, 1),
     keepalive = given.keepalive,
-    on_message = wire.on_message,
-    on_bad_message = wire.on_bad_message,
-    on_writable = wire.on_writable,
+    on_message = dispatch.on_message,
+    on_bad_message = dispatch.on_bad_message,
+    on_writable = dispatch.on_writable,
     on_connect = function(conn)
       local connection = wire.new(conn, self.settings)
       connections[connection] = true

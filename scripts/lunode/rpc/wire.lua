@@ -12,6 +12,7 @@ local calls = require "lunode.rpc.calls"
 local deadlines = require "lunode.rpc.deadlines"
 local errors = require "lunode.rpc.errors"
 local handlers = require "lunode.rpc.handlers"
+local heartbeat = require "lunode.rpc.heartbeat"
 local loop = require "lunode.loop"
 local msgpack = require "lunode.msgpack"
 local options = require "lunode.rpc.options"
@@ -19,7 +20,6 @@ local streams = require "lunode.rpc.streams"
 local sync = require "lunode.task.sync"
 
 local encode, write, null = msgpack.encode, msgpack.write, msgpack.null
-local math_type, type = math.type, type
 
 local M = {}
 
@@ -50,14 +50,6 @@ local NO_ARGS = msgpack.array {}
 local methods = {}
 local metatable = { __index = methods, __name = "lunode.rpc.connection" }
 M.methods = methods
-
--- What may stand for "nothing": our own nil has no place in an array.
-local function to_lua(value)
-  if value == null then
-    return nil
-  end
-  return value
-end
 
 -- ---------------------------------------------------------------- sending
 
@@ -164,7 +156,7 @@ function methods:send_call(call, bytes)
   self.calls:add(call.id, call)
   self.in_flight = self.in_flight + 1
   if not self.watching then
-    self:watch()
+    heartbeat.watch(self)
   end
   if self.paused then
     self:apply_pause() -- whose response has to be read
@@ -196,169 +188,11 @@ function methods:abandon(call)
   end
 end
 
--- ---------------------------------------------------------------- what arrives
-
-local function bad(self, what)
-  self.gate.stats.bad = self.gate.stats.bad + 1
-  self.why = "the peer broke the protocol: " .. what
-  self.conn:abort()
-end
-
-local function is_params(params)
-  return type(params) == "table" and getmetatable(params) == nil and (params[1] ~= nil or next(params) == nil)
-end
-
-local function on_response(self, id, err, result)
-  local call = self.calls.entries[id]
-  if not call then
-    if math_type(id) ~= "integer" then
-      return bad(self, "a response without a msgid")
-    end
-    self.gate.stats.dropped = self.gate.stats.dropped + 1
-    return
-  end
-  self.calls.entries[id] = nil
-  if call == self.ping then
-    return
-  end
-  self.in_flight = self.in_flight - 1
-  if call.stream then
-    self.outgoing[id] = nil
-  end
-  if err == null then
-    return calls.complete(call, to_lua(result), nil, true)
-  end
-  calls.complete(call, nil, errors.from_wire(err), true)
-end
-
--- ---- requests of our own, to keep a connection
-
-local requests = {}
-
-requests["$/hello"] = function(self, id, params)
-  local theirs = params[1]
-  self.lunode = type(theirs) == "table" and theirs.lunode ~= nil
-  if self.lunode and type(theirs.timeout) == "number" and theirs.timeout > 0 then
-    self.call_timeout = theirs.timeout
-  end
-  self:respond(id, { lunode = 1, timeout = self.options.timeout })
-  self.greeted:resolve()
-end
-
-requests["$/ping"] = function(self, id)
-  self:respond(id, true)
-end
-
-requests["$/open"] = function(self, id, params)
-  local name, window, args = params[1], params[2], params[3]
-  if type(name) ~= "string" or math_type(window) ~= "integer" or window < 0 or not is_params(args) then
-    return bad(self, "a stream opened wrongly")
-  elseif self.incoming[id] then
-    return self:refuse(id, "EINVAL", "the msgid is in use")
-  end
-  local stream = streams.new(self, id, false, self.options.window, self.options.handler_timeout)
-  stream:on_credit(window)
-  handlers.admit(self, id, name, args, stream)
-end
-
-local function on_request(self, id, name, params)
-  if math_type(id) ~= "integer" or id < 0 or id > MAX_ID or type(name) ~= "string" then
-    return bad(self, "a request without a msgid or a method")
-  elseif not is_params(params) then
-    return self:refuse(id, "EINVAL", "params must be an array")
-  end
-  local own = requests[name]
-  if own then
-    return own(self, id, params)
-  end
-  handlers.admit(self, id, name, params, false)
-end
-
--- ---- notifications of our own
-
-local notifications = {}
-
-notifications["$/cancel"] = function(self, id)
-  handlers.cancel(self, id)
-end
-
-notifications["$/deadline"] = function(self, id, seconds)
-  if type(seconds) == "number" and seconds >= 0 then
-    self.told_id, self.told_at = id, loop.now() + seconds
-  end
-end
-
--- "up" goes from the caller to the handler, "down" comes back.
-for name, map in pairs { up = "incoming", down = "outgoing" } do
-  notifications["$/" .. name] = function(self, id, chunk)
-    local stream = self[map][id]
-    if stream and not stream:on_chunk(chunk) then
-      bad(self, "more was sent through a stream than was permitted")
-    end
-  end
-  notifications["$/" .. name .. "_end"] = function(self, id)
-    local stream = self[map][id]
-    if stream then
-      stream:on_end()
-    end
-  end
-end
-for name, map in pairs { up_credit = "outgoing", down_credit = "incoming" } do
-  notifications["$/" .. name] = function(self, id, bytes)
-    local stream = self[map][id]
-    if stream and math_type(bytes) == "integer" and bytes > 0 then
-      stream:on_credit(bytes)
-    end
-  end
-end
-
-local function on_notification(self, name, params)
-  if type(name) ~= "string" or not is_params(params) then
-    return bad(self, "a notification without a method, or whose params are no array")
-  end
-  local own = notifications[name]
-  if own then
-    if params[1] ~= nil then
-      own(self, params[1], params[2])
-    end
-    return
-  end
-  handlers.admit(self, nil, name, params, false)
-end
-
----The callback of connections whose `data` is one of these.
-function M.on_message(conn, message)
-  local self = conn.data
-  local kind = type(message) == "table" and message[1]
-  if kind == 1 then
-    return on_response(self, message[2], message[3], message[4])
-  elseif kind == 0 then
-    return on_request(self, message[2], message[3], message[4])
-  elseif kind == 2 then
-    return on_notification(self, message[2], message[3])
-  end
-  bad(self, "neither a request, nor a response, nor a notification")
-end
-
-function M.on_bad_message(conn, err)
-  local self = conn.data
-  self.gate.stats.bad = self.gate.stats.bad + 1
-  self.why = "the peer broke the protocol: " .. err
-end
-
-function M.on_writable(conn)
-  local self = conn.data
-  self.full = false
-  self:apply_pause()
-  streams.on_writable(self)
-end
-
 -- ---------------------------------------------------------------- reading or not
 
 ---Reads, or does not: see the head of this file.
 function methods:apply_pause()
-  local wanted = self.accepted and self.in_flight == 0 and (self.full or self.crowded)
-    and next(self.incoming) == nil
+  local wanted = (self.full or self.crowded) and self.accepted and self.in_flight == 0 and next(self.incoming) == nil
   if wanted ~= self.paused and not self.closed then
     self.paused = wanted
     if wanted then
@@ -367,48 +201,6 @@ function methods:apply_pause()
       self.conn:resume()
     end
   end
-end
-
--- ---------------------------------------------------------------- half-open connections
-
-local function check_life(self)
-  local now, stats, set = loop.now(), self.conn:stats(), self.options
-  local alive = stats.bytes_read ~= self.bytes_read or stats.queued > 0 and stats.bytes_written ~= self.bytes_written
-  self.bytes_read, self.bytes_written = stats.bytes_read, stats.bytes_written
-  if alive then
-    self.heard, self.pinged = now, false
-  elseif self.pinged and now - self.pinged >= set.heartbeat_timeout then
-    self.why = ("no sign of life from %s for %.3g s"):format(self.address, now - self.heard)
-    self.code = "ETIMEDOUT"
-    self.conn:abort()
-  elseif not self.pinged and now - self.heard >= set.heartbeat then
-    self.calls.entries[self.ping.id] = nil -- an earlier one that nobody answered
-    self.ping.id = M.next_id(self.ids, self.calls.entries)
-    self.pinged = now
-    request[2], request[3], request[4] = self.ping.id, "$/ping", NO_ARGS
-    self.calls.entries[self.ping.id] = self.ping
-    send(self, request)
-  end
-end
-
-local function on_tick(self)
-  if self.closed or self.in_flight == 0 and not self.pinged then
-    self.watching = false
-    return self.timer:close()
-  end
-  check_life(self)
-end
-
----Looks for signs of life from now on, while calls are in flight.
-function methods:watch()
-  self.watching = true
-  self.heard, self.pinged = loop.now(), false
-  local stats = self.conn:stats()
-  self.bytes_read, self.bytes_written = stats.bytes_read, stats.bytes_written
-  local every = math.min(self.options.heartbeat, self.options.heartbeat_timeout) / 4
-  self.timer = loop.timer(every, function()
-    on_tick(self)
-  end, every)
 end
 
 -- ---------------------------------------------------------------- life and end
@@ -426,6 +218,18 @@ function methods:hello()
   end
   call.id = M.next_id(self.ids, self.calls.entries)
   self:send_call(call)
+end
+
+---Asks for a sign of life.
+function methods:send_ping()
+  local ping, entries = self.ping, self.calls.entries
+  if entries[ping.id] == ping then
+    entries[ping.id] = nil -- an earlier one that nobody answered
+  end
+  ping.id = M.next_id(self.ids, entries)
+  entries[ping.id] = ping
+  request[2], request[3], request[4] = ping.id, ping.name, NO_ARGS
+  send(self, request)
 end
 
 ---Calls a method of the other side. In a task it waits; with a callback it does not, anywhere.
@@ -470,6 +274,9 @@ end
 ---@param err string?
 ---@param code string?
 function methods:lost(err, code)
+  if self.closed then
+    return
+  end
   self.closed = true
   code = self.code or code or "ECONNRESET"
   err = ("the connection to %s was lost: %s"):format(self.address, self.why or err or "it was closed")
