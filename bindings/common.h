@@ -18,6 +18,7 @@ int ln_push_failure(lua_State *L, int status, const struct ln_detail *detail);
 void ln_new_type(lua_State *L, const char *name, const luaL_Reg *methods, lua_CFunction close);
 
 int luaopen_lunode_loop(lua_State *L);
+int luaopen_lunode_msgpack(lua_State *L);
 int luaopen_lunode_resp(lua_State *L);
 int luaopen_lunode_slot(lua_State *L);
 int luaopen_lunode_store(lua_State *L);

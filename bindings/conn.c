@@ -8,10 +8,6 @@
 /* User values of a box. */
 enum { CALLBACKS = 1, DATA, CONN_VALUES = DATA };
 
-/* A command of more words than these goes to on_long_message, in one table: Lua's stack has an end.
- * Where there is none, the decoder refuses it. */
-enum { MAX_SPREAD = 4096 };
-
 /* ---- options */
 
 static const char *const callback_names[] = {
@@ -25,22 +21,6 @@ static const char *const callback_names[] = {
     [LN_ON_BAD_MESSAGE] = "on_bad_message",
     [LN_ON_ERROR] = "on_error",
 };
-enum { CALLBACK_COUNT = sizeof callback_names / sizeof callback_names[0] };
-
-static lua_Integer check_count(lua_State *L, const char *key, lua_Integer min, lua_Integer max) {
-    int is_integer = 0;
-    lua_Integer value = lua_tointegerx(L, -1, &is_integer);
-    if (!is_integer || value < min || value > max)
-        luaL_error(L, "option '%s' must be an integer from %I to %I", key, (LUAI_UACINT)min,
-                   (LUAI_UACINT)max);
-    return value;
-}
-
-static bool check_boolean(lua_State *L, const char *key) {
-    if (!lua_isboolean(L, -1))
-        luaL_error(L, "option '%s' must be true or false", key);
-    return lua_toboolean(L, -1);
-}
 
 /* Seconds, as nanoseconds; false or 0: none. */
 static int64_t check_timeout(lua_State *L, const char *key) {
@@ -54,7 +34,7 @@ static int64_t check_timeout(lua_State *L, const char *key) {
 static int check_field(lua_State *L, const char *field, const char *label) {
     int value = 0;
     if (lua_getfield(L, -1, field) != LUA_TNIL)
-        value = (int)check_count(L, label, 1, 32767);
+        value = (int)ln_check_count(L, label, 1, 32767);
     lua_pop(L, 1);
     return value;
 }
@@ -67,7 +47,7 @@ static void take_keepalive(lua_State *L, struct ln_stream_keepalive *k) {
         k->interval = check_field(L, "interval", "keepalive.interval");
         k->count = check_field(L, "count", "keepalive.count");
     } else if (!lua_isboolean(L, -1) || lua_toboolean(L, -1)) {
-        k->idle = (int)check_count(L, "keepalive", 1, 32767);
+        k->idle = (int)ln_check_count(L, "keepalive", 1, 32767);
     }
 }
 
@@ -93,23 +73,15 @@ static bool take_care_option(lua_State *L, const char *key, struct ln_conn_optio
 static bool take_option(lua_State *L, const char *key, struct ln_conn_options *o) {
     const lua_Integer max_size = 1LL << 40;
     if (strcmp(key, "low") == 0)
-        o->limits.low = (size_t)check_count(L, key, 1, max_size);
+        o->limits.low = (size_t)ln_check_count(L, key, 1, max_size);
     else if (strcmp(key, "high") == 0)
-        o->limits.high = (size_t)check_count(L, key, 1, max_size);
+        o->limits.high = (size_t)ln_check_count(L, key, 1, max_size);
     else if (strcmp(key, "cap") == 0)
-        o->limits.cap = (size_t)check_count(L, key, 1, max_size);
+        o->limits.cap = (size_t)ln_check_count(L, key, 1, max_size);
     else if (strcmp(key, "nodelay") == 0)
-        o->nodelay = check_boolean(L, key), o->sets_nodelay = true;
-    else if (strcmp(key, "max_args") == 0)
-        o->resp_limits.max_args = (uint32_t)check_count(L, key, 1, 1 << 20);
-    else if (strcmp(key, "max_bulk") == 0)
-        o->resp_limits.max_bulk = (uint32_t)check_count(L, key, 1, 512 << 20);
-    else if (strcmp(key, "protocol") == 0)
-        o->protocol = (int)check_count(L, key, 2, 3);
-    else if (strcmp(key, "authenticated") == 0)
-        o->resp_limits.unauthenticated = !check_boolean(L, key);
+        o->nodelay = ln_check_boolean(L, key), o->sets_nodelay = true;
     else
-        return take_care_option(L, key, o);
+        return take_care_option(L, key, o) || ln_decoder_take_setting(L, key, &o->settings);
     return true;
 }
 
@@ -123,27 +95,24 @@ static mode_t check_mode(lua_State *L, const char *key) {
     return (mode_t)mode;
 }
 
-static bool take_creation_option(lua_State *L, const char *key, enum ln_conn_side side,
+static bool take_creation_option(lua_State *L, const char *key, enum ln_conn_side side, int list,
                                  struct ln_conn_options *o) {
     if (side == LN_CLIENT && strcmp(key, "connect_timeout") == 0) {
         if (!lua_isnumber(L, -1) || !(lua_tonumber(L, -1) > 0))
             luaL_error(L, "option 'connect_timeout' must be a positive number of seconds");
         o->connect_timeout = ln_check_seconds(L, lua_gettop(L));
     } else if (side == LN_SERVER && strcmp(key, "backlog") == 0) {
-        o->backlog = (int)check_count(L, key, 1, 1 << 20);
+        o->backlog = (int)ln_check_count(L, key, 1, 1 << 20);
     } else if (side == LN_SERVER && strcmp(key, "max_connections") == 0) {
-        o->max_connections = (size_t)check_count(L, key, 1, 1 << 24);
+        o->max_connections = (size_t)ln_check_count(L, key, 1, 1 << 24);
     } else if (side == LN_SERVER && strcmp(key, "reuseport") == 0) {
-        o->reuseport = check_boolean(L, key);
+        o->reuseport = ln_check_boolean(L, key);
     } else if (side == LN_SERVER && strcmp(key, "ipv6_only") == 0) {
-        o->ipv6_only = check_boolean(L, key);
+        o->ipv6_only = ln_check_boolean(L, key);
     } else if (side == LN_SERVER && strcmp(key, "mode") == 0) {
         o->mode = check_mode(L, key);
     } else if (strcmp(key, "decoder") == 0) {
-        const char *decoder = lua_tostring(L, -1);
-        if (!decoder || strcmp(decoder, "resp") != 0)
-            luaL_error(L, "option 'decoder' must be \"resp\"");
-        o->resp = true;
+        ln_decoder_take_option(L, list, &o->decoder);
     } else {
         return take_option(L, key, o);
     }
@@ -152,7 +121,7 @@ static bool take_creation_option(lua_State *L, const char *key, enum ln_conn_sid
 
 /* Takes the callback whose value is on top of the stack into the list at index. */
 static bool take_callback(lua_State *L, const char *key, int list) {
-    for (int i = 1; i < CALLBACK_COUNT; i++) {
+    for (int i = 1; i < LN_CALLBACKS; i++) {
         if (strcmp(key, callback_names[i]) != 0)
             continue;
         if (!lua_isfunction(L, -1))
@@ -174,29 +143,32 @@ void ln_conn_check_options(lua_State *L, int index, enum ln_conn_side side,
                            struct ln_conn_options *o) {
     luaL_checktype(L, index, LUA_TTABLE);
     *o = (struct ln_conn_options){.limits = LN_STREAM_LIMITS_DEFAULT,
-                                  .protocol = 2,
-                                  .resp_limits = LN_RESP_LIMITS_DEFAULT,
+                                  .settings = LN_DECODER_SETTINGS_DEFAULT,
                                   .connect_timeout = 5 * LN_SECOND,
                                   .backlog = 511};
-    lua_createtable(L, CALLBACK_COUNT, 0);
+    lua_createtable(L, LN_DECODER, 0);
     int list = lua_gettop(L);
-    for (int i = 1; i < CALLBACK_COUNT; i++) {
+    for (int i = 1; i < LN_CALLBACKS; i++) {
         lua_pushboolean(L, 0);
         lua_rawseti(L, list, i);
     }
     for (lua_pushnil(L); lua_next(L, index) != 0; lua_pop(L, 1)) {
         const char *key = check_key(L);
-        if (!take_callback(L, key, list) && !take_creation_option(L, key, side, o))
+        if (!take_callback(L, key, list) && !take_creation_option(L, key, side, list, o))
             luaL_error(L, "unknown option '%s'", key);
     }
 }
 
 /* ---- from the stream to Lua */
 
-void ln_conn_call(lua_State *L, struct ln_conn *c, enum ln_conn_callback which, int nargs) {
-    int base = lua_gettop(L) - nargs;
+void ln_conn_push(lua_State *L, const struct ln_conn *c) {
     lua_rawgeti(L, LUA_REGISTRYINDEX, c->ref);
     lua_getiuservalue(L, -1, CALLBACKS);
+}
+
+void ln_conn_call(lua_State *L, struct ln_conn *c, enum ln_conn_callback which, int nargs) {
+    int base = lua_gettop(L) - nargs;
+    ln_conn_push(L, c);
     if (lua_rawgeti(L, -1, which) != LUA_TFUNCTION) {
         lua_settop(L, base);
         return;
@@ -243,7 +215,7 @@ static void on_connect(struct ln_stream *s, int status) {
 }
 
 /* The stream reads unless the script has paused it or a reply has filled its queue. */
-static void apply_pause(struct ln_conn *c) {
+void ln_conn_apply_pause(struct ln_conn *c) {
     if (c->paused || c->held)
         ln_stream_pause(c->stream);
     else
@@ -253,14 +225,13 @@ static void apply_pause(struct ln_conn *c) {
 static void on_writable(struct ln_stream *s) {
     struct ln_conn *c = ln_stream_arg(s);
     c->held = false;
-    apply_pause(c);
+    ln_conn_apply_pause(c);
     send_event(s, (struct event){.which = LN_ON_WRITABLE});
 }
 
 static int has_callback(lua_State *L) {
     struct event *e = lua_touserdata(L, 1);
-    lua_rawgeti(L, LUA_REGISTRYINDEX, e->c->ref);
-    lua_getiuservalue(L, -1, CALLBACKS);
+    ln_conn_push(L, e->c);
     e->consumed = lua_rawgeti(L, -1, e->which) == LUA_TFUNCTION;
     return 0;
 }
@@ -273,140 +244,24 @@ static void on_end(struct ln_stream *s) {
         ln_stream_close(s, LN_OK);
 }
 
+static void free_decoder(lua_State *L, struct ln_conn *c) {
+    if (c->decoder)
+        c->decoder->ops->free(L, c->decoder);
+    c->decoder = NULL;
+}
+
 static void on_close(struct ln_stream *s, int status) {
     struct ln_conn *c = ln_stream_arg(s);
     send_event(s, (struct event){.which = LN_ON_CLOSE, .status = status});
     c->stream = NULL;
-    if (c->reader) {
-        ln_resp_reader_free(c->reader);
-        free(c->reader);
-        c->reader = NULL;
-    }
+    free_decoder(c->main, c);
     ln_unpin(c->main, &c->ref);
-}
-
-/* ---- reading: raw, or messages */
-
-static void push_arguments(lua_State *L, const struct ln_resp_reader *r, uint32_t from) {
-    for (uint32_t i = from; i < r->argc; i++)
-        lua_pushlstring(L, r->base + r->argv[i].off, r->argv[i].len);
-}
-
-static void push_argument_list(lua_State *L, const struct ln_resp_reader *r, uint32_t from) {
-    lua_createtable(L, (int)(r->argc - from), 0);
-    for (uint32_t i = from; i < r->argc; i++) {
-        lua_pushlstring(L, r->base + r->argv[i].off, r->argv[i].len);
-        lua_rawseti(L, -2, (lua_Integer)(i - from) + 1);
-    }
-}
-
-static bool takes_messages(const struct ln_stream *s) {
-    return ln_stream_state(s) == LN_STREAM_OPEN && !ln_stream_paused(s);
-}
-
-/* Encodes the value on top of the stack as the reply. While replies fill the queue above its high
- * watermark, no more messages are taken: a client that sends and never reads costs its watermark
- * and one reply. */
-static void reply(lua_State *L, struct ln_conn *c) {
-    struct ln_buffer *out = ln_stream_out(c->stream);
-    if (!out)
-        return;
-    ln_resp_encode(L, c->types, out, -1, c->protocol);
-    if (ln_stream_wrote(c->stream) == LN_STREAM_FULL) {
-        c->held = true;
-        apply_pause(c);
-    }
-}
-
-/* Calls on_message for each complete command, until the connection closes or is paused. */
-static int call_messages(lua_State *L) {
-    enum { EVENT = 1, BOX, CALLBACKS_LIST, FUNCTION, LONG_FUNCTION };
-    struct event *e = lua_touserdata(L, EVENT);
-    struct ln_stream *s = e->c->stream;
-    struct ln_resp_reader *r = e->c->reader;
-    int rc = 1;
-    lua_rawgeti(L, LUA_REGISTRYINDEX, e->c->ref);
-    lua_getiuservalue(L, BOX, CALLBACKS);
-    bool wanted = lua_rawgeti(L, CALLBACKS_LIST, LN_ON_MESSAGE) == LUA_TFUNCTION;
-    lua_rawgeti(L, CALLBACKS_LIST, LN_ON_LONG_MESSAGE);
-    luaL_checkstack(L, MAX_SPREAD + 8, "too many arguments");
-    while (rc > 0 && takes_messages(s)) {
-        size_t n = 0;
-        rc = ln_resp_read_command(r, e->data + e->consumed, e->len - e->consumed, &n);
-        e->consumed += rc < 0 ? 0 : n;
-        if (rc <= 0 || !wanted)
-            continue;
-        bool is_long = r->argc > MAX_SPREAD;
-        lua_pushvalue(L, is_long ? LONG_FUNCTION : FUNCTION);
-        lua_pushvalue(L, BOX);
-        lua_pushlstring(L, r->base + r->argv[0].off, r->argv[0].len);
-        if (is_long)
-            push_argument_list(L, r, 1);
-        else
-            push_arguments(L, r, 1);
-        lua_call(L, is_long ? 3 : 1 + (int)r->argc, LUA_MULTRET);
-        if (lua_gettop(L) > LONG_FUNCTION) {
-            lua_settop(L, LONG_FUNCTION + 1);
-            reply(L, e->c);
-        }
-        lua_settop(L, LONG_FUNCTION);
-    }
-    e->status = rc < 0 ? rc : LN_OK;
-    return 0;
-}
-
-static int call_bad_message(lua_State *L) {
-    struct event *e = lua_touserdata(L, 1);
-    lua_pushstring(L, e->c->reader->error);
-    ln_conn_call(L, e->c, LN_ON_BAD_MESSAGE, 1);
-    return 0;
-}
-
-/* on_error answers what on_message raised, which is at 2. */
-static int call_error(lua_State *L) {
-    struct event *e = lua_touserdata(L, 1);
-    lua_rawgeti(L, LUA_REGISTRYINDEX, e->c->ref);
-    lua_getiuservalue(L, 3, CALLBACKS);
-    lua_rawgeti(L, 4, LN_ON_ERROR);
-    lua_pushvalue(L, 3);
-    lua_pushvalue(L, 2);
-    lua_call(L, 2, LUA_MULTRET);
-    if (lua_gettop(L) > 4) {
-        lua_settop(L, 5);
-        reply(L, e->c);
-    }
-    return 0;
-}
-
-/* False when a message raised and nobody answered for it. */
-static bool take_messages(struct event *e) {
-    lua_State *L = e->c->main;
-    while (!ln_try(L, call_messages, e)) {
-        if (!e->c->takes_errors) {
-            ln_report(L);
-            lua_pop(L, 1);
-            return false;
-        }
-        if (!ln_protect(L, call_error, e, 1))
-            return false;
-    }
-    return true;
-}
-
-static size_t on_messages(struct ln_stream *s, struct event *e) {
-    if (!take_messages(e))
-        ln_stream_abort(s, LN_ECALLBACK);
-    else if (e->status == -EPROTO && ln_protect(e->c->main, call_bad_message, e, 0))
-        ln_stream_close(s, -EPROTO);
-    else if (e->status != LN_OK)
-        ln_stream_abort(s, e->status == -EPROTO ? LN_ECALLBACK : e->status);
-    return e->consumed;
 }
 
 static size_t on_read(struct ln_stream *s, const char *data, size_t len) {
     struct event e = {.c = ln_stream_arg(s), .which = LN_ON_READ, .data = data, .len = len};
-    if (e.c->reader)
-        return on_messages(s, &e);
+    if (e.c->decoder)
+        return ln_conn_take_messages(e.c, data, len);
     send_event(s, e);
     return len;
 }
@@ -440,7 +295,10 @@ static struct ln_conn *check_conn(lua_State *L) {
 struct ln_conn *ln_conn_new(lua_State *L, int callbacks) {
     callbacks = lua_absindex(L, callbacks);
     struct ln_conn *c = lua_newuserdatauv(L, sizeof *c, CONN_VALUES);
-    *c = (struct ln_conn){.tag = &box_tag, .main = ln_lua_main(L), .ref = LUA_NOREF, .protocol = 2};
+    *c = (struct ln_conn){.tag = &box_tag,
+                          .main = ln_lua_main(L),
+                          .ref = LUA_NOREF,
+                          .settings = LN_DECODER_SETTINGS_DEFAULT};
     luaL_setmetatable(L, LN_CONN_TYPE);
     lua_pushvalue(L, callbacks);
     lua_setiuservalue(L, -2, CALLBACKS);
@@ -456,11 +314,15 @@ static void apply_options(struct ln_stream *s, const struct ln_conn_options *o) 
         (void)ln_stream_set_keepalive(s, &o->keepalive);
 }
 
-/* What does not fit on the stack needs on_long_message. */
-static void set_resp_limits(struct ln_conn *c, const struct ln_resp_limits *limits) {
-    c->reader->limits = *limits;
-    if (!c->takes_long && limits->max_args > MAX_SPREAD)
-        c->reader->limits.max_args = MAX_SPREAD;
+static int open_decoder(lua_State *L, struct ln_conn *c, const struct ln_decoder_options *o) {
+    if (!o->ops)
+        return LN_OK;
+    c->decoder = o->ops->make(L, lua_gettop(L), o);
+    if (!c->decoder)
+        return -ENOMEM;
+    c->decoder->ops = o->ops;
+    c->decoder->settings = &c->settings;
+    return LN_OK;
 }
 
 int ln_conn_open(lua_State *L, int index, struct ln_stream *s, const struct ln_conn_options *o) {
@@ -468,20 +330,13 @@ int ln_conn_open(lua_State *L, int index, struct ln_stream *s, const struct ln_c
     struct ln_conn *c = lua_touserdata(L, index);
     lua_getiuservalue(L, index, CALLBACKS);
     c->takes_errors = lua_rawgeti(L, -1, LN_ON_ERROR) == LUA_TFUNCTION;
-    c->takes_long = lua_rawgeti(L, -2, LN_ON_LONG_MESSAGE) == LUA_TFUNCTION;
-    c->types = ln_resp_push_types(L);
-    c->protocol = o->protocol;
-    lua_pop(L, 4);
-    c->ref = ln_pin(L, index); /* may raise, as all before it: nothing is acquired yet */
-    if (o->resp) {
-        c->reader = malloc(sizeof *c->reader);
-        if (!c->reader) {
-            ln_unpin(L, &c->ref);
-            return -ENOMEM;
-        }
-        ln_resp_reader_init(c->reader);
-        set_resp_limits(c, &o->resp_limits);
-    }
+    lua_pop(L, 1);
+    c->settings = o->settings;
+    int rc = open_decoder(L, c, &o->decoder);
+    lua_pop(L, 1);
+    if (rc != LN_OK)
+        return rc;
+    c->ref = ln_pin(L, index); /* may raise, as all before it: the box owns its decoder already */
     apply_options(s, o);
     ln_stream_set_arg(s, c);
     c->stream = s;
@@ -493,10 +348,7 @@ static int conn_gc(lua_State *L) {
     if (c->stream)
         ln_stream_discard(c->stream);
     c->stream = NULL;
-    if (c->reader)
-        ln_resp_reader_free(c->reader);
-    free(c->reader);
-    c->reader = NULL;
+    free_decoder(L, c);
     return 0;
 }
 
@@ -566,7 +418,7 @@ static int conn_pause(lua_State *L) {
     struct ln_conn *c = check_conn(L);
     c->paused = true;
     if (c->stream)
-        apply_pause(c);
+        ln_conn_apply_pause(c);
     return 0;
 }
 
@@ -574,7 +426,7 @@ static int conn_resume(lua_State *L) {
     struct ln_conn *c = check_conn(L);
     c->paused = false;
     if (c->stream)
-        apply_pause(c);
+        ln_conn_apply_pause(c);
     return 0;
 }
 
@@ -585,9 +437,8 @@ static int conn_set(lua_State *L) {
         return 0;
     struct ln_conn_options o = {.limits = *ln_stream_limits(c->stream),
                                 .timeouts = *ln_stream_timeouts(c->stream),
-                                .protocol = c->protocol};
-    if (c->reader)
-        o.resp_limits = c->reader->limits;
+                                .keepalive = *ln_stream_keepalive(c->stream),
+                                .settings = c->settings};
     lua_settop(L, 2);
     for (lua_pushnil(L); lua_next(L, 2) != 0; lua_pop(L, 1)) {
         const char *key = check_key(L);
@@ -595,9 +446,7 @@ static int conn_set(lua_State *L) {
             return luaL_error(L, "unknown option '%s'", key);
     }
     apply_options(c->stream, &o);
-    c->protocol = o.protocol;
-    if (c->reader)
-        set_resp_limits(c, &o.resp_limits);
+    c->settings = o.settings;
     return 0;
 }
 

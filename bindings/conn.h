@@ -3,8 +3,8 @@
 #ifndef LUNODE_BINDINGS_CONN_H
 #define LUNODE_BINDINGS_CONN_H
 
+#include "decoder.h"
 #include "lua_loop.h"
-#include "resp_value.h"
 #include "tcp_stream.h"
 
 #define LN_CONN_TYPE "lunode.conn"
@@ -21,6 +21,8 @@ enum ln_conn_callback {
     LN_ON_LONG_MESSAGE,
     LN_ON_BAD_MESSAGE,
     LN_ON_ERROR,
+    LN_CALLBACKS,              /* how many, plus one */
+    LN_DECODER = LN_CALLBACKS, /* no callback, but in the same list: a decoder that is a function */
 };
 
 /* Some options are for one side only. */
@@ -32,9 +34,8 @@ struct ln_conn_options {
     struct ln_stream_timeouts timeouts;
     struct ln_stream_keepalive keepalive;
     bool nodelay, sets_nodelay, sets_keepalive; /* these are applied only where they were given */
-    int protocol;
-    bool resp; /* decoder = "resp" */
-    struct ln_resp_limits resp_limits;
+    struct ln_decoder_options decoder;
+    struct ln_decoder_settings settings;
     /* LN_CLIENT */
     int64_t connect_timeout;
     /* LN_SERVER */
@@ -48,14 +49,12 @@ struct ln_conn {
     const void *tag;          /* tells a box from other userdata of its size */
     struct ln_stream *stream; /* NULL once the connection has closed */
     lua_State *main;
-    int ref;                           /* pins the box while the stream lives */
-    struct ln_resp_reader *reader;     /* NULL: raw reads */
-    const struct ln_resp_types *types; /* of the replies that on_message returns */
-    int protocol;                      /* of these replies: 2 or 3 */
-    bool paused;                       /* by the script */
-    bool held;                         /* by a reply that filled the queue */
-    bool takes_errors;                 /* there is an on_error */
-    bool takes_long;                   /* there is an on_long_message */
+    int ref;                    /* pins the box while the stream lives */
+    struct ln_decoder *decoder; /* NULL: raw reads */
+    struct ln_decoder_settings settings;
+    bool paused;       /* by the script */
+    bool held;         /* by a reply that filled the queue */
+    bool takes_errors; /* there is an on_error */
 };
 
 /* The events that lead from a stream to its box, which is the stream's arg. */
@@ -88,6 +87,16 @@ void ln_conn_call(lua_State *L, struct ln_conn *c, enum ln_conn_callback which, 
 /* The host and the port that a script gives; a Unix socket needs no port. Raise on other values. */
 const char *ln_check_host(lua_State *L, int index);
 uint16_t ln_check_port(lua_State *L, int index, const char *host);
+
+/* Pushes the box of a connection that is open, and its list of callbacks. */
+void ln_conn_push(lua_State *L, const struct ln_conn *c);
+
+/* Makes the stream read or not, as paused and held tell. */
+void ln_conn_apply_pause(struct ln_conn *c);
+
+/* Decodes bytes that have arrived, and calls on_message for each message: returns how many bytes
+ * were taken. In conn_messages.c. */
+size_t ln_conn_take_messages(struct ln_conn *c, const char *data, size_t len);
 
 /* Pushes host and port; or nil, message, code. */
 int ln_push_addr(lua_State *L, int status, const struct ln_addr *addr);

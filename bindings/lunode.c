@@ -13,6 +13,7 @@
 
 static const luaL_Reg modules[] = {
     {"lunode.loop", luaopen_lunode_loop},
+    {"lunode.msgpack", luaopen_lunode_msgpack},
     {"lunode.resp", luaopen_lunode_resp},
     {"lunode.slot", luaopen_lunode_slot},
     {"lunode.store", luaopen_lunode_store},

@@ -74,7 +74,7 @@ static int reply_by_write(lua_State *L, int protocol) {
 
 static int resp_reply(lua_State *L) {
     struct ln_conn *conn = ln_conn_test(L, 1);
-    int protocol = check_protocol(L, 3, conn ? conn->protocol : 2);
+    int protocol = check_protocol(L, 3, conn ? conn->settings.protocol : 2);
     luaL_checkany(L, 2);
     if (!conn)
         return reply_by_write(L, protocol);

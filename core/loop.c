@@ -432,7 +432,8 @@ void ln_async_post(struct ln_async *async) {
     const uint64_t one = 1;
     int error = errno;
     if (!atomic_exchange(&async->posted, true))
-        (void)!write(async->loop->async_io.fd, &one, sizeof one); /* fails only where it is full */
+        while (write(async->loop->async_io.fd, &one, sizeof one) < 0 && errno == EINTR)
+            ; /* else it fails only where it is full, and that wakes the loop as well */
     errno = error;
 }
 

@@ -53,8 +53,8 @@ int ln_loop_run(struct ln_loop *loop);
  * ln_loop_run. */
 int ln_loop_step(struct ln_loop *loop, int64_t max_wait);
 
-/* Makes ln_loop_run return at the end of this iteration; called before ln_loop_run, at once. A step ends by itself,
- * and takes it for that. */
+/* Makes ln_loop_run return at the end of this iteration; called before ln_loop_run, at once. A step
+ * ends by itself, and takes it for that. */
 void ln_loop_stop(struct ln_loop *loop);
 
 bool ln_loop_alive(const struct ln_loop *loop);
@@ -176,7 +176,8 @@ struct ln_signal { /* all fields private but signum */
     struct ln_signal *prev, *next;
 };
 
-/* Blocks signum for this thread (which programs it starts inherit) and calls fn each time it arrives. LN_OK, -EINVAL, … */
+/* Blocks signum for this thread (which programs it starts inherit) and calls fn each time it
+ * arrives. LN_OK, -EINVAL, … */
 int ln_signal_start(struct ln_loop *loop, struct ln_signal *signal, int signum, ln_signal_fn fn);
 /* With the last watcher of a signum, the signal gets its former effect back. */
 void ln_signal_stop(struct ln_loop *loop, struct ln_signal *signal);

@@ -2,18 +2,25 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <limits.h>
+#include <linux/sockios.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <stddef.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 #define OWNER(type, member, pointer) ((type *)((char *)(pointer)-offsetof(type, member)))
 
-enum { DRAIN_READS = 16, FIRST_READ = 4 << 10 };
+enum { FIRST_READ = 4 << 10 };
+
+/* How long a peer that was sent our end may keep silent before it is left alone. */
+#define DRAIN_QUIET (LN_SECOND / 10)
 
 static void flush_later(struct ln_stream *s);
+static void on_hangup(struct ln_stream *s, uint32_t events);
 static void on_closing(struct ln_job *job);
 
 /* ---- plain accessors */
@@ -53,6 +60,10 @@ static int set_option(int fd, int level, int option, int value) {
 int ln_stream_set_nodelay(struct ln_stream *s, bool on) {
     s->nodelay = on;
     return s->fd < 0 ? LN_OK : set_option(s->fd, IPPROTO_TCP, TCP_NODELAY, on);
+}
+
+const struct ln_stream_keepalive *ln_stream_keepalive(const struct ln_stream *s) {
+    return &s->keepalive;
 }
 
 int ln_stream_set_keepalive(struct ln_stream *s, const struct ln_stream_keepalive *k) {
@@ -138,15 +149,49 @@ static void on_closing(struct ln_job *job) {
     free(s);
 }
 
-/* The queue is sent: FIN, then take what has arrived, so that closing with unread input does not
- * turn into a reset that destroys our last bytes on their way. */
-static void finish_close(struct ln_stream *s) {
+/* The queue and a FIN are sent. Were the descriptor closed now, input that is unread or still to
+ * come would be answered with a reset, which destroys what the peer has not taken yet, and which
+ * its writes meet before its reads meet our end. So input is read and dropped until the peer's own
+ * end; or, for one that does not answer, until it has acknowledged everything and is quiet. */
+static void drain(struct ln_stream *s) {
     size_t size;
     char *scratch = ln_loop_scratch(s->loop, &size);
-    if (!s->ended && shutdown(s->fd, SHUT_WR) == 0)
-        for (int i = 0; i < DRAIN_READS && recv(s->fd, scratch, size, MSG_DONTWAIT) > 0; i++)
-            ;
-    ln_stream_abort(s, s->status);
+    int64_t now = ln_loop_now(s->loop);
+    int left = 0;
+    ssize_t n = recv(s->fd, scratch, size, MSG_DONTWAIT);
+    if (n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR)) {
+        ln_stream_abort(s, s->status);
+        return;
+    }
+    if (n > 0)
+        s->last_read = now;
+    if (ioctl(s->fd, SIOCOUTQ, &left) == 0 && left < s->unacked) {
+        s->unacked = left;
+        s->last_write = now;
+    }
+    if (left == 0 && now - s->last_read >= DRAIN_QUIET)
+        ln_stream_abort(s, s->status);
+    else if (now - s->last_write >= LN_STREAM_LINGER)
+        ln_stream_abort(s, left == 0 ? s->status : LN_EWRITE_TIMEOUT);
+}
+
+static void on_drain_poll(struct ln_timer *timer) {
+    drain(OWNER(struct ln_stream, timer, timer));
+}
+
+static void finish_close(struct ln_stream *s) {
+    if (s->ended || !ln_io_active(&s->io) || shutdown(s->fd, SHUT_WR) != 0) {
+        ln_stream_abort(s, s->status);
+        return;
+    }
+    s->draining = true;
+    s->unacked = INT_MAX;
+    s->last_read = s->last_write = ln_loop_now(s->loop);
+    int rc = ln_io_set(&s->io, EPOLLIN);
+    if (rc == LN_OK) /* no event tells that the peer has acknowledged */
+        rc = ln_timer_start(s->loop, &s->timer, DRAIN_QUIET, DRAIN_QUIET, on_drain_poll);
+    if (rc != LN_OK)
+        ln_stream_abort(s, rc);
 }
 
 static void on_linger(struct ln_timer *timer) {
@@ -285,7 +330,7 @@ static bool send_queue(struct ln_stream *s) {
 
 static void on_flush(struct ln_job *job) {
     struct ln_stream *s = OWNER(struct ln_stream, flush_job, job);
-    if (s->aborted || s->state == LN_STREAM_CONNECTING)
+    if (s->aborted || s->draining || s->state == LN_STREAM_CONNECTING)
         return;
     uint64_t before = s->bytes_written;
     if (!send_queue(s))
@@ -300,7 +345,10 @@ static void on_flush(struct ln_job *job) {
             linger(s);
     } else if (left == 0 && s->shutdown && !s->fin_sent) {
         s->fin_sent = true;
-        (void)shutdown(s->fd, SHUT_WR);
+        if (shutdown(s->fd, SHUT_WR) != 0) {
+            on_hangup(s, EPOLLERR); /* the connection is gone, and the peer would hear of no end */
+            return;
+        }
         if (s->ended) {
             ln_stream_abort(s, LN_OK);
             return;
@@ -502,6 +550,12 @@ static void on_io(struct ln_io *io, uint32_t events) {
     struct ln_stream *s = OWNER(struct ln_stream, io, io);
     const uint32_t trouble = EPOLLERR | EPOLLHUP;
     bool reading = !s->paused && !s->ended && s->state == LN_STREAM_OPEN;
+    if (s->draining) {
+        drain(s);
+        return;
+    }
+    if (s->resume_job.next) /* what was kept goes first; epoll will say this again */
+        return;
     /* Not sent here: what this iteration queued may leave only after its before_sleep hooks. */
     if (events & EPOLLOUT && s->want_write)
         flush_later(s);

@@ -91,7 +91,9 @@ int ln_stream_wrote(struct ln_stream *s);
 /* Sends what is queued, then FIN. Reading goes on. LN_OK, or -ENOTCONN. */
 int ln_stream_shutdown(struct ln_stream *s);
 
-/* Sends what is queued, then closes with status; reads nothing more. A peer that takes nothing for
+/* Sends what is queued, then closes with status. on_read hears nothing more: what still comes is
+ * dropped until the peer ends its side too, or keeps silent for a moment; a reset for it would
+ * destroy what is on its way to the peer. A peer that takes nothing for
  * LN_STREAM_LINGER ends it with LN_EWRITE_TIMEOUT. While connecting: gives up, on_connect hears
  * -ECANCELED. Idempotent. */
 void ln_stream_close(struct ln_stream *s, int status);
@@ -120,6 +122,7 @@ const struct ln_stream_timeouts *ln_stream_timeouts(const struct ln_stream *s);
 
 /* While connecting, it is remembered. LN_OK, -EINVAL, … */
 int ln_stream_set_keepalive(struct ln_stream *s, const struct ln_stream_keepalive *keepalive);
+const struct ln_stream_keepalive *ln_stream_keepalive(const struct ln_stream *s);
 
 void ln_stream_stats(const struct ln_stream *s, struct ln_stream_stats *out);
 

@@ -29,6 +29,8 @@ struct ln_stream {
     bool ended;     /* the peer's FIN was read */
     bool shutdown;  /* ours is asked for: no more writes */
     bool fin_sent;
+    bool draining;   /* closing: all is sent, and input is dropped until the peer has it */
+    int unacked;     /* draining: bytes that the peer has not acknowledged yet */
     bool aborted;    /* the closing job is queued, or running */
     bool full;       /* a write answered LN_STREAM_FULL and on_writable is owed */
     bool want_write; /* the kernel's buffer was full: wait for EPOLLOUT */

@@ -180,6 +180,24 @@ static void the_last_words_survive_a_close_with_unread_input(void **state) {
     assert_string_equal(client.got, "-ERR");
 }
 
+static void answer(struct end *e) {
+    (void)ln_stream_write(e->s, "and", 3);
+}
+
+/* What the kernel has not yet delivered is lost by a reset, which input after the close causes. */
+static void a_large_last_word_survives_a_peer_that_talks_on(void **state) {
+    (void)state;
+    connect_pair();
+    client.on_read = answer;
+    for (int i = 0; i < 64; i++)
+        assert_true(ln_stream_write(server_end.s, block, sizeof block) >= 0);
+    ln_stream_close(server_end.s, LN_OK);
+    WAIT_FOR(!server_end.s);
+    assert_int_equal(server_end.close_status, LN_OK);
+    WAIT_FOR(!client.s || client.got_len == 64 * sizeof block);
+    assert_int_equal(client.got_len, 64 * sizeof block);
+}
+
 static void abort_drops_the_queue(void **state) {
     (void)state;
     connect_pair();
@@ -266,6 +284,27 @@ static void a_peer_that_leaves_while_we_are_paused_is_noticed_after_resume(void 
     WAIT_FOR(!server_end.s);
     assert_string_equal(server_end.got, "last");
     assert_int_equal(server_end.close_status, LN_OK);
+}
+
+static void pause_with_a_rest(struct end *e) {
+    ln_stream_pause(e->s);
+}
+
+static void what_was_kept_is_offered_before_the_peers_end(void **state) {
+    (void)state;
+    connect_pair();
+    server_end.consume_step = 4;
+    server_end.on_read = pause_with_a_rest;
+    assert_int_equal(ln_stream_write(client.s, "abcdef", 6), LN_OK);
+    WAIT_FOR(server_end.got_len == 4);
+    server_end.on_read = NULL;
+    assert_int_equal(ln_stream_shutdown(client.s), LN_OK);
+    assert_int_equal(ln_loop_step(loop, LN_SECOND / 100), LN_OK);
+    server_end.consume_step = 0;
+    ln_stream_resume(server_end.s);
+    assert_string_equal(server_end.trail, "R");
+    WAIT_FOR(strchr(server_end.trail, 'E'));
+    assert_string_equal(server_end.got, "abcdef");
 }
 
 /* ---- the write barrier */
@@ -446,12 +485,14 @@ int main(void) {
         TEST(without_on_end_a_stream_closes_once_its_queue_is_sent),
         TEST(close_sends_what_is_queued_first),
         TEST(the_last_words_survive_a_close_with_unread_input),
+        TEST(a_large_last_word_survives_a_peer_that_talks_on),
         TEST(abort_drops_the_queue),
         TEST(a_reset_by_the_peer_is_told_with_its_code),
         TEST(a_reset_while_paused_is_told_and_does_not_spin),
         TEST(while_paused_nothing_is_read_and_resume_goes_on),
         TEST(a_pause_within_on_read_holds_from_the_next_read_on),
         TEST(a_peer_that_leaves_while_we_are_paused_is_noticed_after_resume),
+        TEST(what_was_kept_is_offered_before_the_peers_end),
         TEST(output_leaves_only_after_the_hooks_of_its_iteration),
         TEST(a_silent_connection_ends_after_its_idle_timeout),
         TEST(bytes_put_the_timeouts_off),

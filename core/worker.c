@@ -8,16 +8,24 @@
 
 #define OWNER(type, member, pointer) ((type *)((char *)(pointer)-offsetof(type, member)))
 
-enum { DEFAULT_THREADS = 4, DEFAULT_QUEUE = 1024 };
+enum { DEFAULT_THREADS = 4, MOST_THREADS = 64, DEFAULT_QUEUE = 1024 };
+
+struct thread {
+    pthread_t id;
+    struct shared *shared;
+    bool running; /* something, that is, inside of a call that may last */
+};
 
 /* What the pool's threads see. It outlives the pool where one of them still runs something. */
 struct shared {
     pthread_mutex_t lock; /* for all below, and for the state of work */
     pthread_cond_t wake;
     struct ln_work queue, ended; /* list heads */
-    size_t queued, idle, threads;
+    size_t queued, idle;
     size_t owners;          /* the pool, and each thread */
     struct ln_async *async; /* NULL: the pool is closed */
+    size_t count;
+    struct thread threads[];
 };
 
 struct ln_worker {
@@ -58,8 +66,8 @@ static struct ln_work *take_first(struct ln_work *head) {
 
 /* ---- the threads */
 
-static struct shared *shared_new(void) {
-    struct shared *shared = calloc(1, sizeof *shared);
+static struct shared *shared_new(size_t threads) {
+    struct shared *shared = calloc(1, sizeof *shared + threads * sizeof shared->threads[0]);
     if (!shared)
         return NULL;
     pthread_mutex_init(&shared->lock, NULL);
@@ -100,12 +108,15 @@ static void run_one(struct shared *shared, struct ln_work *work) {
 }
 
 static void *thread_main(void *arg) {
-    struct shared *shared = arg;
+    struct thread *thread = arg;
+    struct shared *shared = thread->shared;
     pthread_mutex_lock(&shared->lock);
     while (shared->async) {
         struct ln_work *work = take_first(&shared->queue);
         if (work) {
+            thread->running = true;
             run_one(shared, work);
+            thread->running = false;
         } else {
             shared->idle++;
             pthread_cond_wait(&shared->wake, &shared->lock);
@@ -116,25 +127,38 @@ static void *thread_main(void *arg) {
     return NULL;
 }
 
-/* Nobody joins a thread: it may be inside of a call that lasts. Signals are for the loop's. */
+/* Signals are for the loop's thread. */
 static int start_thread(struct shared *shared) {
-    pthread_t thread;
-    pthread_attr_t attr;
+    struct thread *thread = &shared->threads[shared->count];
     sigset_t all, former;
     sigfillset(&all);
-    int error = pthread_attr_init(&attr);
-    if (error != 0)
-        return -error;
-    pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
+    thread->shared = shared;
     pthread_sigmask(SIG_SETMASK, &all, &former);
-    error = pthread_create(&thread, &attr, thread_main, shared);
+    int error = pthread_create(&thread->id, NULL, thread_main, thread);
     pthread_sigmask(SIG_SETMASK, &former, NULL);
-    pthread_attr_destroy(&attr);
     if (error != 0)
         return -error;
-    shared->threads++;
+    shared->count++;
     shared->owners++;
     return LN_OK;
+}
+
+/* Those that wait for work end at once: they are joined, so that nothing of them is left when this
+ * returns. Those inside of a call end by themselves. REQUIRES: the lock is held; it is let go. */
+static void end_threads(struct shared *shared) {
+    pthread_t idle[MOST_THREADS];
+    size_t count = 0;
+    for (size_t i = 0; i < shared->count; i++) {
+        struct thread *thread = &shared->threads[i];
+        if (thread->running)
+            pthread_detach(thread->id);
+        else
+            idle[count++] = thread->id;
+    }
+    pthread_cond_broadcast(&shared->wake);
+    shared_leave(shared);
+    for (size_t i = 0; i < count; i++)
+        pthread_join(idle[i], NULL);
 }
 
 /* ---- the loop's side */
@@ -168,15 +192,18 @@ static void on_async(struct ln_async *async) {
 
 int ln_worker_open(struct ln_loop *loop, const struct ln_worker_options *options,
                    struct ln_worker **out) {
+    size_t threads = options && options->threads ? options->threads : DEFAULT_THREADS;
+    if (threads > MOST_THREADS)
+        threads = MOST_THREADS;
     struct ln_worker *worker = calloc(1, sizeof *worker);
-    struct shared *shared = worker ? shared_new() : NULL;
+    struct shared *shared = worker ? shared_new(threads) : NULL;
     if (!shared) {
         free(worker);
         return -ENOMEM;
     }
     worker->loop = loop;
     worker->shared = shared;
-    worker->max_threads = options && options->threads ? options->threads : DEFAULT_THREADS;
+    worker->max_threads = threads;
     worker->max_queue = options && options->max_queue ? options->max_queue : DEFAULT_QUEUE;
     *out = worker;
     return LN_OK;
@@ -202,9 +229,9 @@ int ln_worker_submit(struct ln_worker *worker, struct ln_work *work) {
     pthread_mutex_lock(&shared->lock);
     if (shared->queued >= worker->max_queue)
         rc = -ENOBUFS;
-    else if (shared->idle <= shared->queued && shared->threads < worker->max_threads)
+    else if (shared->idle <= shared->queued && shared->count < worker->max_threads)
         rc = start_thread(shared);
-    if (rc == LN_OK || (rc != -ENOBUFS && shared->threads > 0)) { /* those that are will do */
+    if (rc == LN_OK || (rc != -ENOBUFS && shared->count > 0)) { /* those that are will do */
         work->state = LN_WORK_QUEUED;
         append(&shared->queue, work);
         shared->queued++;
@@ -263,9 +290,8 @@ void ln_worker_close(struct ln_worker *worker) {
         append(&dropped, work);
     while ((work = take_first(&shared->queue)))
         append(&dropped, work);
-    pthread_cond_broadcast(&shared->wake);
     worker->shared = NULL;
-    shared_leave(shared);
+    end_threads(shared);
     if (worker->started)
         ln_async_stop(&worker->async);
     while ((work = take_first(&dropped)))

@@ -27,7 +27,7 @@ struct ln_work {
 };
 
 struct ln_worker_options {
-    size_t threads;   /* at most so many; 0: 4 */
+    size_t threads;   /* at most so many, up to 64; 0: 4 */
     size_t max_queue; /* work that waits for a thread; 0: 1024 */
 };
 
@@ -46,10 +46,10 @@ bool ln_worker_cancel(struct ln_worker *worker, struct ln_work *work);
 /* Whether work under way keeps the loop alive (it does unless told otherwise). */
 void ln_worker_hold(struct ln_worker *worker, struct ln_work *work, bool hold);
 
-/* Waits for nobody: work that is not done yet is dropped, what runs by the thread that runs it,
+/* Waits for no work: what is not done yet is dropped, what runs by the thread that runs it,
  * whenever it returns. So a call that blocks for a minute keeps neither the loop nor the process
- * from ending. Threads end as soon as they have nothing to run; the pool's memory goes in the
- * loop's closing phase. */
+ * from ending. Threads that run nothing have ended when this returns, the others end after what
+ * they run; the pool's memory goes in the loop's closing phase. */
 void ln_worker_close(struct ln_worker *worker);
 
 #endif

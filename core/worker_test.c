@@ -122,8 +122,8 @@ static void completions_come_in_the_order_in_which_jobs_ended(void **state) {
     open_worker(2, 0);
     submit('a', wait_at_gate); /* lasts */
     wait_until_running(1);
-    for (char c = 'b'; c <= 'f'; c++)
-        submit(c, count_run);
+    for (const char *c = "bcdef"; *c; c++)
+        submit(*c, count_run);
     for (int i = 0; i < 5000 && strlen(trail) < 5; i++)
         assert_int_equal(ln_loop_step(loop, LN_SECOND / 1000), LN_OK);
     open_gate(1);

@@ -268,7 +268,7 @@ local function contract(world)
     }, got.callbacks)
     client:write("A\r\nB\r\n*1\r\n+oops\r\nC\r\n")
     till(function()
-      return got.events[3] == "end"
+      return got.events[3] == "end" and code
     end)
     assert.same({ "A", "B" }, seen)
     assert.equal("-ERR expected '$', got '+'", got.data)

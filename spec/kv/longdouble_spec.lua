@@ -39,7 +39,8 @@ describe("a long double", function()
   end
 
   for _, text in ipairs {
-    "", "abc", "1e", " 1", "1 ", "0x", "1.5.", "--1", "nan", "nan(1)", "infx", "1_0", "1\0", "1e5000", "1e-5000",
+    "", "abc", "1e", " 1", "1 ", "0x", "1.5.", "--1", "nan", "nan(1)", "infx", "1_0", "1\0", "0x1p-36398088109", "0x1p36398088109",
+    "1e-36398088109", "1e5000", "1e-5000",
     "-1e99999999999", ("1"):rep(5120),
   } do
     it(("is not %q"):format(text:sub(1, 20)), function()

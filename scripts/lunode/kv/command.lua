@@ -52,6 +52,10 @@ local LONGEST_NAME = 64
 local by_name = {}
 M.by_name = by_name
 
+-- Of these, the commands that read, and may be given no argument, or one: the dispatcher asks nothing more about them.
+M.without_arguments = {}
+M.with_one = {}
+
 local function fail(name, format, ...)
   error(("command %s: "):format(tostring(name)) .. format:format(...), 4)
 end
@@ -156,16 +160,25 @@ function M.command(name, options)
   }
   if container then
     container.direct = false
+    for _, spelling in ipairs { container.name:upper(), container.name } do
+      M.without_arguments[spelling], M.with_one[spelling] = nil, nil
+    end
   end
-  home[own_name:upper()] = entry
-  home[own_name:lower()] = entry
+  for _, spelling in ipairs { own_name:upper(), own_name:lower() } do
+    home[spelling] = entry
+    if home == by_name then
+      local short = not (entry.write or entry.variadic) and entry.run
+      M.without_arguments[spelling] = short and entry.min == 0 and entry or nil
+      M.with_one[spelling] = short and entry.min <= 1 and entry.max >= 1 and entry or nil
+    end
+  end
 end
 
 ---The entry of a command, its name in any case.
 ---@param name string
 ---@return table? entry
 function M.find(name)
-  return #name <= LONGEST_NAME and by_name[name:upper()] or nil
+  return by_name[name] or #name <= LONGEST_NAME and by_name[name:upper()] or nil
 end
 
 ---@param container table

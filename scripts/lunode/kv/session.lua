@@ -12,7 +12,8 @@ local loop = require "lunode.loop"
 local resp = require "lunode.resp"
 
 local select, getmetatable = select, getmetatable
-local commands, find, subcommand = command.by_name, command.find, command.subcommand
+local find, subcommand = command.find, command.subcommand
+local without_arguments, with_one = command.without_arguments, command.with_one
 
 local M = {}
 
@@ -152,23 +153,14 @@ end
 function M.dispatchers(node)
   local sessions, ctx, db, stats = node.sessions, node.ctx, node.db, node.stats
 
-  local function on_message(conn, name, a, b, c, ...)
-    local count = a == nil and 0 or b == nil and 1 or c == nil and 2 or 3 + select("#", ...)
-    local session, entry = sessions[conn], commands[name] or find(name)
-    session.last = ctx.now or node:read_clock()
-    stats.commands = stats.commands + 1
-    ctx.session = session
+  -- The long way: names in mixed case, subcommands, commands that write or take a list, many arguments, refusals.
+  local function perform(session, name, count, a, b, c, ...)
+    local entry, refusal = admit(session, find(name), name, count, a, b, c, ...)
     session.command = entry
-    if not (entry and entry.direct and session.authenticated and count >= entry.min and count <= entry.max) then
-      local refusal
-      entry, refusal = admit(session, entry, name, count, a, b, c, ...)
-      if refusal then
-        stats.errors = stats.errors + 1
-        return refusal
-      end
-      session.command = entry
+    if refusal then
+      stats.errors = stats.errors + 1
+      return refusal
     end
-
     local run = entry.run
     if entry.variadic then
       if entry.write then
@@ -182,14 +174,36 @@ function M.dispatchers(node)
         return perform_write(db, run, ctx, a, b)
       end
       return perform_write(db, run, ctx, a, b, c, ...)
-    elseif count == 1 then
-      return (run(ctx, a))
     elseif count == 0 then
       return (run(ctx))
+    elseif count == 1 then
+      return (run(ctx, a))
     elseif count == 2 then
       return (run(ctx, a, b))
     end
     return (run(ctx, a, b, c, ...))
+  end
+
+  local function on_message(conn, name, a, b, c, ...)
+    local session = sessions[conn]
+    session.last = ctx.now or node:read_clock()
+    stats.commands = stats.commands + 1
+    ctx.session = session
+    if a == nil then
+      local entry = without_arguments[name]
+      if entry and session.authenticated then
+        session.command = entry
+        return (entry.run(ctx))
+      end
+    elseif b == nil then
+      local entry = with_one[name]
+      if entry and session.authenticated then
+        session.command = entry
+        return (entry.run(ctx, a))
+      end
+    end
+    local count = a == nil and 0 or b == nil and 1 or c == nil and 2 or 3 + select("#", ...)
+    return perform(session, name, count, a, b, c, ...)
   end
 
   local function on_long_message(conn, name, args)

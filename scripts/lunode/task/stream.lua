@@ -237,7 +237,11 @@ function M.listen(host, port, options, handler)
     conn.data = stream
     scheduler.spawn(serve, handler, stream)
   end
-  return call(tcp_server.listen, host, port, all)
+  local server, err, code = call(tcp_server.listen, host, port, all)
+  if not server then
+    return nil, err, code
+  end
+  return server
 end
 
 -- ---------------------------------------------------------------- reading
@@ -418,8 +422,10 @@ function methods:read_line(max)
   local line, err, code = read_until(self, task, "\n", max or LINE_LIMIT, "line")
   if line then
     return line:byte(-1) == 13 and line:sub(1, -2) or line
+  elseif err then
+    return nil, err, code
   end
-  return nil, err, code
+  return nil
 end
 
 -- ---------------------------------------------------------------- writing
