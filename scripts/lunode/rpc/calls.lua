@@ -66,14 +66,13 @@ end
 
 -- ---------------------------------------------------------------- what callers give
 
----@param level? integer
-function M.check_method(name, args, what, level)
-  level = (level or 1) + 2
+---Raises at the caller's caller.
+function M.check_method(name, args, what)
   if type(name) ~= "string" or name == "" then
-    error(("%s: the name of a method is needed, got %s"):format(what, tostring(name)), level)
+    error(("%s: the name of a method is needed, got %s"):format(what, tostring(name)), 3)
   elseif args ~= nil and (type(args) ~= "table" or #args == 0 and next(args) ~= nil and not args.n) then
     error(("%s: arguments are a list, as in {1, 2}, got %s"):format(what, type(args) == "table" and "a map" or type(args)),
-      level)
+      3)
   end
 end
 
@@ -89,13 +88,13 @@ end
 
 local function check_options(opts, what)
   if type(opts) ~= "table" then
-    error(("%s: options must be a table, got a %s"):format(what, type(opts)), 4)
+    error(("%s: options must be a table, got a %s"):format(what, type(opts)), 3)
   end
   local timeout, callback = opts.timeout, opts.callback
   if timeout ~= nil and not (type(timeout) == "number" and timeout >= 0 and timeout < math.huge) then
-    error(("%s: timeout must be a finite number of seconds and not negative, got %s"):format(what, tostring(timeout)), 4)
+    error(("%s: timeout must be a finite number of seconds and not negative, got %s"):format(what, tostring(timeout)), 3)
   elseif callback ~= nil and type(callback) ~= "function" then
-    error(("%s: callback must be a function, got a %s"):format(what, type(callback)), 4)
+    error(("%s: callback must be a function, got a %s"):format(what, type(callback)), 3)
   end
   return timeout, callback
 end
@@ -161,10 +160,10 @@ end
 
 ---Has the owner send it. What cannot be encoded is its caller's caller's mistake.
 ---@return lunode.rpc.error? refused
-function M.submit(owner, call, level)
+function M.submit(owner, call)
   local ok, refused = pcall(owner.submit, owner, call)
   if not ok then
-    error(type(refused) == "string" and refused:gsub("^[^\n]-:%d+: ", "") or refused, level + 1)
+    error(type(refused) == "string" and refused:gsub("^[^\n]-:%d+: ", "") or refused, 3)
   end
   return refused
 end
@@ -172,7 +171,7 @@ local submit = M.submit
 
 local function call_back(owner, call, callback)
   call.callback = callback
-  local refused = submit(owner, call, 4)
+  local refused = submit(owner, call)
   if refused then
     M.complete(call, nil, refused)
   end
@@ -185,7 +184,7 @@ end
 ---@param opts table?
 ---@param what string
 function M.perform(owner, name, args, opts, what)
-  M.check_method(name, args, what, 2)
+  M.check_method(name, args, what)
   local timeout, callback = owner.options.timeout, nil
   if opts ~= nil then
     local given
@@ -203,7 +202,7 @@ function M.perform(owner, name, args, opts, what)
   if scope and scope.deadline < call.deadline then
     call.until_, call.tells = scope.deadline, true
   end
-  local refused = submit(owner, call, 3)
+  local refused = submit(owner, call)
   if refused then
     return nil, refused
   end

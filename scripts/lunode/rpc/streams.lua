@@ -369,13 +369,13 @@ local function check_options(opts, defaults, what)
   if opts == nil then
     return defaults.window, defaults.timeout
   elseif type(opts) ~= "table" then
-    error(("%s: options must be a table, got a %s"):format(what, type(opts)), 4)
+    error(("%s: options must be a table, got a %s"):format(what, type(opts)), 3)
   end
   local window, timeout = opts.window or defaults.window, opts.timeout or defaults.timeout
   if math.type(window) ~= "integer" or window < 1024 then
-    error(("%s: window must be an integer from 1024: bytes; got %s"):format(what, tostring(window)), 4)
+    error(("%s: window must be an integer from 1024: bytes; got %s"):format(what, tostring(window)), 3)
   elseif type(timeout) ~= "number" or not (timeout > 0 and timeout < math.huge) then
-    error(("%s: timeout must be a positive, finite number of seconds, got %s"):format(what, tostring(timeout)), 4)
+    error(("%s: timeout must be a positive, finite number of seconds, got %s"):format(what, tostring(timeout)), 3)
   end
   return window, timeout
 end
@@ -389,7 +389,7 @@ end
 ---@return lunode.rpc.stream? stream
 ---@return lunode.rpc.error? err
 function M.open(connection, name, args, opts, what)
-  calls.check_method(name, args, what, 2)
+  calls.check_method(name, args, what)
   local window, timeout = check_options(opts, connection.options, what)
   scheduler.waiter(what)
   local greeted = connection.greeted
@@ -405,7 +405,7 @@ function M.open(connection, name, args, opts, what)
   local stream = M.new(connection, 0, true, window, timeout)
   local call = calls.new("$/open", { name, window, calls.params(args) }, math.huge)
   call.owner, call.stream, stream.call = connection, stream, call
-  local refused = calls.submit(connection, call, 3)
+  local refused = calls.submit(connection, call)
   if refused then
     return nil, refused
   end
