@@ -8,6 +8,7 @@ local msgpack = require "lunode.msgpack"
 local rpc = require "lunode.rpc"
 local task = require "lunode.task"
 local tmp = require "spec.support.tmp"
+local wait = require "spec.support.wait"
 
 local function echo(_, ...)
   return msgpack.array { n = select("#", ...), ... }
@@ -73,14 +74,14 @@ describe("a call", function()
     peer:call("add", { 1, 2 }, { callback = keep })
     peer:call("sub", { 1, 2 }, { callback = keep })
     inside = false
-    kit.till(function() return #results == 2 end)
+    wait.till(function() return #results == 2 end)
     assert.same({ 3, nil, false }, results[1])
     assert.equal("ENOMETHOD", results[2][2].code)
     peer:close()
     inside = true
     peer:call("add", { 1, 2 }, { callback = keep })
     inside = false
-    kit.till(function() return #results == 3 end)
+    wait.till(function() return #results == 3 end)
     assert.equal("ENOTCONN", results[3][2].code)
     assert.is_false(results[3][3])
   end)
@@ -90,7 +91,7 @@ describe("a call", function()
     local peer, errors, result = kit.peer(address), kit.errors(), nil
     peer:call("add", { 1, 2 }, { callback = function() error "in the callback" end })
     peer:call("add", { 3, 4 }, { callback = function(sum) result = sum end })
-    kit.till(function() return result end)
+    wait.till(function() return result end)
     assert.equal(7, result)
     assert.equal(1, #errors)
     assert.matches("in the callback", errors[1])
@@ -382,14 +383,14 @@ describe("a notification", function()
     assert.is_true(peer:notify("note", { "and after" }))
     assert.equal("and after", got:receive(5)[1])
     assert.is_true(peer:notify("nobody knows this"))
-    kit.till(function() return server:stats().dropped == 1 end)
+    wait.till(function() return server:stats().dropped == 1 end)
   end)
 
   in_task.it("whose handler raises is told to loop.on_error, as nobody else hears it", function()
     local errors = kit.errors()
     local _, address = kit.serve { note = function() error { code = "E", message = "unheard" } end, add = math.max }
     kit.peer(address):notify("note")
-    kit.till(function() return errors[1] end)
+    wait.till(function() return errors[1] end)
   end)
 end)
 
@@ -473,7 +474,7 @@ describe("a handler", function()
     for _ = 1, 40 do
       tasks[#tasks + 1] = task.spawn(function() greedy:call("work", { "greedy" }) end)
     end
-    kit.till(function() return #order >= 4 end)
+    wait.till(function() return #order >= 4 end)
     for _ = 1, 5 do
       tasks[#tasks + 1] = task.spawn(function() modest:call("work", { "modest" }) end)
     end

@@ -5,7 +5,6 @@ local loop = require "lunode.loop"
 local lunode = require "spec.support.lunode"
 local msgpack = require "lunode.msgpack"
 local rpc = require "lunode.rpc"
-local task = require "lunode.task"
 local tcp_client = require "lunode.tcp_client"
 local tcp_server = require "lunode.tcp_server"
 local tmp = require "spec.support.tmp"
@@ -33,23 +32,6 @@ function M.peer(address, opts)
   return peer
 end
 
----Waits for a condition, in a task or outside.
-function M.till(predicate, seconds, what)
-  if not task.current() then
-    return wait.till(predicate, seconds, what)
-  end
-  local deadline = loop.time() + (seconds or 10)
-  while true do
-    local value = predicate()
-    if value then
-      return value
-    elseif loop.time() > deadline then
-      error(("waited %g s in vain for %s"):format(seconds or 10, what or "the condition"), 2)
-    end
-    task.sleep(0.002)
-  end
-end
-
 ---A connection without any manners: `got` (messages), `closed`, `code`; send(value), bytes(text), response(id).
 function M.raw(address, opts)
   local host, port = address:match "^(.+):(%d+)$"
@@ -70,7 +52,7 @@ function M.raw(address, opts)
     self.conn:write(msgpack.encode(value))
   end
   function self.response(id)
-    return M.till(function()
+    return wait.till(function()
       for _, message in ipairs(self.got) do
         if message[1] == 1 and message[2] == id then
           return message
@@ -110,7 +92,7 @@ function M.node(script, ...)
     -- Memory that was freed must count as free, also under ASan.
     env = { ASAN_OPTIONS = (os.getenv("ASAN_OPTIONS") or "") .. ":quarantine_size_mb=1" },
   }
-  local address = M.till(function()
+  local address = wait.till(function()
     assert(process:is_alive(), process:stderr())
     return process:stdout():match("listening on (%S+)\n")
   end, 20, "the node to listen")
