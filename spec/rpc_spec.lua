@@ -131,8 +131,11 @@ end)
 describe("an error", function()
   in_task.it("of an unknown method is definite", function()
     local _, address = kit.serve {}
-    local result, err = kit.peer(address):call("nope")
+    local peer = kit.peer(address)
+    local result, err = peer:call("nope")
     assert.is_nil(result)
+    assert.equal("ENOMETHOD", select(2, peer:call("nope")).code)
+    assert.equal(0, peer:stats().bad) -- the answer is all that came
     assert.equal("ENOMETHOD", err.code)
     assert.is_true(err.definite)
     assert.equal("unknown method 'nope' (ENOMETHOD)", tostring(err))

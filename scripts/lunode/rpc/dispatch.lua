@@ -146,20 +146,21 @@ local function on_notification(self, name, params)
   handlers.admit(self, nil, name, params, false)
 end
 
----The callback of connections whose `data` is one of these.
+---The callback of connections whose `data` is an lunode.rpc.connection. Returns nothing: that would be sent as a reply.
 ---@param conn lunode.conn
 ---@param message any
 function M.on_message(conn, message)
   local self = conn.data
   local kind = type(message) == "table" and message[1]
   if kind == 1 then
-    return on_response(self, message[2], message[3], message[4])
+    on_response(self, message[2], message[3], message[4])
   elseif kind == 0 then
-    return on_request(self, message[2], message[3], message[4])
+    on_request(self, message[2], message[3], message[4])
   elseif kind == 2 then
-    return on_notification(self, message[2], message[3])
+    on_notification(self, message[2], message[3])
+  else
+    bad(self, "neither a request, nor a response, nor a notification")
   end
-  bad(self, "neither a request, nor a response, nor a notification")
 end
 
 function M.on_bad_message(conn, err)
