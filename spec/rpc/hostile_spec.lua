@@ -1,4 +1,4 @@
--- Peers without manners: garbage, hostile frames, floods, clients that never read. One connection pays, the others do not notice.
+-- Peers without manners: garbage, hostile frames, floods, clients that never read. One connection pays, no other one.
 
 local in_task = require "spec.support.in_task"
 local kit = require "spec.rpc.kit"
