@@ -1,4 +1,4 @@
--- report.lua echo|kv SAMPLES MISSING: turns the measurements of bench/run into its table. Runs nothing.
+-- report.lua echo|kv|rpc SAMPLES MISSING: turns the measurements of bench/run into its table. Runs nothing.
 
 -- Who runs as what, and the most that our CPU time may be of theirs: section 9 of the design.
 local benchmarks = {
@@ -6,6 +6,11 @@ local benchmarks = {
     title = "echo of 64 B messages, each connection one message at a time",
     names = { lunode = "lunode", epoll = "bare epoll", luv = "luv, Lua 5.4", node = "Node.js" },
     reach = function(_, peer) return ({ epoll = 1.10, luv = 0.75, node = 0.5 })[peer] end,
+  },
+  rpc = {
+    title = "calls with a string of 64 B, which echo returns; Neovim's nvim_strwidth its width",
+    names = { lunode = "lunode", tarantool = "Tarantool", neovim = "Neovim" },
+    reach = function(_, peer) return peer == "tarantool" and 0.5 or nil end,
   },
   kv = {
     title = "redis-benchmark, 50 clients, 100,000 keys, 3 B values",

@@ -5,14 +5,23 @@
 --   local reply = wait.till(function() return replies[1] end)          -- what the predicate gave
 --   wait.turns(3)                                                       -- let the loop turn three times
 --
--- The error of a wait that fails names what was awaited.
+-- The error of a wait that fails names what was awaited. In a task (spec.support.in_task) they wait as tasks do.
 
 local loop = require "lunode.loop"
+local task = require "lunode.task"
 
 local M = {}
 
 -- Conditions outside of the loop (a process, a file) are looked at this often.
 local TICK = 0.005
+
+local function turn_in_task()
+  task.sleep(TICK)
+end
+
+local function turn()
+  loop.step(TICK)
+end
 
 ---Turns the loop until `predicate()` is truthy, and returns what it gave.
 ---@param predicate fun(): any
@@ -27,8 +36,9 @@ function M.till(predicate, seconds, what)
   seconds = seconds or 10
   local deadline = loop.time() + seconds
   local tick <close> = loop.timer(TICK, function() end, TICK)
+  local turn_once = task.current() and turn_in_task or turn
   repeat
-    loop.step(TICK)
+    turn_once()
     value = predicate()
     if value then
       return value
@@ -41,7 +51,11 @@ end
 ---@param n? integer
 function M.turns(n)
   for _ = 1, n or 1 do
-    loop.step(0)
+    if task.current() then
+      task.yield()
+    else
+      loop.step(0)
+    end
   end
 end
 
