@@ -83,8 +83,12 @@ static int call_error(lua_State *L) {
 /* False when a message raised and nobody answered for it. */
 static bool take_messages(struct batch *b) {
     lua_State *L = b->c->main;
+    size_t before = b->taken;
     while (!ln_try(L, call_messages, b)) {
-        if (!b->c->takes_errors || b->c->decoder->broken) {
+        /* Without a step forward, it would be raised again and again. */
+        bool stuck = b->taken == before || b->c->decoder->broken;
+        before = b->taken;
+        if (!b->c->takes_errors || stuck) {
             ln_report(L);
             lua_pop(L, 1);
             return false;

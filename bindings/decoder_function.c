@@ -82,7 +82,8 @@ static int take_value(lua_State *L, struct function_decoder *d, size_t len, size
                       size_t *taken) {
     int is_integer = 0;
     lua_Integer next = lua_tointegerx(L, -1, &is_integer);
-    lua_Integer low = (lua_Integer)d->position + 1, high = (lua_Integer)(d->position + len);
+    lua_Integer low = (lua_Integer)d->position + 1,
+                high = (lua_Integer)d->position + (lua_Integer)len;
     if (!is_integer || next < low || next > high)
         luaL_error(L,
                    "the decoder must return the next message's position beside its value, an "

@@ -136,6 +136,9 @@ function conn:resume() end
 ---@field authenticated? boolean  decoder "resp": false for Redis's limits before authentication, 10 arguments of 16 KiB (default true)
 ---@field max_args? integer  decoder "resp": arguments of one command (default 1,048,576)
 ---@field max_bulk? integer  decoder "resp": bytes of one argument (default 512 MiB)
+---@field max_line? integer  decoder "line": bytes of one line, without its end (default 64 KiB)
+---@field max_message? integer  other decoders: bytes of one message, at most 512 MiB (default 64 MiB; 64 KiB where the decoder is a function)
+---@field max_values? integer  decoder "msgpack": values in one message, as small ones cost more memory than bytes (default 1,048,576)
 
 ---Changes options on the way: all of them, or none where one is wrong. Does nothing once closed.
 ---@param options lunode.conn_options
@@ -157,13 +160,37 @@ function conn:stats() end
 ---@return boolean
 function conn:is_open() end
 
+---Length-prefixed frames: the payload's length, then the payload.
+---@class lunode.length
+---@field length 1|2|4|8  bytes of the length
+---@field endian? "big"|"little"  (default "big")
+---@field max? integer  bytes of a payload, checked before any of it is kept (default: `max_message`, else 64 MiB)
+
+---How bytes become messages, and what `on_message` returns becomes bytes. A message is taken as soon as its last byte is there, however
+---they were cut; what is not yet a whole message is kept (`stats().kept`), and at the end of the stream it is dropped: never given to
+---`on_message`, and still to be seen in `on_end`. Input that a decoder refuses goes to `on_bad_message`; then the connection closes with EPROTO.
+---
+---* `"line"`: `(conn, line)`, ended by LF or CRLF, which are taken off. Returned: a string, which is written with "\n" behind it.
+---* `{length = …}`: `(conn, payload)`. Returned: a string, which is written as a frame.
+---* `"msgpack"`: `(conn, value)` for each top-level value, decoded as `msgpack.decode` does. Returned: a value, which is encoded (`msgpack.null` for nil).
+---* `"resp"`: `(conn, name, arg, …)` for each command. Returned: the reply, nil included (see lunode.resp).
+---* a function: `(conn, value)`. Returned: a string, which is written as it is.
+---
+---But for "resp", returning nothing, or nil, writes nothing.
+---
+---A function is called with all bytes that are kept, and the position where the next message begins. It returns the message (not nil)
+---and the position behind it; or nil when more bytes are needed, and beside it, best, how many bytes the message takes in all: before
+---they are there it is not asked again. Without that it is asked at each arrival, at the cost of a copy of what is kept: then keep
+---`max_message` small. Or nil and a text: the bytes are malformed. What it raises goes to loop.on_error, and the connection closes with ECALLBACK.
+---@alias lunode.decoder fun(bytes: string, position: integer): any, (integer|string)?
+
 ---@class lunode.conn_callbacks : lunode.conn_options
 ---@field on_read? fun(conn: lunode.conn, data: string)
 ---@field on_writable? fun(conn: lunode.conn)  the queue fell below the low watermark after `write` had returned false
 ---@field on_end? fun(conn: lunode.conn)  the peer shut down its sending side; without it the connection then closes by itself once its queue is sent
 ---@field on_close? fun(conn: lunode.conn, err: string?, code: lunode.code?)  always, exactly once, last; "ECALLBACK" after a callback raised
----@field decoder? "resp"  bytes become messages in C
----@field on_message? fun(conn: lunode.conn, ...): any  what it returns, if anything, is encoded as the reply (see lunode.resp); above the high watermark no more messages are taken until the queue is short again. Decoder "resp": `(conn, name, arg, …)`
+---@field decoder? "line"|"resp"|"msgpack"|lunode.length|lunode.decoder  bytes become messages, see lunode.decoder
+---@field on_message? fun(conn: lunode.conn, ...): any  once for each message, in order; not while paused. What it returns is written, as the decoder has it; above the high watermark no more messages are taken until the queue is short again
 ---@field on_long_message? fun(conn: lunode.conn, name: string, args: string[]): any  as on_message, for commands of more than 4096 words; without it the decoder refuses them
 ---@field on_error? fun(conn: lunode.conn, err: any): any  on_message raised `err` (a string comes with its traceback, another value as it is); what it returns is the reply, and the connection goes on. Without it, the connection closes with code ECALLBACK
 ---@field on_bad_message? fun(conn: lunode.conn, err: string)  the decoder refused the input; a last answer can be written here; then the connection closes with code EPROTO
@@ -290,6 +317,72 @@ function resp.command(...) end
 ---@return lunode.code? code  "EPROTO" where the bytes are malformed
 function resp.decode(bytes, position) end
 
+-- ---------------------------------------------------------------- lunode.msgpack
+
+---MessagePack. Lua values are encoded in the shortest format: a string as str, an integer as int, a float as float (32 bits where
+---nothing gets lost; there is one NaN), nil and `null` as nil, a boolean as such. A table whose keys are 1 … n is an array, an empty one,
+---too; every other is a map, whose pairs are in the order of the bytes of their encoded keys, so that equal tables give equal bytes.
+---Metatables other than the tags below are not looked at. Arrays and maps nest at most 32 deep.
+---@class lunode.msgpack
+---@field null userdata  nil inside of arrays and maps, and what nil is decoded to
+local msgpack = {}
+
+---A string of bytes that encodes as bin. `tostring(bin)` and `bin.data` give it back.
+---@class lunode.msgpack.bin
+---@field data string
+
+---@class lunode.msgpack.ext
+---@field type integer  -128 … 127; those below 0 are MessagePack's own (-1: timestamp)
+---@field data string
+
+---Tags the table, and returns it, to be an array: of `#table` values, or of `table.n` where that is an integer, as `table.pack` has it (then holes are nil).
+---@generic T: table
+---@param table T
+---@return T table
+function msgpack.array(table) end
+
+---Tags the table, and returns it, to be a map, whatever its keys.
+---@generic T: table
+---@param table T
+---@return T table
+function msgpack.map(table) end
+
+---@param data string
+---@return lunode.msgpack.bin
+function msgpack.bin(data) end
+
+---@param type integer  -128 … 127
+---@param data string
+---@return lunode.msgpack.ext
+function msgpack.ext(type, data) end
+
+---Raises for what has no encoding: functions, other userdata, tables nested too deeply or inside of themselves, more than 1 GiB.
+---@param value any
+---@return string
+function msgpack.encode(value) end
+
+---Encodes the value straight into the connection's queue; else as `conn:write(msgpack.encode(value))`.
+---@param conn lunode.conn
+---@param value any
+---@return boolean? room
+---@return string? err, lunode.code? code
+function msgpack.write(conn, value) end
+
+---@class lunode.msgpack.decode_options
+---@field bin? boolean  true: bin as lunode.msgpack.bin; else as a string, like str
+---@field max_message? integer  bytes of the value (default 64 MiB)
+---@field max_values? integer   values in it (default 1,048,576)
+
+---Reads one value from `bytes` at `position` (default 1). Integers above 2^63 - 1 come as the nearest float; nil as `null`; ext as
+---lunode.msgpack.ext. A map that would encode as an array (an empty one, say) comes with the tag of `msgpack.map`. Of equal keys the last counts.
+---@param bytes string
+---@param position? integer
+---@param options? lunode.msgpack.decode_options
+---@return any value  nil when more bytes are needed
+---@return integer|string|nil next_or_message  where the next value starts, or what is wrong with this one (then value is nil)
+---@return lunode.code? code  "EPROTO" where the bytes are malformed, or past a limit
+function msgpack.decode(bytes, position, options) end
+
 -- ---------------------------------------------------------------- lunode.store
 
 ---The ordered store: byte strings to byte strings, ordered as memcmp orders them.
@@ -374,4 +467,4 @@ function slot.of(key) end
 ---@return string
 function slot.row(kind, key) end
 
-return { loop = loop, tcp_client = tcp_client, tcp_server = tcp_server, resp = resp, store = store, slot = slot }
+return { loop = loop, tcp_client = tcp_client, tcp_server = tcp_server, msgpack = msgpack, resp = resp, store = store, slot = slot }

@@ -82,12 +82,15 @@ static int check_current(const char *path, struct ln_detail *detail) {
     if (!dir)
         return errno == ENOENT ? LN_OK : ln_detail_set(detail, -errno, "%s: %m", path);
     bool current = false, tables = false, log = false;
-    for (struct dirent *e; (e = readdir(dir)) != NULL;) {
+    for (struct dirent *e; (errno = 0, e = readdir(dir)) != NULL;) {
         current |= strcmp(e->d_name, "CURRENT") == 0;
         tables |= ends_with(e->d_name, ".ldb") || ends_with(e->d_name, ".sst");
         log |= ends_with(e->d_name, ".log");
     }
+    int rc = errno == 0 ? LN_OK : ln_detail_set(detail, -errno, "%s: %m", path);
     closedir(dir);
+    if (rc != LN_OK)
+        return rc;
     if ((tables || log) && !current)
         return ln_detail_set(detail, LN_ECORRUPT, "%s/CURRENT is missing", path);
     if (tables && !log)
@@ -185,7 +188,8 @@ static int sync_logs(struct engine *e, struct ln_detail *detail) {
     if (!dir)
         return ln_detail_set(detail, -errno, "%s: %m", e->path);
     int rc = LN_OK;
-    for (struct dirent *entry; rc == LN_OK && (entry = readdir(dir)) != NULL;) {
+    struct dirent *entry = NULL;
+    while (rc == LN_OK && (errno = 0, entry = readdir(dir)) != NULL) {
         if (!ends_with(entry->d_name, ".log"))
             continue;
         int fd = openat(dirfd(dir), entry->d_name, O_RDONLY | O_CLOEXEC);
@@ -196,6 +200,8 @@ static int sync_logs(struct engine *e, struct ln_detail *detail) {
         if (fd >= 0)
             close(fd);
     }
+    if (rc == LN_OK && errno != 0) /* a log that was not listed is not synced */
+        rc = ln_detail_set(detail, -errno, "%s: %m", e->path);
     closedir(dir);
     return rc;
 }

@@ -1,58 +1,15 @@
-#include "loop.h"
+#include "loop_impl.h"
 
 #include <errno.h>
 #include <limits.h>
-#include <pthread.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
-#include <sys/eventfd.h>
-#include <sys/signalfd.h>
 #include <time.h>
 #include <unistd.h>
 
 enum { EVENTS_PER_WAIT = 256, SCRATCH = 64 << 10 };
 
-struct slot {
-    struct ln_io *io; /* NULL: free */
-    uint32_t generation;
-    uint32_t next_free;
-};
-
-struct ln_loop {
-    int epfd;
-    int64_t now;
-    size_t active; /* timers, ios and held work that keep the loop alive */
-    bool stopping;
-    bool inside; /* an iteration is under way */
-
-    struct ln_timer **heap; /* from 1 */
-    size_t timers, heap_cap;
-    uint64_t timer_order;
-
-    struct slot *slots; /* from 1 */
-    uint32_t slot_count, slot_cap, free_slot;
-
-    struct ln_job deferred, flush, closing; /* list heads */
-    struct ln_hook hooks;                   /* list head */
-    struct ln_hook *next_hook;              /* of the walk under way */
-
-    struct ln_io async_io;
-    struct ln_async asyncs; /* list head */
-    struct ln_async *next_async;
-    bool woken; /* in this iteration, by a thread */
-
-    struct ln_io signal_io;
-    struct ln_signal signals; /* list head */
-    struct ln_signal *next_signal;
-    sigset_t signal_set;
-    struct sigaction former_actions[NSIG];
-    bool was_blocked[NSIG];
-
-    char *scratch;
-};
-
-static int64_t clock_now(void) {
+int64_t ln_loop_clock(void) {
     struct timespec ts;
     clock_gettime(CLOCK_MONOTONIC, &ts);
     return (int64_t)ts.tv_sec * LN_SECOND + ts.tv_nsec;
@@ -87,7 +44,7 @@ int ln_loop_open(struct ln_loop **out) {
     loop->signals.prev = loop->signals.next = &loop->signals;
     sigemptyset(&loop->signal_set);
     loop->signal_io.fd = -1;
-    loop->now = clock_now();
+    loop->now = ln_loop_clock();
     *out = loop;
     return LN_OK;
 }
@@ -134,103 +91,6 @@ bool ln_loop_alive(const struct ln_loop *loop) {
 
 bool ln_loop_running(const struct ln_loop *loop) {
     return loop->inside;
-}
-
-/* ---- timers */
-
-static bool earlier(const struct ln_timer *a, const struct ln_timer *b) {
-    return a->due != b->due ? a->due < b->due : a->order < b->order;
-}
-
-static void heap_put(struct ln_loop *loop, size_t index, struct ln_timer *timer) {
-    loop->heap[index] = timer;
-    timer->index = index;
-}
-
-static void heap_up(struct ln_loop *loop, size_t index, struct ln_timer *timer) {
-    while (index > 1 && earlier(timer, loop->heap[index / 2])) {
-        heap_put(loop, index, loop->heap[index / 2]);
-        index /= 2;
-    }
-    heap_put(loop, index, timer);
-}
-
-static void heap_down(struct ln_loop *loop, size_t index, struct ln_timer *timer) {
-    for (;;) {
-        size_t child = index * 2;
-        if (child > loop->timers)
-            break;
-        if (child < loop->timers && earlier(loop->heap[child + 1], loop->heap[child]))
-            child++;
-        if (!earlier(loop->heap[child], timer))
-            break;
-        heap_put(loop, index, loop->heap[child]);
-        index = child;
-    }
-    heap_put(loop, index, timer);
-}
-
-/* The longest times mean forever. */
-static int64_t after(int64_t time, int64_t delay) {
-    return delay > INT64_MAX - time ? INT64_MAX : time + delay;
-}
-
-int ln_timer_start(struct ln_loop *loop, struct ln_timer *timer, int64_t delay, int64_t interval,
-                   ln_timer_fn fn) {
-    ln_timer_stop(timer);
-    if (loop->timers + 2 > loop->heap_cap) {
-        size_t cap = loop->heap_cap ? loop->heap_cap * 2 : 64;
-        struct ln_timer **heap = realloc(loop->heap, cap * sizeof(struct ln_timer *));
-        if (!heap)
-            return -ENOMEM;
-        loop->heap = heap;
-        loop->heap_cap = cap;
-    }
-    /* Outside of an iteration the cached time is as old as the last one. */
-    int64_t now = loop->inside ? loop->now : clock_now();
-    timer->loop = loop;
-    timer->fn = fn;
-    timer->due = after(now, delay > 0 ? delay : 0);
-    timer->interval = interval;
-    timer->order = loop->timer_order++;
-    loop->active++;
-    heap_up(loop, ++loop->timers, timer);
-    return LN_OK;
-}
-
-void ln_timer_stop(struct ln_timer *timer) {
-    if (!ln_timer_active(timer))
-        return;
-    struct ln_loop *loop = timer->loop;
-    size_t index = timer->index;
-    struct ln_timer *last = loop->heap[loop->timers--];
-    loop->active--;
-    if (last != timer) {
-        if (index > 1 && earlier(last, loop->heap[index / 2]))
-            heap_up(loop, index, last);
-        else
-            heap_down(loop, index, last);
-    }
-    timer->index = 0;
-}
-
-static void run_timers(struct ln_loop *loop) {
-    uint64_t limit = loop->timer_order;
-    while (loop->timers > 0) {
-        struct ln_timer *timer = loop->heap[1];
-        if (timer->due > loop->now || timer->order >= limit)
-            break;
-        if (timer->interval > 0) {
-            /* Keeps to the grid, but does not catch up on what a long sleep missed. */
-            int64_t next = after(timer->due, timer->interval);
-            timer->due = next > loop->now ? next : after(loop->now, timer->interval);
-            timer->order = loop->timer_order++;
-            heap_down(loop, 1, timer);
-        } else {
-            ln_timer_stop(timer);
-        }
-        timer->fn(timer);
-    }
 }
 
 /* ---- jobs */
@@ -384,221 +244,6 @@ static void dispatch(struct ln_loop *loop, const struct epoll_event *event) {
         io->fn(io, event->events);
 }
 
-/* ---- asyncs */
-
-static void on_eventfd(struct ln_io *io, uint32_t events) {
-    uint64_t count;
-    (void)events;
-    (void)!read(io->fd, &count, sizeof count);
-    io->loop->woken = true;
-}
-
-static int eventfd_open(struct ln_loop *loop) {
-    int fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
-    int rc = fd < 0 ? -errno : ln_io_start(loop, &loop->async_io, fd, EPOLLIN, on_eventfd);
-    if (rc == LN_OK) {
-        loop->active--; /* an async does not keep the loop alive, work under way does */
-    } else {
-        if (fd >= 0)
-            close(fd);
-        loop->async_io.fd = -1;
-    }
-    return rc;
-}
-
-static void eventfd_close(struct ln_loop *loop) {
-    loop->active++; /* it was never counted */
-    ln_io_stop(&loop->async_io);
-    close(loop->async_io.fd);
-    loop->async_io.fd = -1;
-}
-
-int ln_async_start(struct ln_loop *loop, struct ln_async *async, ln_async_fn fn) {
-    int rc = loop->async_io.fd < 0 ? eventfd_open(loop) : LN_OK;
-    if (rc != LN_OK)
-        return rc;
-    async->loop = loop;
-    async->fn = fn;
-    atomic_init(&async->posted, false);
-    async->holds = 0;
-    async->prev = loop->asyncs.prev;
-    async->next = &loop->asyncs;
-    async->prev->next = async;
-    loop->asyncs.prev = async;
-    return LN_OK;
-}
-
-void ln_async_post(struct ln_async *async) {
-    const uint64_t one = 1;
-    int error = errno;
-    if (!atomic_exchange(&async->posted, true))
-        while (write(async->loop->async_io.fd, &one, sizeof one) < 0 && errno == EINTR)
-            ; /* else it fails only where it is full, and that wakes the loop as well */
-    errno = error;
-}
-
-void ln_async_hold(struct ln_async *async) {
-    async->holds++;
-    async->loop->active++;
-}
-
-void ln_async_release(struct ln_async *async) {
-    async->holds--;
-    async->loop->active--;
-}
-
-void ln_async_stop(struct ln_async *async) {
-    struct ln_loop *loop = async->loop;
-    if (!async->next)
-        return;
-    if (loop->next_async == async)
-        loop->next_async = async->next;
-    async->prev->next = async->next;
-    async->next->prev = async->prev;
-    async->prev = async->next = NULL;
-    loop->active -= async->holds;
-    async->holds = 0;
-    if (loop->asyncs.next == &loop->asyncs)
-        eventfd_close(loop);
-}
-
-static void run_asyncs(struct ln_loop *loop) {
-    if (!loop->woken)
-        return;
-    loop->woken = false;
-    for (struct ln_async *a = loop->asyncs.next; a != &loop->asyncs; a = loop->next_async) {
-        loop->next_async = a->next;
-        if (atomic_exchange(&a->posted, false))
-            a->fn(a);
-    }
-}
-
-/* ---- signals */
-
-static void on_signalfd(struct ln_io *io, uint32_t events) {
-    (void)events;
-    struct ln_loop *loop = io->loop;
-    struct signalfd_siginfo info;
-    while (read(io->fd, &info, sizeof info) == (ssize_t)sizeof info) {
-        for (struct ln_signal *s = loop->signals.next; s != &loop->signals; s = loop->next_signal) {
-            loop->next_signal = s->next;
-            if (s->signum == (int)info.ssi_signo)
-                s->fn(s);
-        }
-        if (!ln_io_active(io)) /* the last watcher has gone */
-            return;
-    }
-}
-
-/* Makes the signalfd and the thread's mask agree with loop->signal_set. */
-static int signals_apply(struct ln_loop *loop, bool any) {
-    if (!any) {
-        if (loop->signal_io.fd >= 0) {
-            loop->active++; /* it was never counted */
-            ln_io_stop(&loop->signal_io);
-            close(loop->signal_io.fd);
-            loop->signal_io.fd = -1;
-        }
-        return LN_OK;
-    }
-    int fd = signalfd(loop->signal_io.fd, &loop->signal_set, SFD_NONBLOCK | SFD_CLOEXEC);
-    if (fd < 0)
-        return -errno;
-    if (loop->signal_io.fd < 0) {
-        int rc = ln_io_start(loop, &loop->signal_io, fd, EPOLLIN, on_signalfd);
-        if (rc != LN_OK) {
-            close(fd);
-            loop->signal_io.fd = -1;
-            return rc;
-        }
-        loop->active--; /* signals do not keep the loop alive */
-    }
-    return LN_OK;
-}
-
-static bool signal_watched(const struct ln_loop *loop, int signum) {
-    for (const struct ln_signal *s = loop->signals.next; s != &loop->signals; s = s->next)
-        if (s->signum == signum)
-            return true;
-    return false;
-}
-
-/* A library's thread does not block what this one does, and would die of it: a signal that is
- * delivered there is sent on to the thread that watches. One thread of a process watches signals.
- */
-static pthread_t watching_thread;
-
-static void send_on(int signum) {
-    int saved = errno;
-    pthread_kill(watching_thread, signum);
-    errno = saved;
-}
-
-/* Blocks signum for this thread, so that it waits for the signalfd, and remembers how it was. */
-static int take_signal(struct ln_loop *loop, int signum) {
-    struct sigaction action = {.sa_handler = send_on, .sa_flags = SA_RESTART};
-    sigset_t one, former;
-    sigemptyset(&one);
-    sigaddset(&one, signum);
-    sigfillset(&action.sa_mask);
-    watching_thread = pthread_self();
-    if (pthread_sigmask(SIG_BLOCK, &one, &former) != 0)
-        return -EINVAL;
-    if (sigaction(signum, &action, &loop->former_actions[signum]) != 0) {
-        pthread_sigmask(SIG_SETMASK, &former, NULL);
-        return -EINVAL;
-    }
-    loop->was_blocked[signum] = sigismember(&former, signum) == 1;
-    sigaddset(&loop->signal_set, signum);
-    return LN_OK;
-}
-
-static void give_signal_back(struct ln_loop *loop, int signum) {
-    sigset_t one;
-    sigemptyset(&one);
-    sigaddset(&one, signum);
-    sigdelset(&loop->signal_set, signum);
-    sigaction(signum, &loop->former_actions[signum], NULL);
-    if (!loop->was_blocked[signum])
-        pthread_sigmask(SIG_UNBLOCK, &one, NULL);
-}
-
-int ln_signal_start(struct ln_loop *loop, struct ln_signal *s, int signum, ln_signal_fn fn) {
-    if (signum < 1 || signum >= NSIG || signum == SIGKILL || signum == SIGSTOP)
-        return -EINVAL;
-    ln_signal_stop(loop, s);
-    if (!signal_watched(loop, signum)) {
-        int rc = take_signal(loop, signum);
-        if (rc != LN_OK)
-            return rc;
-        rc = signals_apply(loop, true);
-        if (rc != LN_OK) {
-            give_signal_back(loop, signum);
-            return rc;
-        }
-    }
-    *s = (struct ln_signal){.fn = fn, .signum = signum, .active = true};
-    s->prev = loop->signals.prev;
-    s->next = &loop->signals;
-    s->prev->next = s;
-    loop->signals.prev = s;
-    return LN_OK;
-}
-
-void ln_signal_stop(struct ln_loop *loop, struct ln_signal *s) {
-    if (!s->active)
-        return;
-    if (loop->next_signal == s)
-        loop->next_signal = s->next;
-    s->prev->next = s->next;
-    s->next->prev = s->prev;
-    s->active = false;
-    if (signal_watched(loop, s->signum))
-        return;
-    give_signal_back(loop, s->signum);
-    (void)signals_apply(loop, loop->signals.next != &loop->signals);
-}
-
 /* ---- one iteration */
 
 /* Milliseconds to sleep, rounded up so that a timer is due when epoll_wait returns. */
@@ -607,7 +252,7 @@ static int wait_ms(const struct ln_loop *loop, int64_t max_wait) {
     if (jobs_queued(loop) || loop->stopping)
         wait = 0;
     else if (loop->timers > 0) {
-        int64_t left = loop->heap[1]->due - clock_now();
+        int64_t left = loop->heap[1]->due - ln_loop_clock();
         left = left > 0 ? left : 0;
         wait = wait < 0 || left < wait ? left : wait;
     } else if (loop->active == 0)
@@ -623,18 +268,18 @@ static int iterate(struct ln_loop *loop, int64_t max_wait) {
     int rc = LN_OK;
 
     loop->inside = true;
-    loop->now = clock_now();
-    run_timers(loop);
+    loop->now = ln_loop_clock();
+    ln_loop_run_timers(loop);
     run_jobs(&loop->deferred);
 
     int n = epoll_wait(loop->epfd, events, EVENTS_PER_WAIT, wait_ms(loop, max_wait));
     if (n < 0 && errno != EINTR)
         rc = -errno;
-    loop->now = clock_now();
+    loop->now = ln_loop_clock();
     for (int i = 0; i < n; i++)
         dispatch(loop, &events[i]);
 
-    run_asyncs(loop);
+    ln_loop_run_asyncs(loop);
     run_hooks(loop);
     run_jobs(&loop->flush);
     run_jobs(&loop->closing);

@@ -339,7 +339,7 @@ static void nesting_ends_at_32(void **state) {
     for (size_t i = 0; i < LN_MSGPACK_MAX_DEPTH; i++)
         data[2 * i] = '\x81'; /* maps inside of maps, as their values */
     assert_int_equal(scan(data, 2 * LN_MSGPACK_MAX_DEPTH + 1, &size), 1);
-    data[2 * LN_MSGPACK_MAX_DEPTH] = '\x80';
+    data[(size_t)2 * LN_MSGPACK_MAX_DEPTH] = '\x80';
     assert_int_equal(scan(data, 2 * LN_MSGPACK_MAX_DEPTH + 1, &size), -EPROTO);
 }
 
@@ -398,7 +398,7 @@ static void limits_are_reached_exactly(void **state) {
     s.limits.max_bytes = SIZE_MAX;
     for (size_t i = 0; i < LN_MSGPACK_MAX_DEPTH; i++) /* counts that would overflow if multiplied */
         memcpy(data + 5 * i, "\xdd\x00\xff\xff\xff", 5);
-    assert_int_equal(scan_copy(&s, data, 5 * LN_MSGPACK_MAX_DEPTH, &size), 0);
+    assert_int_equal(scan_copy(&s, data, (size_t)5 * LN_MSGPACK_MAX_DEPTH, &size), 0);
 }
 
 /* ---- any bytes */

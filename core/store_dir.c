@@ -87,13 +87,22 @@ static int make_and_open(struct dir *d, bool create) {
 
 /* ---- whose it is */
 
+/* Reads on after an interruption or a short count, up to the end of the file. */
+static ssize_t read_whole(int fd, char *out, size_t size) {
+    size_t len = 0;
+    ssize_t n = 0;
+    while (len < size && ((n = read(fd, out + len, size - len)) > 0 || (n < 0 && errno == EINTR)))
+        len += n > 0 ? (size_t)n : 0;
+    return n < 0 ? -1 : (ssize_t)len;
+}
+
 /* LN_OK: there is FORMAT, and it is ours. -ENOENT: there is none. */
 static int read_format(struct dir *d) {
     char line[64] = {0};
     int fd = openat(d->fd, "FORMAT", O_RDONLY | O_CLOEXEC);
     if (fd < 0)
         return errno == ENOENT ? -ENOENT : fail_errno(d, "read FORMAT in");
-    ssize_t n = read(fd, line, sizeof line - 1);
+    ssize_t n = read_whole(fd, line, sizeof line - 1);
     int saved = errno;
     close(fd);
     errno = saved;
@@ -127,7 +136,8 @@ static int check_unfinished(struct dir *d) {
     }
     static const char *const known[] = {".", "..", "LOCK", "FORMAT.tmp", "lost+found"};
     int rc = LN_OK;
-    for (struct dirent *e; rc == LN_OK && (e = readdir(list)) != NULL;) {
+    struct dirent *e = NULL;
+    while (rc == LN_OK && (errno = 0, e = readdir(list)) != NULL) {
         size_t i = 0;
         while (i < sizeof known / sizeof *known && strcmp(known[i], e->d_name) != 0)
             i++;
@@ -138,6 +148,8 @@ static int check_unfinished(struct dir *d) {
                               "lunode; give an empty or a new one with --data",
                               d->path, e->d_name);
     }
+    if (rc == LN_OK && errno != 0) /* what was not listed may be somebody's */
+        rc = fail_errno(d, "list");
     closedir(list);
     return rc;
 }

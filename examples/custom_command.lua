@@ -35,7 +35,11 @@ kv.command("CAS", {
 })
 
 local host, port = (arg[1] or "127.0.0.1:7000"):match("^%[?(.-)%]?:(%d+)$")
-local node = assert(kv.start { host = host, port = tonumber(port), dir = arg[2] or "data" })
+local node, err = kv.start { host = host, port = tonumber(port), dir = arg[2] or "data" }
+if not node then
+  io.stderr:write(err, "\n")
+  os.exit(1)
+end
 print(("listening on %s:%d"):format(node.host, node.port))
 io.stdout:flush()
 
@@ -46,3 +50,6 @@ local signals = { loop.signal("TERM", close), loop.signal("INT", close) }
 loop.run()
 signals[1]:close()
 signals[2]:close()
+if node.failed then -- a disk that is full, say; the log has told why
+  os.exit(1)
+end

@@ -4,6 +4,7 @@ local cleanup = require "spec.support.cleanup"
 local loop = require "lunode.loop"
 local lunode = require "spec.support.lunode"
 local ports = require "spec.support.ports"
+local redis = require "spec.support.redis"
 local tcp_client = require "lunode.tcp_client"
 local tcp_server = require "lunode.tcp_server"
 local tmp = require "spec.support.tmp"
@@ -382,5 +383,36 @@ describe("proxy.lua", function()
     wait.till(function()
       return client.ended or client.closed
     end)
+  end)
+end)
+
+describe("examples/custom_command.lua", function()
+  it("has commands of its own beside Redis's, which keep their data", function()
+    local dir = tmp.dir() .. "/data"
+    local port, process = start("custom_command", dir)
+    local client = redis.connect("127.0.0.1", port)
+    assert.equal(1, client:call("HITS", "front-page"))
+    assert.equal(2, client:call("hits", "front-page"))
+    assert.is_true(client:call("TTL", "front-page") > 24 * 3600 - 60)
+    client:call("SET", "color", "blue")
+    assert.equal(0, client:call("CAS", "color", "red", "green"))
+    assert.equal(1, client:call("CAS", "color", "blue", "green"))
+    assert.matches("wrong number of arguments for 'cas' command", client:call("CAS", "color").err)
+    process:kill("TERM")
+    assert.equal(0, process:wait())
+
+    port, process = start("custom_command", dir)
+    client = redis.connect("127.0.0.1", port)
+    assert.equal("green", client:call("GET", "color"))
+    assert.equal(3, client:call("HITS", "front-page"))
+    process:kill("TERM")
+    assert.equal(0, process:wait())
+  end)
+
+  it("says why it cannot start", function()
+    local port = start("custom_command", tmp.dir() .. "/data")
+    local code, _, err = lunode.run { "run", example "custom_command", "127.0.0.1:" .. port, tmp.dir() .. "/data" }
+    assert.equal(1, code)
+    assert.matches("^cannot listen on 127.0.0.1 port %d+: Address already in use; .+\n$", err)
   end)
 end)

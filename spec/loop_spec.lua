@@ -393,6 +393,21 @@ describe("loop.defer", function()
   end)
 end)
 
+describe("loop.report", function()
+  it("gives an error to on_error, and refuses what is no text", function()
+    local errors = collect_errors()
+    loop.report "found elsewhere"
+    assert.same({ "found elsewhere" }, errors)
+    misuse("string expected", function() loop.report({}) end)
+  end)
+
+  it("goes to stderr where nobody listens", function()
+    local code, _, err = run "loop.report 'found elsewhere'"
+    assert.equal(0, code)
+    assert.equal("lunode: found elsewhere\n", err)
+  end)
+end)
+
 describe("loop.before_sleep", function()
   it("calls after the callbacks of every turn, in the order of adding, until closed", function()
     local order = {}

@@ -1,16 +1,16 @@
--- Tasks: coroutines that wait for time, for each other and for connections while the loop turns. Guide: docs/guide/tasks.md.
--- Not threads: one task runs at a time, until it waits.
+-- Tasks: coroutines that wait for time, for each other and for connections while the loop turns.
+-- Not threads: one task runs at a time, until it waits. Guide: docs/guide/tasks.md.
 --
 -- * A task starts, and goes on after a wait, in a callback of the loop's own: never within the call that caused it.
 -- * Every wait ends: by what it waits for, by its own `seconds`, by a deadline around it (`with_timeout`), by `cancel`.
 --   The first two return, `nil, "timed out", "ETIMEDOUT"` for the second; the last two raise, and so unwind the task.
 -- * The error of a task goes to those who join it, otherwise to loop.on_error.
 
+local endpoint = require "lunode.task.endpoint"
 local list = require "lunode.task.list"
 local loop = require "lunode.loop"
 local scheduler = require "lunode.task.scheduler"
 local scope = require "lunode.task.scope"
-local stream = require "lunode.task.stream"
 local sync = require "lunode.task.sync"
 
 local TIMED_OUT = scheduler.TIMED_OUT
@@ -20,8 +20,8 @@ local M = {
   event = sync.event,
   semaphore = sync.semaphore,
   channel = sync.channel,
-  connect = stream.connect,
-  listen = stream.listen,
+  connect = endpoint.connect,
+  listen = endpoint.listen,
 }
 
 ---@class lunode.task
@@ -61,7 +61,7 @@ end
 
 -- ---------------------------------------------------------------- deadlines
 
----Calls fn(…) in this task. When the time is over, its next wait, or the one it is in, raises; that unwinds fn, and
+---Calls fn(…) in this task. When the time is over, the wait it is in raises, or its next one; that unwinds fn, and
 ---with_timeout returns. What fn returns in spite of that is returned. An error of fn's goes through.
 ---@param seconds number
 ---@param fn fun(...): ...
@@ -88,8 +88,8 @@ function M.with_deadline(at, fn, ...)
   return scope.call(task, at or math.huge, false, fn, ...)
 end
 
----Calls fn(…) where neither a cancellation nor a deadline from outside cuts its waits short, for so many seconds at most:
----for cleaning up that has to wait. What was held off is raised at the next wait after it.
+---Calls fn(…) where neither a cancellation nor a deadline from outside cuts its waits short, for so many seconds at
+---most: for cleaning up that has to wait. What was held off is raised at the next wait after it.
 ---@param seconds number
 ---@param fn fun(...): ...
 ---@param ... any
@@ -129,8 +129,8 @@ local function outcome(task)
   return table.unpack(task.values, 1, task.values.n)
 end
 
----Waits for the task's end. Where it failed, raises its error: a string comes with the traceback of the task, any other value
----as it is.
+---Waits for the task's end. Where it failed, raises its error: a string comes with the traceback of the task, any
+---other value as it is.
 ---@param seconds? number
 ---@return any ...  its results; nil, "…", "ECANCELED" where it was cancelled; nil, "timed out", "ETIMEDOUT"
 function methods:join(seconds)

@@ -240,15 +240,14 @@ local function parse_decimal(negative, whole, fraction, exponent)
 end
 
 local function parse_hex(negative, whole, fraction, exponent)
-  if #exponent:gsub("^[+-]?0*", "") > 6 then
-    return (whole .. fraction):find("[^0]") and nil or ZERO
-  end
   local a = {}
   for digit in (whole .. fraction):gmatch(".") do
     multiply_add(a, 16, tonumber(digit, 16))
   end
   if #a == 0 then
     return ZERO
+  elseif #exponent:gsub("^[+-]?0*", "") > 6 then
+    return nil
   end
   return round(negative, a, (tonumber(exponent) or 0) - 4 * #fraction)
 end

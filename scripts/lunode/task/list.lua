@@ -1,8 +1,8 @@
--- First-in-first-out lists of waiters, linked through the waiters themselves, so that one in the middle leaves as fast as
--- the first. Does not know what anybody waits for.
+-- First-in-first-out lists of waiters, linked through the waiters themselves, so that one in the middle leaves as fast
+-- as the first. Does not know what anybody waits for.
 --
--- Any table can be a list (`first`, `last`) and any can be in one list at a time (`list`, `next`, `prev`); where there is
--- none, the fields are false or nil.
+-- Any table can be a list (`first`, `last`) and any can be in one list at a time (`list`, `next`, `prev`); where there
+-- is none, the fields are false or nil.
 
 local M = {}
 

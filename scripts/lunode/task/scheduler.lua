@@ -1,12 +1,12 @@
--- Runs coroutines as tasks: who is ready, how one waits, how a wait ends early. Knows no sockets, channels or semaphores:
--- they park a task and wake it. Not for scripts: `lunode.task` is.
+-- Runs coroutines as tasks: who is ready, how one waits, how a wait ends early. Knows no sockets, channels or
+-- semaphores: they park a task and wake it. Not for scripts: `lunode.task` is.
 --
 -- A task waits in `park`, which ends in one of three ways, whichever comes first:
 --   * `wake(task, value)`: what it waited for is there; park returns the value;
 --   * the timer that `arm` set: park returns TIMED_OUT;
 --   * an interrupt, by cancellation or by a deadline: park raises, and has called `leave` to take the task out of
---     whatever list it was in. A task that is awake already is not interrupted until its next wait, so what was handed to
---     it (a channel's value, a semaphore's permit) is never lost.
+--     whatever list it was in. A task that is awake already is not interrupted until its next wait, so what was handed
+--     to it (a channel's value, a semaphore's permit) is never lost.
 --
 -- Tasks are resumed from the loop's callbacks only, never within the call that wakes them. Those that others wake run
 -- in the same turn, as many as BUDGET permits; what yields waits for the next turn.
@@ -434,7 +434,7 @@ end
 
 ---Raises at the caller's caller unless seconds is a number that is not negative.
 function M.check_seconds(seconds, what)
-  if type(seconds) ~= "number" or not (seconds >= 0) then
+  if type(seconds) ~= "number" or seconds ~= seconds or seconds < 0 then
     error(("%s: seconds must be a number and not negative, got %s"):format(what, tostring(seconds)), 3)
   end
 end

@@ -1,5 +1,5 @@
--- Deadlines: a part of a task's work that must end in time, and a part that nothing outside may cut short. Timers are one
--- for each deadline, not one for each wait.
+-- Deadlines: a part of a task's work that must end in time, and a part that nothing outside may cut short. There is one
+-- timer for each deadline, not one for each wait.
 --
 -- Scopes nest in a task: an inner one never ends after an outer one, unless it is a shield.
 

@@ -1,13 +1,11 @@
--- Connections for tasks: reading and writing that look as if they blocked, over lunode.tcp_client and lunode.tcp_server.
--- Knows bytes only; for decoders in C there are callbacks.
+-- A connection for tasks: reading and writing that look as if they blocked. Knows bytes only, and not how connections
+-- come about (lunode.task.endpoint); for decoders in C there are callbacks.
 --
 -- One task may read while another writes; a second one on the same side gets nil, "busy", "EBUSY". What has arrived and
 -- nobody has read is bounded: past `read_limit` the connection is paused until somebody reads.
 
 local buffers = require "lunode.task.buffer"
 local scheduler = require "lunode.task.scheduler"
-local tcp_client = require "lunode.tcp_client"
-local tcp_server = require "lunode.tcp_server"
 
 local M = {}
 
@@ -25,7 +23,7 @@ local LINE_LIMIT = 64 * 1024
 ---@field private want_max integer     and how many it takes at most
 ---@field private tail string          the last bytes, in which the separator may begin
 ---@field private writer table|false   the task that waits for the queue to drain
----@field private connector table|false
+---@field private connector table|false   the task that waits for the connection
 ---@field private ended boolean        the peer sends no more
 ---@field private gone boolean         the connection has closed
 ---@field private shut boolean         we have closed it
@@ -34,7 +32,10 @@ local LINE_LIMIT = 64 * 1024
 local methods = {}
 local metatable = { __index = methods, __name = "lunode.task.stream" }
 
-local function new(read_limit)
+---A stream that waits for its connection; that must have `M.callbacks`, and the stream as its `data`.
+---@param read_limit? integer
+---@return lunode.task.stream
+function M.new(read_limit)
   return setmetatable({
     data = nil,
     conn = nil,
@@ -126,59 +127,12 @@ local function on_close(conn, err, code)
   wake_writer(stream)
 end
 
-local function on_connected(conn, err, code)
-  local stream = conn.data
-  local task = stream.connector
-  stream.err, stream.code = err or false, code or false
-  if task then
-    stream.connector = false
-    scheduler.wake(task, true)
-  end
-end
+M.callbacks = { on_read = on_read, on_writable = on_writable, on_end = on_end, on_close = on_close }
 
--- ---------------------------------------------------------------- making streams
-
-local OURS = {
-  on_connect = true,
-  on_read = true,
-  on_writable = true,
-  on_end = true,
-  on_close = true,
-  on_message = true,
-  on_long_message = true,
-  on_bad_message = true,
-  on_error = true,
-  decoder = true,
-}
-
-local function check_read_limit(limit, level)
-  if limit ~= nil and (math.type(limit) ~= "integer" or limit < 1) then
-    error("option 'read_limit' must be an integer from 1: bytes", level + 1)
-  end
-end
-
--- The options for the connection, and the limit that is ours.
-local function connection_options(given, what)
-  if given ~= nil and type(given) ~= "table" then
-    error(("%s: options must be a table, got a %s"):format(what, type(given)), 3)
-  end
-  local options = { on_read = on_read, on_writable = on_writable, on_end = on_end, on_close = on_close }
-  local read_limit
-  for key, value in pairs(given or {}) do -- into another table: the order does not show
-    if OURS[key] then
-      error(("%s: option '%s' is for callbacks; a stream is read by its task"):format(what, key), 3)
-    elseif key == "read_limit" then
-      read_limit = value
-    else
-      options[key] = value
-    end
-  end
-  check_read_limit(read_limit, 3)
-  return options, read_limit
-end
+-- ---------------------------------------------------------------- misuse
 
 -- Calls a function of C's; misuse is its caller's caller's.
-local function call(fn, ...)
+function M.call(fn, ...)
   local ok, result, err, code = pcall(fn, ...)
   if not ok then
     error(type(result) == "string" and result:gsub("^[^\n]-:%d+: ", "") or result, 3)
@@ -186,63 +140,13 @@ local function call(fn, ...)
   return result, err, code
 end
 
-local function leave_connect(task)
-  local stream = task.object
-  stream.connector, stream.shut = false, true
-  stream.conn:abort()
+function M.check_read_limit(limit, level)
+  if limit ~= nil and (math.type(limit) ~= "integer" or limit < 1) then
+    error("option 'read_limit' must be an integer from 1: bytes", level + 1)
+  end
 end
 
----Connects, and waits for the outcome.
----@param host string
----@param port integer
----@param options? table  as lunode.tcp_client's, without callbacks and decoder; read_limit: bytes (default 64 KiB)
----@return lunode.task.stream? stream
----@return string? err, lunode.code? code
-function M.connect(host, port, options)
-  local task = scheduler.waiter "task.connect"
-  local all, read_limit = connection_options(options, "task.connect")
-  all.on_connect = on_connected
-  local stream = new(read_limit)
-  stream.conn = call(tcp_client.connect, host, port, all)
-  stream.conn.data = stream
-  stream.connector = task
-  task.object = stream
-  scheduler.park(task, leave_connect)
-  task.object = false
-  if stream.err then
-    return nil, stream.err, stream.code
-  end
-  return stream
-end
-
-local function serve(handler, stream)
-  local open <close> = stream -- luacheck: ignore 211
-  handler(stream)
-end
-
----Listens. `handler(stream)` runs as a task for each connection; at its end the stream closes, and where it raised, at
----once. Its error goes to loop.on_error.
----@param host string
----@param port integer  0 lets the kernel choose
----@param options table?  as lunode.tcp_server's, without callbacks and decoder; read_limit: bytes (default 64 KiB)
----@param handler fun(stream: lunode.task.stream)
----@return lunode.server? server
----@return string? err, lunode.code? code
-function M.listen(host, port, options, handler)
-  local all, read_limit = connection_options(options, "task.listen")
-  scheduler.check_function(handler, "task.listen")
-  function all.on_connect(conn)
-    local stream = new(read_limit)
-    stream.conn = conn
-    conn.data = stream
-    scheduler.spawn(serve, handler, stream)
-  end
-  local server, err, code = call(tcp_server.listen, host, port, all)
-  if not server then
-    return nil, err, code
-  end
-  return server
-end
+local call, check_read_limit = M.call, M.check_read_limit
 
 -- ---------------------------------------------------------------- reading
 
@@ -320,7 +224,7 @@ end
 ---Waits until there are bytes, and returns those that are there.
 ---@param n? integer  at most so many (default: all)
 ---@return string? bytes  nil alone at the end of the stream
----@return string? err, lunode.code? code  "EBUSY", "ECANCELED": closed meanwhile, "ENOTCONN": closed before, "ECONNRESET", …
+---@return string? err, lunode.code? code  "EBUSY", "ECANCELED": closed meanwhile, "ENOTCONN": before, "ECONNRESET", …
 function methods:read(n)
   if n then
     check_count(n, 1, "stream:read")
@@ -398,7 +302,7 @@ end
 ---@param separator string  not empty
 ---@param max? integer  bytes before it (default 64 KiB)
 ---@return string? bytes
----@return string? err, lunode.code? code  "EMSGSIZE": longer; "EOF": ended before (what came can still be read), and as `read`
+---@return string? err, lunode.code? code  "EMSGSIZE": longer; "EOF": ended before; in both what came can still be read
 function methods:read_until(separator, max)
   if type(separator) ~= "string" or separator == "" then
     error("stream:read_until: a separator is needed, a string that is not empty", 2)
@@ -413,7 +317,7 @@ end
 ---Waits for a line, and returns it without its "\n" or "\r\n".
 ---@param max? integer  bytes, a "\r" included (default 64 KiB)
 ---@return string? line  nil alone at the end of the stream
----@return string? err, lunode.code? code  "EMSGSIZE": longer; "EOF": ended within a line (what came can still be read), and as `read`
+---@return string? err, lunode.code? code  "EMSGSIZE", "EOF": ended within a line; in both what came can still be read
 function methods:read_line(max)
   if max then
     check_count(max, 0, "stream:read_line")
@@ -438,7 +342,7 @@ end
 ---waiting, the bytes are queued all the same.
 ---@param data string|string[]
 ---@return boolean? ok
----@return string? err, lunode.code? code  "EBUSY": nothing was queued; "EPIPE": after shutdown; "ENOTCONN", "ENOBUFS", "ECANCELED", "ECONNRESET", …
+---@return string? err, lunode.code? code  "EBUSY": nothing was queued; "EPIPE": after shutdown; "ENOBUFS", …
 function methods:write(data)
   local task = scheduler.waiter "stream:write"
   if self.writer then

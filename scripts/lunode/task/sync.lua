@@ -1,7 +1,7 @@
 -- What tasks wait for beside time and sockets: events, semaphores, channels. Not between processes, nor threads.
 --
--- Each is fair: first come, first served. What need not wait (resolve, release, try_…, close) can be called from anywhere,
--- callbacks included.
+-- Each is fair: first come, first served. What need not wait (resolve, release, try_…, close) can be called from
+-- anywhere, callbacks included.
 
 local list = require "lunode.task.list"
 local scheduler = require "lunode.task.scheduler"
@@ -101,8 +101,8 @@ function M.semaphore(permits)
   return setmetatable({ free = permits, size = permits, first = false, last = false }, semaphore_metatable)
 end
 
----Takes a permit, and waits until there is one. `local permit <close> = s:acquire()` releases it at the end of the block,
----however that ends; then do not call `release`.
+---Takes a permit, and waits until there is one. `local permit <close> = s:acquire()` releases it at the end of the
+---block, however that ends; then do not call `release`.
 ---@param seconds? number
 ---@return lunode.task.semaphore? permit
 ---@return string? err, lunode.code? code  nil, "timed out", "ETIMEDOUT"
@@ -293,8 +293,8 @@ function channel_methods:try_send(value)
   return true
 end
 
----Takes the next value, and waits until there is one. What was sent before `close` still comes. Values are handed out in
----the order they were sent in; with several receivers, each sees its own in that order.
+---Takes the next value, and waits until there is one. What was sent before `close` still comes. Values are handed out
+---in the order they were sent in; with several receivers, each sees its own in that order.
 ---@param seconds? number
 ---@return any value
 ---@return string? err, lunode.code? code  "EOF": closed, and nothing is left; "ETIMEDOUT"
