@@ -124,6 +124,7 @@ end
 
 function node_methods:advance(milliseconds)
   self.clock = self.clock + milliseconds
+  self.end_turn()
   self:read_clock()
 end
 
@@ -172,7 +173,7 @@ function M.new(options)
   }, { __index = node_methods })
   self.ctx = { db = db, node = self }
   self:read_clock()
-  self.on_message, self.on_long_message = session.dispatchers(self)
+  self.on_message, self.on_long_message, self.end_turn = session.dispatchers(self)
   self.on_error = session.error_handler(self)
   return self
 end

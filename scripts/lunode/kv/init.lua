@@ -118,6 +118,7 @@ local function new_node(options, db)
     stats = { connections = 0, rejected = 0, commands = 0, errors = 0, clients = 0 },
     server = nil,
     hook = nil,
+    end_turn = nil, -- the dispatcher's
     timers = {},
     closing = false,
     closed = false,
@@ -136,7 +137,8 @@ local MAXCLIENTS = resp.error("ERR max number of clients reached")
 
 local function callbacks(node)
   local all, stats = node.sessions, node.stats
-  local on_message, on_long_message = sessions.dispatchers(node)
+  local on_message, on_long_message
+  on_message, on_long_message, node.end_turn = sessions.dispatchers(node)
   return {
     decoder = "resp",
     cap = OUTPUT_CAP,
@@ -206,7 +208,7 @@ end
 
 ---Makes the writes of this turn one batch. Replies leave only after it: before_sleep comes before the flush of output.
 function methods:commit()
-  self.ctx.now = nil
+  self.end_turn()
   if self.failed or self.closed then
     return
   end

@@ -150,11 +150,20 @@ end
 ---@param node lunode.kv.node
 ---@return fun(conn: lunode.conn, name: string, ...): any
 ---@return fun(conn: lunode.conn, name: string, args: string[]): any
+---@return fun() end_turn  to be called at the end of each turn of the loop
 function M.dispatchers(node)
   local sessions, ctx, db, stats = node.sessions, node.ctx, node.db, node.stats
+  local current, session -- the connection whose commands are running, and its session
+
+  -- Commands come in batches: what is the same for a batch is looked up once.
+  local function switch_to(conn)
+    current, session = conn, sessions[conn]
+    ctx.session = session
+    session.last = ctx.now or node:read_clock()
+  end
 
   -- The long way: names in mixed case, subcommands, commands that write or take a list, many arguments, refusals.
-  local function perform(session, name, count, a, b, c, ...)
+  local function perform(name, count, a, b, c, ...)
     local entry, refusal = admit(session, find(name), name, count, a, b, c, ...)
     session.command = entry
     if refusal then
@@ -185,10 +194,10 @@ function M.dispatchers(node)
   end
 
   local function on_message(conn, name, a, b, c, ...)
-    local session = sessions[conn]
-    session.last = ctx.now or node:read_clock()
+    if conn ~= current then
+      switch_to(conn)
+    end
     stats.commands = stats.commands + 1
-    ctx.session = session
     if a == nil then
       local entry = without_arguments[name]
       if entry and session.authenticated then
@@ -203,14 +212,14 @@ function M.dispatchers(node)
       end
     end
     local count = a == nil and 0 or b == nil and 1 or c == nil and 2 or 3 + select("#", ...)
-    return perform(session, name, count, a, b, c, ...)
+    return perform(name, count, a, b, c, ...)
   end
 
   local function on_long_message(conn, name, args)
-    local session = sessions[conn]
-    session.last = ctx.now or node:read_clock()
+    if conn ~= current then
+      switch_to(conn)
+    end
     stats.commands = stats.commands + 1
-    ctx.session = session
     local entry, refusal = admit(session, find(name), name, #args, table.unpack(args, 1, 100))
     session.command = entry
     if refusal then
@@ -228,7 +237,12 @@ function M.dispatchers(node)
     return (run(ctx, table.unpack(args, 1, math.min(#args, MOST_PARAMETERS))))
   end
 
-  return on_message, on_long_message
+  -- The next command looks at the clock again.
+  local function end_turn()
+    current, ctx.now = nil, nil
+  end
+
+  return on_message, on_long_message, end_turn
 end
 
 ---Makes the on_error of a node's connections: answers for a command that raised.
