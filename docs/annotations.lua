@@ -20,7 +20,7 @@ local M = {}
 ---@field name string         of classes and aliases in full; of functions and variables the last word
 ---@field owner string?       functions and variables: the local whose they are
 ---@field method boolean?     functions: called with ":"
----@field arguments string[]? functions: as the code has them
+---@field arguments string[]? functions: as the code has them, or the annotations where it has none
 ---@field documented boolean  functions: there is at least one line of ours before it
 ---@field text string[]       paragraphs
 ---@field params annotations.value[]
@@ -244,7 +244,10 @@ local function item_of(block, code)
     if not item.owner then
       return nil
     end
-    item.kind = "variable"
+    item.kind, item.arguments = "variable", {}
+    for i, param in ipairs(block.params) do -- a function that is made elsewhere
+      item.kind, item.arguments[i] = "function", param.name
+    end
   else
     return nil
   end

@@ -8,14 +8,23 @@ local annotations = require "annotations"
 
 local INTERNAL = { cli = true, version = true }
 
--- Of these classes only the methods that are meant for users: the rest serves the module itself.
+-- Of these classes only the methods and the fields that are meant for users: the rest serves the module itself.
 local METHODS = {
-  ["lunode.kv.db"] = { get = true, set = true, delete = true, exists = true },
-  ["lunode.kv.node"] = { close = true },
-  ["lunode.kv.session"] = {},
+  ["lunode.kv.db"] = "get set delete exists",
+  ["lunode.kv.node"] = "close",
+  ["lunode.kv.session"] = "",
+  ["lunode.rpc.call"] = "cancel",
+  ["lunode.rpc.connection"] = "call notify open",
+  ["lunode.rpc.peer"] = "call notify open state stats close",
+  ["lunode.rpc.stream"] = "send finish receive chunks result close cancel",
 }
--- And only these fields, where a class has more.
-local FIELDS = { ["lunode.kv.db"] = { now = true } }
+local FIELDS = {
+  ["lunode.kv.db"] = "now",
+  ["lunode.kv.session"] = "id name protocol authenticated created",
+  ["lunode.rpc.call"] = "",
+  ["lunode.rpc.connection"] = "address closed",
+  ["lunode.rpc.peer"] = "address",
+}
 
 local function read(path)
   local file <close> = assert(io.open(ROOT .. "/" .. path, "r"))
@@ -37,8 +46,8 @@ end
 
 local known = {} -- the classes and aliases that have a place of their own
 
-local function is_shown(filter, item)
-  return not filter or filter[item.name]
+local function is_shown(words, item)
+  return not words or (" " .. words .. " "):find(" " .. item.name .. " ", 1, true) ~= nil
 end
 
 -- The chapters of the C modules: those of the file.
@@ -91,9 +100,9 @@ local function collect(path, main, exported, functions, classes)
         end
       elseif item.owner == "M" and item.documented then
         local name = main and item.name or exported[base .. "." .. item.name]
-        if name then
+        if name and not functions[name] then -- the main file, which comes first, may have said what it does
           item.name = name
-          functions[#functions + 1] = item
+          functions[#functions + 1], functions[name] = item, true
         end
       elseif owners[item.owner] and item.documented and item.method then
         local entry = owners[item.owner]
@@ -143,13 +152,12 @@ local function script_chapter(name, main)
       return
     end
     known[class] = true
-    local filter, fields = METHODS[class], FIELDS[class]
     local members, shown = {}, {}
     for _, item in ipairs(entry.members) do
-      members[#members + 1] = is_shown(filter, item) and item or nil
+      members[#members + 1] = is_shown(METHODS[class], item) and item or nil
     end
     for _, field in ipairs(entry.item.fields) do
-      shown[#shown + 1] = is_shown(fields, field) and field or nil
+      shown[#shown + 1] = is_shown(FIELDS[class], field) and field or nil
     end
     entry.members, entry.item.fields = members, shown
     chapter.entries[#chapter.entries + 1] = entry
