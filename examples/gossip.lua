@@ -149,9 +149,11 @@ function handlers.ack(_, number)
 end
 
 handlers["ping-req"] = function(from, number, target)
-  send(target, "ping", expect_ack(function()
-    send(from, "ack", number)
-  end))
+  if by_address[target] then -- we connect to members only
+    send(target, "ping", expect_ack(function()
+      send(from, "ack", number)
+    end))
+  end
 end
 
 function handlers.join(from) -- all that is known, at once
@@ -193,6 +195,9 @@ local function receive(conn, message)
   local kind, from, number, updates, target = table.unpack(message, 1, 5)
   if not by_address[from] then
     hear(from, "alive", 0)
+    if not by_address[from] then
+      return -- there are enough of them, or it says that it is us
+    end
   end
   for _, update in ipairs(updates) do
     hear(table.unpack(update, 1, 3))

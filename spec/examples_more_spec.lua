@@ -1,9 +1,7 @@
--- Two larger examples: the broker, and the members of a group who tell each other who is there. Real processes, and
--- some of them are stopped or killed.
+-- The broker among the examples, run by the real binary. For gossip.lua see examples_gossip_spec.lua.
 
 local cleanup = require "spec.support.cleanup"
 local lunode = require "spec.support.lunode"
-local ports = require "spec.support.ports"
 local tcp_client = require "lunode.tcp_client"
 local tmp = require "spec.support.tmp"
 local wait = require "spec.support.wait"
@@ -11,21 +9,19 @@ local wait = require "spec.support.wait"
 local ROOT = arg[0]:match("^(.*)/spec/") or "."
 local FULL = os.getenv("LUNODE_FULL") == "1"
 
-local function example(name)
-  return ROOT .. "/examples/" .. name .. ".lua"
-end
+local BROKER = ROOT .. "/examples/pubsub_broker.lua"
 
---- Starts an example that listens; its process, and its port.
-local function start(name, address, ...)
+--- Starts it; its process, and its port.
+local function start()
   local process = lunode.start {
-    "run", example(name), address or "127.0.0.1:0", ...,
+    "run", BROKER, "127.0.0.1:0",
     -- Memory that was freed must count as free, also under ASan.
     env = { ASAN_OPTIONS = (os.getenv("ASAN_OPTIONS") or "") .. ":quarantine_size_mb=1" },
   }
   local port = wait.till(function()
     assert(process:is_alive(), process:stderr())
     return process:stdout():match("listening on 127%.0%.0%.1:(%d+)\n")
-  end, 10, name .. " to listen")
+  end, 10, "the broker to listen")
   return process, tonumber(port)
 end
 
@@ -50,7 +46,7 @@ describe("pubsub_broker.lua", function()
   local process, port
 
   before_each(function()
-    process, port = start "pubsub_broker"
+    process, port = start()
   end)
 
   --- Sends lines, and waits for what they bring, all of it.
@@ -70,7 +66,7 @@ describe("pubsub_broker.lua", function()
   end
 
   it("is less than 100 lines, all counted", function()
-    local _, lines = tmp.read(example "pubsub_broker"):gsub("\n", "")
+    local _, lines = tmp.read(BROKER):gsub("\n", "")
     assert.is_true(lines < 100, lines)
   end)
 
@@ -161,163 +157,6 @@ describe("pubsub_broker.lua", function()
     for _, client in ipairs(slow) do
       hears(client, "MISSED ")
       assert.is_true(tonumber(client.got:match("MISSED (%d+)\n")) > count / 2)
-    end
-  end)
-end)
-
-describe("gossip.lua", function()
-  local nodes -- by address: the process
-
-  local function join(address, seed)
-    local process, port = start("gossip", address, seed)
-    address = "127.0.0.1:" .. port
-    nodes[address] = process
-    return address, process
-  end
-
-  --- What a process has said last of each address: its state, and its incarnation.
-  local function view(process)
-    local states, incarnations = {}, {}
-    for state, address, incarnation in process:stdout():gmatch("(%a+) (%S+:%d+) (%d+)\n") do
-      states[address], incarnations[address] = state, tonumber(incarnation)
-    end
-    return states, incarnations
-  end
-
-  local function describe_views()
-    local text = {}
-    for address, process in pairs(nodes) do
-      text[#text + 1] = address .. ":\n" .. process:stdout() .. process:stderr()
-    end
-    return table.concat(text, "\n")
-  end
-
-  --- Waits until all (but that one) say this of the address.
-  local function all_say(state, address, seconds)
-    local in_time = pcall(wait.till, function()
-      for own, process in pairs(nodes) do
-        if own ~= address and view(process)[address] ~= state then
-          return false
-        end
-      end
-      return true
-    end, seconds or 30)
-    assert(in_time, ("not all say %s of %s:\n%s"):format(state, address, describe_views()))
-  end
-
-  local function all_know_all(seconds)
-    for address in pairs(nodes) do
-      all_say("alive", address, seconds)
-    end
-  end
-
-  local function start_group(count)
-    nodes = {}
-    local first = join()
-    local addresses = { first }
-    for i = 2, count do
-      addresses[i] = join(nil, addresses[i - 1]) -- any member is a seed
-    end
-    all_know_all()
-    return addresses
-  end
-
-  after_each(function()
-    for address, process in pairs(nodes) do
-      assert.equal("", process:stderr(), address)
-    end
-  end)
-
-  it("five find each other through any of them; of one that is killed all learn, and that it is back", function()
-    local addresses = start_group(5)
-    local victim = addresses[3]
-    nodes[victim]:kill("KILL")
-    nodes[victim]:wait(10)
-    nodes[victim] = nil
-    all_say("dead", victim)
-    for _, process in pairs(nodes) do
-      assert.is_truthy(process:stdout():find("dead " .. victim, 1, true))
-    end
-
-    join(victim, addresses[1]) -- it knows nothing of its earlier life, and objects to what is said of it
-    all_know_all()
-    local _, incarnations = view(nodes[addresses[5]])
-    assert.is_true(incarnations[victim] > 0)
-
-    join(nil, addresses[5])
-    all_know_all()
-  end)
-
-  it("one that stands still is suspected, then held for dead, and objects when it goes on", function()
-    local addresses = start_group(5)
-    local victim = addresses[2]
-    nodes[victim]:kill("STOP")
-    all_say("dead", victim)
-    local suspected = 0
-    for _, process in pairs(nodes) do
-      local out = process:stdout()
-      suspected = suspected + (out:find("suspect " .. victim, 1, true) and 1 or 0)
-    end
-    assert.is_true(suspected > 0)
-    nodes[victim]:kill("CONT")
-    all_know_all()
-    local _, incarnations = view(nodes[addresses[4]])
-    assert.is_true(incarnations[victim] > 0)
-  end)
-
-  it("one that goes on in time is alive again", function()
-    local addresses = start_group(3)
-    local victim = addresses[3]
-    nodes[victim]:kill("STOP")
-    wait.till(function()
-      return nodes[addresses[1]]:stdout():find("suspect " .. victim, 1, true)
-    end, 30, "a suspicion")
-    nodes[victim]:kill("CONT")
-    all_know_all()
-    local _, incarnations = view(nodes[addresses[1]])
-    assert.is_true(incarnations[victim] > 0)
-  end)
-
-  it("waits for a seed that is not there yet", function()
-    nodes = {}
-    local seed = "127.0.0.1:" .. ports.free()
-    local early = join(nil, seed)
-    join(seed)
-    all_know_all()
-    assert.is_string(early)
-  end)
-
-  it("is not impressed by what is no message of its own", function()
-    local addresses = start_group(2)
-    local port = tonumber(addresses[1]:match(":(%d+)$"))
-    local msgpack = require "lunode.msgpack"
-    local before = nodes[addresses[1]]:stdout()
-    for _, message in ipairs {
-      1, "ping", {}, { "ping" }, { "nonsense", "127.0.0.1:1", 1, {} }, { "ping", "no address", 1, {} },
-      { "ping", "127.0.0.1:99999", 1, {} }, { "ping", "127.0.0.1:1", "x", {} },
-      { "ping", "127.0.0.1:1", 1, { 1 } }, { "ping", "127.0.0.1:1", 1, { { "127.0.0.1:1", "gone", 1 } } },
-      { "ping", "127.0.0.1:1", 1, { { "127.0.0.1:1", "dead", -1 } } }, { "ping-req", "127.0.0.1:1", 1, {} },
-    } do
-      local client = connect(port)
-      client.conn:write(msgpack.encode(message))
-      wait.till(function()
-        return client.closed
-      end, 10, "the end of a connection")
-    end
-    local client = connect(port)
-    client.conn:write "\xc1 is nothing"
-    wait.till(function()
-      return client.closed
-    end)
-    assert.equal(before, nodes[addresses[1]]:stdout())
-  end)
-
-  it("says what is wrong with its arguments", function()
-    nodes = {}
-    for _, words in ipairs { {}, { "here" }, { "127.0.0.1:70000" }, { "127.0.0.1:0", "there" } } do
-      local code, out, err = lunode.run { "run", example "gossip", table.unpack(words) }
-      assert.same({ 2, "" }, { code, out })
-      assert.matches("^usage: lunode run gossip.lua HOST:PORT", err)
     end
   end)
 end)
