@@ -5,6 +5,7 @@
 --            it says. One that begins with a line `-- name.lua` is in that file for the blocks below it.
 -- * ```sh    is run by sh in the same directory; the ```text after it is what it prints. A ```lua right before it that
 --            names a port 7000 … 7099 runs meanwhile.
+-- * A page with `<!-- run by SPEC -->` has a spec of its own: its blocks belong together, say.
 -- * 70xx     is a port that each page has for itself: a free one takes its place.
 
 local lunode = require "spec.support.lunode"
@@ -125,7 +126,8 @@ end
 for _, name in ipairs(list_pages()) do
   describe("docs/guide/" .. name, function()
     local original = assert(tmp.read(ROOT .. "/docs/guide/" .. name))
-    local blocks = blocks_of(original)
+    local own_spec = original:match("<!%-%- run by (%S+%.lua)")
+    local blocks = own_spec and {} or blocks_of(original)
     local page, dir -- the blocks with the ports that they use here, and where they run
 
     setup(function()
@@ -153,6 +155,12 @@ for _, name in ipairs(list_pages()) do
         end
       end)
       i = i + 1
+    end
+
+    if own_spec then
+      it("has a spec of its own", function()
+        assert.is_truthy(assert(tmp.read(ROOT .. "/" .. own_spec)):find("docs/guide/" .. name, 1, true))
+      end)
     end
 
     it("has no link that leads nowhere", function()
