@@ -38,8 +38,8 @@ describe("examples/rpc_calculator.lua", function()
     local function call(...)
       return lunode.run { "run", path, "call", address, ... }
     end
-    for _, case in ipairs { { "3", "add", 1, 2 }, { "-1", "sub", 1, 2 }, { "10.5", "mul", 3, 3.5 }, { "0.25", "div", 1, 4 },
-      { "10", "sum", 1, 2, 3, 4 }, { "0", "sum" } } do
+    for _, case in ipairs { { "3", "add", 1, 2 }, { "-1", "sub", 1, 2 }, { "10.5", "mul", 3, 3.5 },
+      { "0.25", "div", 1, 4 }, { "10", "sum", 1, 2, 3, 4 }, { "0", "sum" } } do
       local code, out, err = call(table.unpack(case, 2))
       assert.same({ 0, case[1] .. "\n", "" }, { code, out, err })
     end

@@ -71,8 +71,8 @@ function M.check_method(name, args, what)
   if type(name) ~= "string" or name == "" then
     error(("%s: the name of a method is needed, got %s"):format(what, tostring(name)), 3)
   elseif args ~= nil and (type(args) ~= "table" or #args == 0 and next(args) ~= nil and not args.n) then
-    error(("%s: arguments are a list, as in {1, 2}, got %s"):format(what, type(args) == "table" and "a map" or type(args)),
-      3)
+    local kind = type(args) == "table" and "map" or type(args)
+    error(("%s: arguments are a list, as in {1, 2}, got a %s"):format(what, kind), 3)
   end
 end
 
@@ -92,7 +92,7 @@ local function check_options(opts, what)
   end
   local timeout, callback = opts.timeout, opts.callback
   if timeout ~= nil and not (type(timeout) == "number" and timeout >= 0 and timeout < math.huge) then
-    error(("%s: timeout must be a finite number of seconds and not negative, got %s"):format(what, tostring(timeout)), 3)
+    error(("%s: timeout must be finite, in seconds, and not negative, got %s"):format(what, tostring(timeout)), 3)
   elseif callback ~= nil and type(callback) ~= "function" then
     error(("%s: callback must be a function, got a %s"):format(what, type(callback)), 3)
   end

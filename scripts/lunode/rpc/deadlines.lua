@@ -1,8 +1,8 @@
 -- Entries with a deadline each, and one timer for them all. Does not know what they are.
 --
--- A timer of its own for each call would cost more than the call. As most entries are gone long before they are due, the
--- timer is set only where an entry is due before all others so far; it stays when that one goes, and looks anew when
--- it fires. With a few distinct timeouts, that is once in a timeout.
+-- A timer of its own for each call would cost more than the call. As most entries are gone long before they are due,
+-- the timer is set only where an entry is due before all others so far; it stays when that one goes, and looks anew
+-- when it fires. With a few distinct timeouts, that is once in a timeout.
 
 local loop = require "lunode.loop"
 

@@ -1,5 +1,5 @@
--- What arrives on a connection: requests, responses and notifications, and those that lunode peers tell each other. Trusts
--- none of it: what breaks the protocol closes the connection.
+-- What arrives on a connection: requests, responses and notifications, and those that lunode peers tell each other.
+-- Trusts none of it: what breaks the protocol closes the connection.
 
 local calls = require "lunode.rpc.calls"
 local errors = require "lunode.rpc.errors"
@@ -7,11 +7,14 @@ local handlers = require "lunode.rpc.handlers"
 local loop = require "lunode.loop"
 local msgpack = require "lunode.msgpack"
 local streams = require "lunode.rpc.streams"
+local wire = require "lunode.rpc.wire"
 
 local null = msgpack.null
 local math_type, type = math.type, type
 
 local M = {}
+
+local by_conn = wire.by_conn
 
 local MAX_ID = 0xffffffff
 
@@ -59,7 +62,7 @@ requests["$/hello"] = function(self, id, params)
   local theirs = params[1]
   self.lunode = type(theirs) == "table" and theirs.lunode ~= nil
   if self.lunode and type(theirs.timeout) == "number" and theirs.timeout > 0 then
-    self.call_timeout = theirs.timeout
+    self.handler_time = math.min(theirs.timeout, self.options.handler_timeout)
   end
   self:respond(id, { lunode = 1, timeout = self.options.timeout })
   self.greeted:resolve()
@@ -146,11 +149,11 @@ local function on_notification(self, name, params)
   handlers.admit(self, nil, name, params, false)
 end
 
----The callback of connections whose `data` is an lunode.rpc.connection. Returns nothing: that would be sent as a reply.
+---The callback of connections in `wire.by_conn`. Returns nothing: that would be sent as a reply.
 ---@param conn lunode.conn
 ---@param message any
 function M.on_message(conn, message)
-  local self = conn.data
+  local self = by_conn[conn]
   local kind = type(message) == "table" and message[1]
   if kind == 1 then
     on_response(self, message[2], message[3], message[4])
@@ -164,13 +167,13 @@ function M.on_message(conn, message)
 end
 
 function M.on_bad_message(conn, err)
-  local self = conn.data
+  local self = by_conn[conn]
   self.gate.stats.bad = self.gate.stats.bad + 1
   self.why = "the peer broke the protocol: " .. err
 end
 
 function M.on_writable(conn)
-  local self = conn.data
+  local self = by_conn[conn]
   self.full = false
   self:apply_pause()
   streams.on_writable(self)

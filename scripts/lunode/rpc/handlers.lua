@@ -1,8 +1,9 @@
--- Runs the handlers of requests and notifications: each in a task, so many at a time, each with a deadline, and cancelled
--- when nobody waits for it any more. Does not know the wire, except for what a response is.
+-- Runs the handlers of requests and notifications: each in a task, so many at a time, each with a deadline, and
+-- cancelled when nobody waits for it any more. Does not know the wire, except for what a response is.
 --
--- A task is made when none is idle, and kept for the next request: so a call costs one switch of coroutines, and what its
--- context takes. The deadline and the cancellation of a request are interrupts of its task, which unwind the handler.
+-- A task is made when none is idle, and kept for the next request: so a call costs one switch of coroutines, and what
+-- its context takes. The deadline and the cancellation of a request are interrupts of its task, which unwind the
+-- handler.
 --
 -- A gate counts what the connections of a server (or a peer) run together: {active, limit, waiting (list), stats}.
 
@@ -187,23 +188,12 @@ local function cancel_one(ctx, why)
   interrupt(ctx, why, "ECANCELED")
 end
 
--- null is how nil arrives.
-local function count_arguments(params)
-  local count = #params
-  for i = 1, count do
-    if params[i] == null then
-      params[i] = nil
-    end
-  end
-  return count
-end
-
 local function start(conn, id, handler, params, deadline, stream)
   local gate = conn.gate
   conn.active = conn.active + 1
   gate.active = gate.active + 1
   gate.stats.calls = gate.stats.calls + 1
-  local worker = take_idle()
+  local worker, running = take_idle(), current()
   local fresh = not worker
   if fresh then
     worker = {
@@ -222,15 +212,21 @@ local function start(conn, id, handler, params, deadline, stream)
     worker = worker,
   }, metatable)
   worker.ctx, worker.handler = ctx, handler
-  worker.count = count_arguments(params)
+  local count = #params
+  for i = 1, count do
+    if params[i] == null then -- is how nil arrives
+      params[i] = nil
+    end
+  end
+  worker.count = count
   worker.params = params
   worker.scope.deadline = deadline
   if fresh then
     worker.task = scheduler.spawn(work, worker)
-    if not current() then
+    if not running then
       scheduler.drain()
     end
-  elseif current() then
+  elseif running then
     scheduler.wake(worker.task, true)
   else
     scheduler.wake_now(worker.task, true)
@@ -251,7 +247,7 @@ end
 
 -- A connection whose queue is full gets no further answers.
 local function has_room(conn)
-  return conn.active < conn.options.concurrency and not conn.full
+  return conn.active < conn.concurrency and not conn.full
 end
 
 local function line_up(conn)
@@ -324,17 +320,15 @@ local function enqueue(conn, item)
   line_up(conn)
 end
 
--- How long the handler has: as long as its caller waits, where that is known, but no longer than we permit.
+-- When the handler has to end: as long as its caller waits, where that is known, but no longer than we permit.
 local function deadline_of(conn, id, stream)
   if stream then
     return math.huge
-  end
-  local at = now()
-  if id and conn.told_id == id then
+  elseif id and conn.told_id == id then
     conn.told_id = false
-    return math.min(conn.told_at, at + conn.options.handler_timeout)
+    return math.min(conn.told_at, now() + conn.options.handler_timeout)
   end
-  return at + math.min(conn.call_timeout or math.huge, conn.options.handler_timeout)
+  return now() + conn.handler_time
 end
 
 ---Runs the handler of a request now, or when its turn comes.

@@ -1,6 +1,6 @@
--- Finds connections whose other side is gone without a word: while calls are in flight and nothing has come for `heartbeat`
--- seconds, asks for a sign of life with a request, `$/ping`. Any bytes are one, an error response too: so it works with
--- peers that are not ours. Costs nothing while nothing is in flight, and nothing for each call.
+-- Finds connections whose other side is gone without a word: while calls are in flight and nothing has come for
+-- `heartbeat` seconds, asks for a sign of life with a request, `$/ping`. Any bytes are one, an error response too: so
+-- it works with peers that are not ours. Costs nothing while nothing is in flight, and nothing for each call.
 
 local loop = require "lunode.loop"
 

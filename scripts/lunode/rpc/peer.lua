@@ -1,5 +1,5 @@
--- One other node, by its address: connects when there is something to send, connects again when the connection is lost, and
--- holds what is to be sent while there is none. What a connection does is in lunode.rpc.wire.
+-- One other node, by its address: connects when there is something to send, connects again when the connection is
+-- lost, and holds what is to be sent while there is none. What a connection does is in lunode.rpc.wire.
 --
 --   idle → connecting → connected → waiting → connecting → …    closed: at any time, for good
 --
@@ -157,17 +157,15 @@ local function on_connect(self, conn, err, code)
 end
 
 local function on_close(self, conn, err, code)
-  local connection = conn.data
+  local connection = wire.by_conn[conn]
   if not connection then
-    return -- it never was connected
+    return -- it never was connected, or has been closed here
   end
   self.connection, self.conn = false, false
-  if self.current ~= "closed" then
-    self.trouble = connection.why or err or "it was closed"
-    set_state(self, "waiting", self.trouble)
-    if self.current == "waiting" then
-      wait_for_next(self)
-    end
+  self.trouble = connection.why or err or "it was closed"
+  set_state(self, "waiting", self.trouble)
+  if self.current == "waiting" then -- on_state may have closed it
+    wait_for_next(self)
   end
   connection:lost(err, code)
 end
@@ -261,7 +259,8 @@ function methods:call(name, args, opts)
   return calls.perform(self, name, args, opts, "peer:call")
 end
 
----Sends a notification: nobody answers, and whether it arrives is not known. Without a connection it waits for one, as calls do.
+---Sends a notification: nobody answers, and whether it arrives is not known. Without a connection it waits for one,
+---as calls do.
 ---@param name string
 ---@param args? any[]
 ---@return boolean? ok
@@ -288,7 +287,8 @@ end
 ---Calls a method with a stream of chunks in both directions, in a task.
 ---@param name string
 ---@param args? any[]
----@param opts? {timeout: number?, window: integer?}  seconds that the other side may do nothing (default: the peer's); bytes that it may send ahead (default: the peer's, 256 KiB)
+---@param opts? {timeout: number?, window: integer?}  seconds that the other side may do nothing, bytes that it may send
+---ahead (defaults: the peer's)
 ---@return lunode.rpc.stream? stream
 ---@return lunode.rpc.error? err
 function methods:open(name, args, opts)
@@ -312,8 +312,9 @@ function methods:state()
   return self.current
 end
 
----What it has counted: `dropped` responses and notifications that nobody waited for, `bad` connections whose other side broke the
----protocol, and for its own methods as a server's: `calls`, `failed`, `refused`; and what there is now: `in_flight`, `held`.
+---What it has counted: `dropped` responses and notifications that nobody waited for, `bad` connections whose other
+---side broke the protocol, and for its own methods as a server's: `calls`, `failed`, `refused`; and what there is
+---now: `in_flight`, `held`.
 ---@return table<string, integer>
 function methods:stats()
   local copy = { in_flight = self.connection and self.connection.in_flight or 0, held = self.held.count }

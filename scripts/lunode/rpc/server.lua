@@ -1,4 +1,5 @@
--- Listens, and serves each connection. What a connection does is in lunode.rpc.wire, what handlers may in lunode.rpc.handlers.
+-- Listens, and serves each connection. What a connection does is in lunode.rpc.wire, what handlers may in
+-- lunode.rpc.handlers.
 
 local dispatch = require "lunode.rpc.dispatch"
 local handlers = require "lunode.rpc.handlers"
@@ -57,7 +58,7 @@ local function listen_options(self)
       end
     end,
     on_close = function(conn, err, code)
-      local connection = conn.data
+      local connection = wire.by_conn[conn]
       connections[connection] = nil
       connection:lost(err, code)
       if given.on_close then
@@ -103,9 +104,9 @@ function methods:address()
 end
 
 ---What it has counted: `calls` handlers started, `failed` of them answered with an error, `refused` requests, `dropped`
----responses and notifications that nobody waits for, `bad` connections closed as they broke the protocol; and what there is
----now: `connections`, `active` handlers.
----@return {calls: integer, failed: integer, refused: integer, dropped: integer, bad: integer, connections: integer, active: integer}
+---responses and notifications that nobody waits for, `bad` connections closed as they broke the protocol; and what
+---there is now: `connections`, `active` handlers.
+---@return table<string, integer>
 function methods:stats()
   local gate = self.settings.gate
   local copy = { active = gate.active, connections = self.listener:connections() }

@@ -1,6 +1,6 @@
--- Streams: chunks (strings) between a caller and a handler, in both directions, while the call is under way. Each side permits
--- the other to send so many bytes (its window) and more as it takes chunks out: so a slow receiver costs a window, and
--- holds its sender back.
+-- Streams: chunks (strings) between a caller and a handler, in both directions, while the call is under way. Each
+-- side permits the other to send so many bytes (its window) and more as it takes chunks out: so a slow receiver costs
+-- a window, and holds its sender back.
 --
 -- A wait here ends when the other side moves, or with ETIMEDOUT when it has not for `timeout` seconds.
 
@@ -111,7 +111,8 @@ local function wait(self, who, leave)
 end
 
 local function timed_out(self)
-  return nil, errors.indefinite("ETIMEDOUT", ("the other side of the stream has not moved for %.3g s"):format(self.timeout))
+  local message = ("the other side of the stream has not moved for %.3g s"):format(self.timeout)
+  return nil, errors.indefinite("ETIMEDOUT", message)
 end
 
 local function closed(self)
@@ -139,7 +140,8 @@ function methods:send(chunk)
   local cost, connection = #chunk + OVERHEAD, self.connection
   while not cannot_send(self) and (self.credit < cost or connection.full) do
     if self.limit > 0 and cost > self.limit then
-      error(("stream:send: a chunk of %d bytes; the other side takes %d at once"):format(#chunk, self.limit - OVERHEAD), 2)
+      local most = self.limit - OVERHEAD
+      error(("stream:send: a chunk of %d bytes; the other side takes %d at once"):format(#chunk, most), 2)
     elseif self.credit >= cost then
       list.append(connection.writers, task)
     end

@@ -1,12 +1,12 @@
--- One connection that speaks MessagePack-RPC, from either side: requests, responses and notifications both ways. Neither
--- connects nor listens. The wire, with what lunode peers add to the specification: docs/rpc-wire.md.
+-- One connection that speaks MessagePack-RPC, from either side: requests, responses and notifications both ways.
+-- Neither connects nor listens. The wire, with what lunode peers add to the specification: docs/rpc-wire.md.
 --
 --   [0, msgid, method, params]   [1, msgid, error, result]   [2, method, params]
 --
 -- * A call is sent once, and completes once. A response that nobody waits for (any more) is counted and dropped.
--- * The side that accepted the connection stops reading while its queue is full or too many requests wait; unless it waits for
---   something on that connection itself: then it refuses instead. The side that connected always reads. So two full
---   queues never wait for each other.
+-- * The side that accepted the connection stops reading while its queue is full or too many requests wait; unless it
+--   waits for something on that connection itself: then it refuses instead. The side that connected always reads. So
+--   two full queues never wait for each other.
 
 local calls = require "lunode.rpc.calls"
 local deadlines = require "lunode.rpc.deadlines"
@@ -22,6 +22,10 @@ local sync = require "lunode.task.sync"
 local encode, write, null = msgpack.encode, msgpack.write, msgpack.null
 
 local M = {}
+
+-- The open ones, by their lunode.conn: quicker than its `data`.
+---@type table<lunode.conn, lunode.rpc.connection>
+M.by_conn = {}
 
 local MAX_ID = 0xffffffff
 
@@ -74,8 +78,15 @@ end
 ---@param result any
 function methods:respond(id, result)
   response[2], response[3] = id, null
-  response[4] = result == nil and null or result
-  return send(self, response)
+  if result == nil then
+    result = null
+  end
+  response[4] = result
+  local room, err, code = write(self.conn, response)
+  if not room then
+    return written(self, room, err, code)
+  end
+  return true
 end
 
 ---@param id integer
@@ -211,7 +222,8 @@ function methods:hello()
     self.lunode = false
     return self.greeted:resolve()
   end
-  local call = calls.new("$/hello", { { lunode = 1, timeout = self.options.timeout } }, loop.now() + self.options.timeout)
+  local timeout = self.options.timeout
+  local call = calls.new("$/hello", { { lunode = 1, timeout = timeout } }, loop.now() + timeout)
   call.callback = function(result)
     self.lunode = type(result) == "table" and result.lunode ~= nil
     self.greeted:resolve()
@@ -278,6 +290,7 @@ function methods:lost(err, code)
     return
   end
   self.closed = true
+  M.by_conn[self.conn] = nil
   code = self.code or code or "ECONNRESET"
   err = ("the connection to %s was lost: %s"):format(self.address, self.why or err or "it was closed")
   if self.watching then
@@ -311,7 +324,7 @@ function M.new(conn, settings)
     ids = settings.ids or { next = 0 },
     lunode = nil,
     greeted = sync.event(),
-    call_timeout = false, -- the other side's default
+    handler_time = settings.options.handler_timeout, -- or the other side's timeout, if that is less
     told_id = false, -- of the request that follows, with its deadline
     told_at = 0,
     calls = false,
@@ -319,6 +332,7 @@ function M.new(conn, settings)
     running = false,
     notices = 0, -- notifications handled so far: their keys in `running`
     active = 0, -- handlers
+    concurrency = settings.options.concurrency,
     queue = { first = false, last = false, count = 0, start = 0 }, -- requests that wait for one to end
     crowded = false, -- the queue is too long
     paused = false,
@@ -349,7 +363,7 @@ function M.new(conn, settings)
   end)
   local host, port = conn:peer()
   self.address = host and options.join(host, port) or "?"
-  conn.data = self
+  M.by_conn[conn] = self
   return self
 end
 

@@ -197,7 +197,12 @@ function M.wake_now(task, value)
     task.timer:close()
   end
   task.leave = false
-  push(task, value)
+  if ready_count == 0 and batch_at == batch_count then -- nobody is before it
+    task.value = value
+    step(task)
+  else
+    push(task, value)
+  end
   drain()
 end
 
