@@ -70,22 +70,31 @@ function loop.report(traceback) end
 
 ---@class lunode.timer
 local timer = {}
+
+---Stops it; `again` starts it anew.
 function timer:close() end
+
 ---Starts the delay anew, with another one where given.
 ---@param delay? number
 function timer:again(delay) end
+
+---Whether it is still to fire.
 ---@return boolean
 function timer:is_active() end
 
 ---@class lunode.hook
 local hook = {}
+
+---Is not called any more.
 function hook:close() end
 
 ---@class lunode.signal
 local signal = {}
+
+---Is not called any more.
 function signal:close() end
 
--- ---------------------------------------------------------------- connections
+-- ---------------------------------------------------------------- lunode.tcp_client, lunode.tcp_server
 
 ---One TCP connection, from either side.
 ---@class lunode.conn
@@ -135,14 +144,19 @@ function conn:resume() end
 ---@param options lunode.conn_options
 function conn:set(options) end
 
----Unix sockets: "unix:/path" ("unix:" where it is bound to none) and port 0.
+---The other end's address. Unix sockets: "unix:/path" ("unix:" where it is bound to none) and port 0.
 ---@return string? host, integer|string port_or_message, lunode.code? code
 function conn:peer() end
+
+---Our end's address, as `peer`.
 ---@return string? host, integer|string port_or_message, lunode.code? code
 function conn:sock() end
+
 ---`queued`: output not yet sent; `kept`: input that no message has consumed yet; `fd`: -1 while there is none.
 ---@return {bytes_read: integer, bytes_written: integer, queued: integer, kept: integer, fd: integer, state: "connecting"|"open"|"closing"|"closed"}
 function conn:stats() end
+
+---Whether it is connected, and not closing.
 ---@return boolean
 function conn:is_open() end
 
@@ -220,10 +234,15 @@ function tcp_server.listen(host, port, options) end
 
 ---@class lunode.server
 local server = {}
+
 ---Stops listening. Its connections go on.
 function server:close() end
+
+---Where it listens: the port, too, that the kernel has chosen.
 ---@return string? host, integer|string port_or_message, lunode.code? code
 function server:sock() end
+
+---How many connections it has.
 ---@return integer count  open connections of this server
 function server:connections() end
 
@@ -240,17 +259,34 @@ local resp = {}
 ---A value with its encoding made in advance, or one whose RESP type Lua cannot tell.
 ---@class lunode.resp.raw
 
----`+text`. @param text string  @return lunode.resp.raw
+---`+text`.
+---@param text string
+---@return lunode.resp.raw
 function resp.status(text) end
----`-text`. Line breaks become spaces. @param text string  "ERR …", with its code in front  @return lunode.resp.raw
+
+---`-text`. Line breaks become spaces.
+---@param text string  "ERR …", with its code in front
+---@return lunode.resp.raw
 function resp.error(text) end
----RESP3 map from a flat list {key, value, …}; RESP2: the flat array. @param list any[]  @return table
+
+---RESP3 map from a flat list {key, value, …}; RESP2: the flat array.
+---@param list any[]
+---@return table
 function resp.map(list) end
----RESP3 set; RESP2: array. @param list any[]  @return table
+
+---RESP3 set; RESP2: array.
+---@param list any[]
+---@return table
 function resp.set(list) end
----RESP3 push; RESP2: array. @param list any[]  @return table
+
+---RESP3 push; RESP2: array.
+---@param list any[]
+---@return table
 function resp.push(list) end
----RESP3 verbatim string ("txt"); RESP2: bulk. @param text string  @return table
+
+---RESP3 verbatim string ("txt"); RESP2: bulk.
+---@param text string
+---@return table
 function resp.verbatim(text) end
 
 ---Encodes one value as reply bytes. Raises for what has no encoding (functions, other userdata), and past 32 lists inside of each other.
@@ -358,6 +394,7 @@ local store = {}
 ---@field create? boolean  make the directory where it is missing (default true)
 ---@field cache? integer   bytes of block cache (default 64 MiB)
 
+---Opens the store in a directory. One process at a time may have it.
 ---@param dir string
 ---@param options? lunode.store_options
 ---@return lunode.store_handle? store
@@ -367,15 +404,18 @@ function store.open(dir, options) end
 ---@class lunode.store_handle
 local handle = {}
 
+---What is stored there; nil alone where nothing is.
 ---@param key string
 ---@return string? value
 ---@return string? err, lunode.code? code
 function handle:get(key) end
 
+---Stores a row, in place of the one that is there.
 ---@param key string
 ---@param value string
 function handle:put(key, value) end
 
+---Deletes a row, if it is there.
 ---@param key string
 function handle:delete(key) end
 
@@ -392,6 +432,7 @@ function handle:rollback() end
 ---@return fun(): string?, string?
 function handle:scan(from, to) end
 
+---How much waits for `commit`.
 ---@return integer count  writes not yet committed
 function handle:pending() end
 
@@ -402,9 +443,11 @@ function handle:pending() end
 ---@return string? err, lunode.code? code
 function handle:commit(sync) end
 
+---Counters of the store and of its engine.
 ---@return {pending: integer, pending_bytes: integer, batches: integer, disk_bytes: integer, engine: string}
 function handle:stats() end
 
+---Closes the store. What is not committed is dropped.
 function handle:close() end
 
 -- ---------------------------------------------------------------- lunode.slot

@@ -11,15 +11,16 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+/* clang-format off */
 #define FAULT_MAP(X)                                                                               \
-    X(malloc)                                                                                      \
-    X(calloc)                                                                                      \
-    X(realloc) X(reallocarray) X(asprintf) X(leveldb_get) X(socket) X(bind) X(listen) X(accept4)   \
-        X(connect) X(shutdown) X(recv) X(send) X(getsockopt) X(setsockopt) X(getsockname)          \
-            X(epoll_create1) X(epoll_ctl) X(epoll_wait) X(eventfd) X(signalfd) X(pthread_create)   \
-                X(open) X(openat) X(opendir) X(fdopendir) X(readdir) X(read) X(write) X(pread)     \
-                    X(pwrite) X(ftruncate) X(fsync) X(fdatasync) X(mkdir) X(renameat) X(unlink)    \
-                        X(lstat) X(fchmod) X(fchmodat) X(flock) X(fcntl) X(close)
+    X(malloc) X(calloc) X(realloc) X(reallocarray) X(asprintf) X(leveldb_get)                      \
+    X(socket) X(bind) X(listen) X(accept4) X(connect) X(shutdown) X(recv) X(send)                  \
+    X(getsockopt) X(setsockopt) X(getsockname)                                                     \
+    X(epoll_create1) X(epoll_ctl) X(epoll_wait) X(eventfd) X(signalfd) X(pthread_create)           \
+    X(open) X(openat) X(opendir) X(fdopendir) X(readdir) X(read) X(write) X(pread) X(pwrite)       \
+    X(ftruncate) X(fsync) X(fdatasync) X(mkdir) X(renameat) X(unlink) X(lstat) X(fchmod)           \
+    X(fchmodat) X(flock) X(fcntl) X(close)
+/* clang-format on */
 
 enum fault_call {
 #define FAULT_ENUM(name) FAULT_##name,

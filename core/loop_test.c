@@ -289,6 +289,28 @@ static void a_signal_reaches_every_watcher_and_keeps_nothing_alive(void **state)
     assert_int_equal(ln_signal_start(loop, &one, SIGKILL, mark_signal), -EINVAL);
 }
 
+static void a_signal_that_nobody_can_watch_is_refused(void **state) {
+    (void)state;
+    static const int refused[] = {-1, 0, SIGKILL, SIGSTOP, NSIG, 1000};
+    struct ln_signal one = {0};
+    for (size_t i = 0; i < sizeof refused / sizeof refused[0]; i++)
+        assert_int_equal(ln_signal_start(loop, &one, refused[i], mark_signal), -EINVAL);
+}
+
+static void a_signal_that_was_blocked_stays_blocked(void **state) {
+    (void)state;
+    struct ln_signal one = {0};
+    sigset_t set, now;
+    sigemptyset(&set);
+    sigaddset(&set, SIGUSR2);
+    pthread_sigmask(SIG_BLOCK, &set, NULL);
+    assert_int_equal(ln_signal_start(loop, &one, SIGUSR2, mark_signal), LN_OK);
+    ln_signal_stop(loop, &one);
+    ln_signal_stop(loop, &one); /* once is enough */
+    pthread_sigmask(SIG_UNBLOCK, &set, &now);
+    assert_true(sigismember(&now, SIGUSR2));
+}
+
 /* A thread that a library started blocks nothing. */
 static void *wait_to_end(void *go_on) {
     sem_wait(go_on);
@@ -453,6 +475,8 @@ int main(void) {
         TEST(an_event_for_a_recycled_descriptor_is_dropped),
         TEST(a_bad_descriptor_is_refused_and_leaves_nothing_behind),
         TEST(a_signal_reaches_every_watcher_and_keeps_nothing_alive),
+        TEST(a_signal_that_nobody_can_watch_is_refused),
+        TEST(a_signal_that_was_blocked_stays_blocked),
         TEST(a_signal_that_meets_another_thread_reaches_its_watcher),
         TEST(stop_ends_run_and_the_next_run_goes_on),
         TEST(the_time_moves_on_after_a_sleep),

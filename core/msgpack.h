@@ -83,7 +83,8 @@ int ln_msgpack_put_nil(struct ln_buffer *b);
 int ln_msgpack_put_boolean(struct ln_buffer *b, bool value);
 int ln_msgpack_put_integer(struct ln_buffer *b, int64_t value);
 int ln_msgpack_put_unsigned(struct ln_buffer *b, uint64_t value);
-int ln_msgpack_put_float(struct ln_buffer *b, double value); /* 32 bits where nothing gets lost */
+int ln_msgpack_put_float(struct ln_buffer *b,
+                         double value); /* 32 bits where nothing gets lost; NaN: 64 */
 
 /* With their bytes. REQUIRES: len <= UINT32_MAX. */
 int ln_msgpack_put_str(struct ln_buffer *b, const char *data, size_t len);

@@ -15,6 +15,11 @@
 
 enum { ECHO_BYTES = 96000, CHUNK = 4000, COMMANDS = 60, STEPS = 20000, CLIENTS = 5, SERVED = 24 };
 
+/* Small enough that queues fill. */
+static const struct ln_stream_limits small = {8000, 16000, 1 << 20, 1 << 20};
+
+static const struct ln_stream_timeouts patient = {20 * LN_SECOND, 20 * LN_SECOND, 20 * LN_SECOND};
+
 static const char command[] = "*2\r\n$4\r\nECHO\r\n$5\r\nhello\r\n";
 
 enum kind { ECHO, RESP, CANCELLED, REFUSED };
@@ -34,6 +39,7 @@ static struct ln_tcp_server *server;
 static struct peer clients[CLIENTS], served[SERVED];
 static int client_count, served_count, server_closes;
 static int ticks, posts, signals;
+static size_t max_connections = 2;
 
 static char pattern(size_t i) {
     return (char)('a' + i % 23);
@@ -119,7 +125,9 @@ static void on_accept(struct ln_tcp_server *srv, struct ln_stream *s, void *arg)
     *p = (struct peer){.s = s};
     ln_resp_reader_init(&p->reader);
     ln_stream_set_arg(s, p);
-    ln_stream_set_limits(s, &(struct ln_stream_limits){2 * CHUNK, 4 * CHUNK, 1 << 20, 1 << 20});
+    ln_stream_set_limits(s, &small);
+    if (ln_stream_set_timeouts(s, &patient) != LN_OK)
+        give_up(p, -ENOMEM);
 }
 
 static void on_server_close(struct ln_tcp_server *srv, void *arg) {
@@ -194,9 +202,9 @@ static void start_client(enum kind kind, const struct ln_addr *addrs, int count)
         p->connect_status = p->close_status = rc;
         return;
     }
-    ln_stream_set_limits(p->s, &(struct ln_stream_limits){2 * CHUNK, 4 * CHUNK, 1 << 20, 1 << 20});
+    ln_stream_set_limits(p->s, &small);
     (void)ln_stream_set_keepalive(p->s, &(struct ln_stream_keepalive){.idle = 60, .count = 3});
-    (void)ln_stream_set_timeouts(p->s, &(struct ln_stream_timeouts){20 * LN_SECOND, 0, 0});
+    (void)ln_stream_set_timeouts(p->s, &patient);
     if (kind == ECHO)
         send_echo(p);
     for (int i = 0; kind == RESP && rc >= 0 && i < COMMANDS; i++)
@@ -345,7 +353,7 @@ static void scenario(const struct fault *f) {
     bool harmless = !f || f->harmless;
     struct ln_addr addr = local(0);
     const struct ln_tcp_server_options options = {.backlog = 16,
-                                                  .max_connections = 2,
+                                                  .max_connections = max_connections,
                                                   .events = &server_events,
                                                   .on_accept = on_accept,
                                                   .on_close = on_server_close};
@@ -409,6 +417,16 @@ static void descriptors_and_kernel_memory_that_run_out(void **state) {
     fault_each(faults, sizeof faults / sizeof *faults, scenario);
 }
 
+/* Served one by one, each waits for the end of the one before. */
+static void a_listener_that_cannot_be_watched(void **state) {
+    (void)state;
+    static const struct fault faults[] = {{FAULT_epoll_ctl, ENOMEM, false},
+                                          {FAULT_accept4, EMFILE, true}};
+    max_connections = 1;
+    fault_each(faults, sizeof faults / sizeof *faults, scenario);
+    max_connections = 2;
+}
+
 static void connections_that_break(void **state) {
     (void)state;
     static const struct fault faults[] = {
@@ -432,6 +450,7 @@ int main(void) {
         cmocka_unit_test_teardown(memory_that_runs_out, report),
         cmocka_unit_test_teardown(calls_that_are_interrupted_or_cut_short, report),
         cmocka_unit_test_teardown(descriptors_and_kernel_memory_that_run_out, report),
+        cmocka_unit_test_teardown(a_listener_that_cannot_be_watched, report),
         cmocka_unit_test_teardown(connections_that_break, report),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

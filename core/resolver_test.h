@@ -24,7 +24,7 @@ static atomic_int calls, waiting, alive_lists;
 static sem_t gate;
 
 /* Separated by blanks, in the order in which the system gives them. "?": a family nobody knows. */
-static const char *found_addresses = "127.0.0.1";
+static const char *_Atomic found_addresses = "127.0.0.1";
 
 static const struct {
     const char *name;

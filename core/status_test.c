@@ -12,6 +12,15 @@ static void names_errno_and_our_own_codes(void **state) {
     assert_string_equal(ln_status_text(LN_EOF), "end of stream");
 }
 
+static void each_code_of_ours_has_a_name_and_words(void **state) {
+    (void)state;
+#define LN_STATUS_CHECK(id, name, value, text)                                                     \
+    assert_string_equal(ln_status_name(LN_##id), name);                                            \
+    assert_string_equal(ln_status_text(LN_##id), text);
+    LN_STATUS_MAP(LN_STATUS_CHECK)
+#undef LN_STATUS_CHECK
+}
+
 static void the_timeouts_share_a_name_and_differ_in_words(void **state) {
     (void)state;
     assert_string_equal(ln_status_name(LN_EIDLE_TIMEOUT), "ETIMEDOUT");
@@ -37,6 +46,7 @@ static void a_detail_is_cut_and_terminated(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(names_errno_and_our_own_codes),
+        cmocka_unit_test(each_code_of_ours_has_a_name_and_words),
         cmocka_unit_test(the_timeouts_share_a_name_and_differ_in_words),
         cmocka_unit_test(an_unknown_number_still_has_a_name),
         cmocka_unit_test(a_detail_is_cut_and_terminated),

@@ -211,7 +211,7 @@ static bool use_store(struct ln_store *s, struct expected rows[KEYS],
         if (round % 16 != 15)
             continue;
         check_store(s, rows);
-        rc = ln_store_commit(s, true, &detail);
+        rc = ln_store_commit(s, round > 16, &detail);
         if (rc != LN_OK) {
             check_failed(&detail, rc);
             assert_int_equal(ln_store_commit(s, true, &detail), rc);

@@ -76,10 +76,15 @@ static bool has_room(const struct ln_tcp_server *server) {
     return max == 0 || server->connections < max;
 }
 
-/* Listens to the socket again unless there is a reason not to. */
+static void on_pause_over(struct ln_timer *timer);
+
+/* Listens to the socket again unless there is a reason not to. Where it cannot be had, nothing else
+ * may ever bring us back here. */
 static void take_up(struct ln_tcp_server *server) {
-    if (!server->closed && has_room(server) && !ln_timer_active(&server->pause))
-        (void)ln_io_set(&server->io, EPOLLIN);
+    if (server->closed || !has_room(server) || ln_timer_active(&server->pause))
+        return;
+    if (ln_io_set(&server->io, EPOLLIN) != LN_OK)
+        (void)ln_timer_start(server->loop, &server->pause, ACCEPT_PAUSE, 0, on_pause_over);
 }
 
 static void on_released(struct ln_stream *s, void *maker) {

@@ -443,6 +443,27 @@ static void keepalive_reaches_the_socket(void **state) {
     }
 }
 
+static void a_keepalive_that_the_system_refuses_is_told(void **state) {
+    (void)state;
+    connect_pair();
+    const struct ln_stream_keepalive refused[] = {{.idle = 1 << 20},
+                                                  {.idle = 1, .interval = 1 << 20},
+                                                  {.idle = 1, .interval = 1, .count = 1 << 20}};
+    for (size_t i = 0; i < sizeof refused / sizeof refused[0]; i++)
+        assert_int_equal(ln_stream_set_keepalive(client.s, &refused[i]), -EINVAL);
+    const struct ln_stream_keepalive off = {.idle = 0};
+    assert_int_equal(ln_stream_set_keepalive(client.s, &off), LN_OK);
+}
+
+static void without_a_connection_there_are_no_addresses(void **state) {
+    (void)state;
+    struct ln_tcp_server_options options = server_options();
+    struct ln_addr addr = listen_locally(&options);
+    connect_to(addr, &client);
+    assert_int_equal(ln_stream_peer(client.s, &addr), -ENOTCONN);
+    assert_int_equal(ln_stream_sock(client.s, &addr), -ENOTCONN);
+}
+
 /* ---- a callback may close anything */
 
 static void close_both(struct end *e) {
@@ -500,6 +521,8 @@ int main(void) {
         TEST(while_paused_the_read_timeout_waits),
         TEST(a_peer_that_takes_nothing_ends_after_the_write_timeout),
         TEST(keepalive_reaches_the_socket),
+        TEST(a_keepalive_that_the_system_refuses_is_told),
+        TEST(without_a_connection_there_are_no_addresses),
         TEST(a_callback_may_close_its_own_stream_and_another_of_the_batch),
         TEST(an_idle_stream_holds_no_buffers),
     };

@@ -205,6 +205,22 @@ static void an_abstract_name_has_no_file(void **state) {
     close(fd);
 }
 
+static void a_path_may_be_relative(void **state) {
+    (void)state;
+    struct ln_addr addrs[LN_ADDR_MAX];
+    char former[256];
+    assert_non_null(getcwd(former, sizeof former));
+    assert_int_equal(chdir(dir), 0);
+    assert_int_equal(ln_addr_parse("unix:socket", 0, addrs), 1);
+    addr = addrs[0];
+    int fd = listening(0600);
+    assert_true(exists());
+    ln_unix_file_remove(&file);
+    assert_false(exists());
+    close(fd);
+    assert_int_equal(chdir(former), 0);
+}
+
 static void a_lock_that_somebody_holds_is_not_waited_for_long(void **state) {
     (void)state;
     int held = open(dir, O_RDONLY | O_DIRECTORY);
@@ -259,6 +275,7 @@ int main(void) {
         TEST(a_directory_that_is_missing_is_named_by_its_code),
         TEST(a_file_that_is_no_longer_ours_stays),
         TEST(an_abstract_name_has_no_file),
+        TEST(a_path_may_be_relative),
         TEST(a_lock_that_somebody_holds_is_not_waited_for_long),
         TEST(of_many_that_replace_a_stale_file_one_wins),
     };

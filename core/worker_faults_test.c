@@ -12,6 +12,7 @@
 #include <netinet/in.h>
 #include <stdlib.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 enum { WORKS = 3, NAMES = 2, STEPS = 20000 };
@@ -261,12 +262,14 @@ static void unix_scenario(const struct fault *f) {
     (void)snprintf(path, sizeof path, "%s/socket", dir);
     (void)snprintf(host, sizeof host, "unix:%s", path);
     assert_int_equal(ln_addr_parse(host, 0, addr), 1);
+    mode_t former = umask(0277); /* so that the mode asked for has to be set */
     if (open_loop(harmless)) {
         leave_stale_file(addr);
         serve_and_connect(addr, harmless);
         serve_and_connect(addr, harmless); /* whatever the first has left behind */
         assert_int_equal(ln_loop_close(loop), LN_OK);
     }
+    umask(former);
     fault_pause();
     test_dir_remove(dir);
     fault_go_on();
@@ -278,7 +281,10 @@ static void a_unix_socket_is_served_or_refused(void **state) {
         {FAULT_calloc, ENOMEM, false},     {FAULT_open, EMFILE, true},
         {FAULT_flock, EINTR, true},        {FAULT_flock, EWOULDBLOCK, true},
         {FAULT_lstat, EACCES, false},      {FAULT_fchmod, EIO, false},
-        {FAULT_unlink, EACCES, false},     {FAULT_bind, ENOSPC, false},
+        {FAULT_unlink, EACCES, false},     {FAULT_unlink, ENOENT, true},
+        {FAULT_lstat, ENOENT, false},      {FAULT_fchmodat, EPERM, false},
+        {FAULT_bind, EADDRINUSE, true},    {FAULT_connect, EACCES, false},
+        {FAULT_connect, EPERM, false},     {FAULT_bind, ENOSPC, false},
         {FAULT_listen, EADDRINUSE, false}, {FAULT_socket, EMFILE, false},
         {FAULT_connect, EAGAIN, false},    {FAULT_connect, EINTR, false},
         {FAULT_connect, ENOENT, false},    {FAULT_accept4, ECONNABORTED, false},

@@ -53,22 +53,30 @@ local function log(level, format, ...)
   end
 end
 
----@param format string
+---Tells what helps to find a mistake.
+---@param format string  as string.format takes it
+---@param ... any
 function M.debug(format, ...)
   log("debug", format, ...)
 end
 
----@param format string
+---Tells what a node does.
+---@param format string  as string.format takes it
+---@param ... any
 function M.info(format, ...)
   log("info", format, ...)
 end
 
----@param format string
+---Tells what somebody should look at.
+---@param format string  as string.format takes it
+---@param ... any
 function M.warn(format, ...)
   log("warn", format, ...)
 end
 
----@param format string
+---Tells what has gone wrong.
+---@param format string  as string.format takes it
+---@param ... any
 function M.error(format, ...)
   log("error", format, ...)
 end

@@ -203,6 +203,7 @@ function methods:set(key, text, expiry)
   self:put(row, old, string_value(text, expiry))
 end
 
+---Deletes a key, whatever it holds.
 ---@param key string
 ---@return boolean existed
 function methods:delete(key)
@@ -214,6 +215,7 @@ function methods:delete(key)
   return true
 end
 
+---Whether there is such a key, whatever it holds.
 ---@param key string
 ---@return boolean
 function methods:exists(key)
