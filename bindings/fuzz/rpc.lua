@@ -213,10 +213,13 @@ local function measure()
   end
 end
 
+-- A peer's: it connects once, whatever the clock says.
+local AMPLE = { methods = METHODS, backoff = 60, max_backoff = 60 }
+local TIGHT_PEER = { methods = METHODS, backoff = 60, max_backoff = 60, max_message = 64, concurrency = 2, queue = 2 }
+
 return function(flags, first, step, bytes)
   local is_tight = flags & TIGHT ~= 0
   to_server(is_tight and tight or ample, flags, first, step, bytes)
-  to_peer(is_tight and { methods = METHODS, max_message = 64, max_in_flight = 8, concurrency = 2, queue = 2 }
-    or { methods = METHODS }, flags, first, step, bytes)
+  to_peer(is_tight and TIGHT_PEER or AMPLE, flags, first, step, bytes)
   measure()
 end
