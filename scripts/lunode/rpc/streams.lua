@@ -128,7 +128,8 @@ end
 ---Sends a chunk, and waits until it may.
 ---@param chunk string  at most the other side's window
 ---@return boolean? ok
----@return lunode.rpc.error? err  "EPIPE": the stream has ended; "EBUSY": another task is sending
+---@return lunode.rpc.error? err  "EPIPE": the stream has ended; "EMSGSIZE": the other side takes no chunk as large;
+---   "EBUSY": another task is sending
 function methods:send(chunk)
   if type(chunk) ~= "string" then
     error(("stream:send: a chunk is a string, got a %s"):format(type(chunk)), 2)
@@ -141,7 +142,8 @@ function methods:send(chunk)
   while not cannot_send(self) and (self.credit < cost or connection.full) do
     if self.limit > 0 and cost > self.limit then
       local most = self.limit - OVERHEAD
-      error(("stream:send: a chunk of %d bytes; the other side takes %d at once"):format(#chunk, most), 2)
+      local message = ("a chunk of %d bytes; the other side takes %d at once"):format(#chunk, most)
+      return nil, errors.definite("EMSGSIZE", message)
     elseif self.credit >= cost then
       list.append(connection.writers, task)
     end
@@ -170,7 +172,7 @@ function methods:on_credit(bytes)
   if self.limit == 0 then
     self.limit = bytes
   end
-  self.credit = math.min(self.credit + bytes, self.limit)
+  self.credit = bytes < self.limit - self.credit and self.credit + bytes or self.limit -- no sum that could wrap
   self.moves = self.moves + 1
   wake(self, "sender")
 end
