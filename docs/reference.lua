@@ -194,7 +194,7 @@ end
 
 local function paragraphs(text)
   for i, paragraph in ipairs(text) do
-    put("%s", (paragraph:gsub("docs/(guide/([%w_]+)%.md)", "[%2](%1)")))
+    put("%s", (paragraph:gsub("docs/([%w_/-]-([%w_-]+)%.md)", "[%2](%1)")))
     local next_one = text[i + 1]
     if not (next_one and paragraph:find("^%* ") and next_one:find("^%* ")) then
       put ""
