@@ -213,9 +213,13 @@ local function measure()
   end
 end
 
--- A peer's: it connects once, whatever the clock says.
-local AMPLE = { methods = METHODS, backoff = 60, max_backoff = 60 }
-local TIGHT_PEER = { methods = METHODS, backoff = 60, max_backoff = 60, max_message = 64, concurrency = 2, queue = 2 }
+-- A peer's: it connects once, whatever the clock says. The delay is a random part of the limit.
+local ONCE = 1e9
+local AMPLE = { methods = METHODS, backoff = ONCE, max_backoff = ONCE }
+local TIGHT_PEER = {
+  methods = METHODS, backoff = ONCE, max_backoff = ONCE,
+  max_message = 64, concurrency = 2, queue = 2,
+}
 
 return function(flags, first, step, bytes)
   local is_tight = flags & TIGHT ~= 0
