@@ -18,3 +18,11 @@ void ln_new_type(lua_State *L, const char *name, const luaL_Reg *methods, lua_CF
     lua_setfield(L, -2, "__index");
     lua_pop(L, 1);
 }
+
+const void *ln_metatable(lua_State *L, int index) {
+    if (!lua_getmetatable(L, index))
+        return NULL;
+    const void *metatable = lua_topointer(L, -1);
+    lua_pop(L, 1);
+    return metatable;
+}

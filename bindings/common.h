@@ -14,6 +14,9 @@
  * text. */
 int ln_push_failure(lua_State *L, int status, const struct ln_detail *detail);
 
+/* The address of the metatable of the value at index, or NULL. */
+const void *ln_metatable(lua_State *L, int index);
+
 /* Makes a metatable whose __gc and __close are `close`, and whose __index holds the methods. */
 void ln_new_type(lua_State *L, const char *name, const luaL_Reg *methods, lua_CFunction close);
 

@@ -271,7 +271,7 @@ static int take_deferred(lua_State *L) {
 }
 
 static void on_deferred(struct ln_job *job) {
-    struct loop_box *box = (struct loop_box *)((char *)job - offsetof(struct loop_box, job));
+    struct loop_box *box = LN_OWNER(struct loop_box, job, job);
     if (!ln_protect(box->main, take_deferred, box, 0))
         return;
     while (!ln_protect(box->main, call_deferred, box, 0))

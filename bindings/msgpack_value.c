@@ -31,14 +31,6 @@ static int refuse(struct encoder *e, const char *problem, const char *what) {
 
 static int encode_value(struct encoder *e, int index, int depth);
 
-static const void *metatable_of(lua_State *L, int index) {
-    if (!lua_getmetatable(L, index))
-        return NULL;
-    const void *metatable = lua_topointer(L, -1);
-    lua_pop(L, 1);
-    return metatable;
-}
-
 /* ---- maps. Their pairs are encoded as they come, and then put in the order of the bytes of their
  * keys, so that nothing depends on the order of `pairs`. */
 
@@ -144,7 +136,7 @@ static int encode_table(struct encoder *e, int index, int depth) {
     if (depth == LN_MSGPACK_MAX_DEPTH)
         return refuse(e, "cannot encode a table nested more than 32 deep, or inside of itself",
                       NULL);
-    const void *tag = metatable_of(L, index);
+    const void *tag = ln_metatable(L, index);
     lua_pushvalue(L, index);
     int table = lua_gettop(L);
     size_t count = tag && tag == e->types->array ? (size_t)array_length(e, table)
@@ -163,7 +155,7 @@ static int encode_table(struct encoder *e, int index, int depth) {
 
 static int encode_userdata(struct encoder *e, int index) {
     const struct ln_msgpack_blob *blob = lua_touserdata(e->L, index);
-    const void *metatable = metatable_of(e->L, index);
+    const void *metatable = ln_metatable(e->L, index);
     size_t len = 0;
     if (blob == e->types->null)
         return ln_msgpack_put_nil(e->out);

@@ -25,14 +25,6 @@ static int refuse(struct encoder *e, const char *problem, const char *what) {
 
 static int encode_value(struct encoder *e, int index, int depth);
 
-static const void *metatable_of(lua_State *L, int index) {
-    if (!lua_getmetatable(L, index))
-        return NULL;
-    const void *metatable = lua_topointer(L, -1);
-    lua_pop(L, 1);
-    return metatable;
-}
-
 static int encode_elements(struct encoder *e, int list, lua_Unsigned count, int depth) {
     int rc = LN_OK;
     for (lua_Unsigned i = 1; i <= count && rc == LN_OK; i++) {
@@ -63,7 +55,7 @@ static int encode_list(struct encoder *e, const void *kind, int depth) {
 
 static int encode_table(struct encoder *e, int index, int depth) {
     const struct ln_resp_types *types = e->types;
-    const void *kind = metatable_of(e->L, index);
+    const void *kind = ln_metatable(e->L, index);
     if (depth == LN_RESP_MAX_DEPTH)
         return refuse(e, "cannot encode a table nested this deeply, or inside of itself", NULL);
     if (kind && kind == types->verbatim) {
@@ -88,7 +80,7 @@ static int encode_userdata(struct encoder *e, int index) {
         return ln_resp_put_null(e->out, e->protocol);
     if (value == e->types->null_array)
         return ln_resp_put_null_array(e->out, e->protocol);
-    if (metatable_of(e->L, index) == e->types->raw)
+    if (ln_metatable(e->L, index) == e->types->raw)
         return ln_buffer_append(e->out, value, lua_rawlen(e->L, index));
     return refuse(e, "cannot encode a ", "userdata");
 }

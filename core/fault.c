@@ -49,12 +49,14 @@ static const char *error_name(int error) {
     return error == FAULT_SHORT ? "one byte" : strerrorname_np(error);
 }
 
-void fault_report(void) {
+int fault_report(void **state) {
+    (void)state;
     if (nth > 0)
         print_error("with %s failing at call %u: %s\n", names[armed.call], nth,
                     error_name(armed.error));
     nth = 0;
     fault_go_on();
+    return 0;
 }
 
 static void run(void (*scenario)(const struct fault *f), const struct fault *f, unsigned n) {

@@ -45,8 +45,8 @@ void fault_each(const struct fault *faults, size_t count, void (*scenario)(const
 /* In a scenario, whose argument is NULL in the run without a fault: has it happened yet? */
 bool fault_happened(void);
 
-/* For teardowns: names the run that failed. */
-void fault_report(void);
+/* A teardown of cmocka's: names the run that failed. */
+int fault_report(void **state);
 
 /* Nothing fails in between: for what a test has to do by itself. */
 void fault_pause(void);

@@ -89,10 +89,6 @@ bool ln_loop_alive(const struct ln_loop *loop) {
     return loop->active > 0 || jobs_queued(loop);
 }
 
-bool ln_loop_running(const struct ln_loop *loop) {
-    return loop->inside;
-}
-
 /* ---- jobs */
 
 static void enqueue(struct ln_job *queue, struct ln_job *job, ln_job_fn fn) {

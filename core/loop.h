@@ -28,6 +28,9 @@
 
 #define LN_SECOND INT64_C(1000000000)
 
+/* The object that embeds a handle, from a pointer to the handle. */
+#define LN_OWNER(type, member, pointer) ((type *)((char *)(pointer)-offsetof(type, member)))
+
 struct ln_loop;
 struct ln_timer;
 struct ln_io;
@@ -58,9 +61,6 @@ int ln_loop_step(struct ln_loop *loop, int64_t max_wait);
 void ln_loop_stop(struct ln_loop *loop);
 
 bool ln_loop_alive(const struct ln_loop *loop);
-
-/* Whether an iteration is under way, that is, whether the caller is inside of a callback. */
-bool ln_loop_running(const struct ln_loop *loop);
 
 /* CLOCK_MONOTONIC in nanoseconds, as of this iteration (read again after each sleep). */
 int64_t ln_loop_now(const struct ln_loop *loop);

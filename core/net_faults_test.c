@@ -439,19 +439,13 @@ static void connections_that_break(void **state) {
     fault_each(faults, sizeof faults / sizeof *faults, scenario);
 }
 
-static int report(void **state) {
-    (void)state;
-    fault_report();
-    return 0;
-}
-
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_teardown(memory_that_runs_out, report),
-        cmocka_unit_test_teardown(calls_that_are_interrupted_or_cut_short, report),
-        cmocka_unit_test_teardown(descriptors_and_kernel_memory_that_run_out, report),
-        cmocka_unit_test_teardown(a_listener_that_cannot_be_watched, report),
-        cmocka_unit_test_teardown(connections_that_break, report),
+        cmocka_unit_test_teardown(memory_that_runs_out, fault_report),
+        cmocka_unit_test_teardown(calls_that_are_interrupted_or_cut_short, fault_report),
+        cmocka_unit_test_teardown(descriptors_and_kernel_memory_that_run_out, fault_report),
+        cmocka_unit_test_teardown(a_listener_that_cannot_be_watched, fault_report),
+        cmocka_unit_test_teardown(connections_that_break, fault_report),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

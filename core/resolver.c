@@ -8,8 +8,6 @@
 #include <string.h>
 #include <strings.h>
 
-#define OWNER(type, member, pointer) ((type *)((char *)(pointer)-offsetof(type, member)))
-
 enum { MAX_NAME = 254 }; /* with the root's dot */
 
 /* One call of getaddrinfo, and who waits for it. The first part is the thread's while it runs. */
@@ -86,7 +84,7 @@ static int interleave(const struct addrinfo *list, struct ln_addr out[LN_ADDR_MA
 }
 
 static void on_run(struct ln_work *work) {
-    struct query *q = OWNER(struct query, work, work);
+    struct query *q = LN_OWNER(struct query, work, work);
     struct addrinfo *list = NULL;
     struct addrinfo hints = {.ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM};
     errno = 0;
@@ -99,7 +97,7 @@ static void on_run(struct ln_work *work) {
 }
 
 static void on_drop(struct ln_work *work) {
-    free(OWNER(struct query, work, work));
+    free(LN_OWNER(struct query, work, work));
 }
 
 /* ---- queries */
@@ -141,7 +139,7 @@ static void tell_all(struct query *q, int status) {
 }
 
 static void on_done(struct ln_work *work) {
-    struct query *q = OWNER(struct query, work, work);
+    struct query *q = LN_OWNER(struct query, work, work);
     query_unlink(q); /* a lookup from now on asks anew */
     tell_all(q, q->status);
     free(q);
@@ -202,7 +200,7 @@ void ln_lookup_cancel(struct ln_lookup *lookup) {
 }
 
 static void on_deadline(struct ln_timer *timer) {
-    struct ln_lookup *lookup = OWNER(struct ln_lookup, deadline, timer);
+    struct ln_lookup *lookup = LN_OWNER(struct ln_lookup, deadline, timer);
     ln_lookup_cancel(lookup);
     lookup->fn(lookup, LN_ELOOKUP_TIMEOUT, NULL, 0);
 }
@@ -247,7 +245,7 @@ int ln_resolver_open(struct ln_loop *loop, struct ln_resolver **out) {
 }
 
 static void on_closing(struct ln_job *job) {
-    free(OWNER(struct ln_resolver, close_job, job));
+    free(LN_OWNER(struct ln_resolver, close_job, job));
 }
 
 void ln_resolver_close(struct ln_resolver *resolver) {

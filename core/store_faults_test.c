@@ -290,17 +290,11 @@ static void a_store_on_a_system_that_fails(void **state) {
     fault_each(faults, sizeof faults / sizeof *faults, store_scenario);
 }
 
-static int report(void **state) {
-    (void)state;
-    fault_report();
-    return 0;
-}
-
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_teardown(an_overlay_without_memory_stays_as_it_was, report),
-        cmocka_unit_test_teardown(a_store_without_memory, report),
-        cmocka_unit_test_teardown(a_store_on_a_system_that_fails, report),
+        cmocka_unit_test_teardown(an_overlay_without_memory_stays_as_it_was, fault_report),
+        cmocka_unit_test_teardown(a_store_without_memory, fault_report),
+        cmocka_unit_test_teardown(a_store_on_a_system_that_fails, fault_report),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -3,12 +3,9 @@
 #include "tcp_stream_impl.h"
 
 #include <errno.h>
-#include <stddef.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
 #include <unistd.h>
-
-#define OWNER(type, member, pointer) ((type *)((char *)(pointer)-offsetof(type, member)))
 
 /* How soon a Unix socket with a full backlog is tried again: at first, and at last. */
 #define FIRST_RETRY (LN_SECOND / 1000)
@@ -93,7 +90,7 @@ static void try_next(struct client *c);
 
 /* The socket is writable, or in error: SO_ERROR tells which. */
 static void on_io(struct ln_io *io, uint32_t events) {
-    struct client *c = OWNER(struct attempt, io, io)->client;
+    struct client *c = LN_OWNER(struct attempt, io, io)->client;
     int fd = io->fd, error = 0;
     socklen_t len = sizeof error;
     (void)events;
@@ -133,7 +130,7 @@ static int begin(struct attempt *a, int *out) {
 }
 
 static void on_delay(struct ln_timer *timer) {
-    struct client *c = OWNER(struct client, delay, timer);
+    struct client *c = LN_OWNER(struct client, delay, timer);
     if (connecting(c))
         try_next(c);
 }
@@ -190,7 +187,7 @@ static int take_addresses(struct client *c, const struct ln_addr *addrs, int cou
 
 static void on_lookup(struct ln_lookup *lookup, int status, const struct ln_addr *addrs,
                       int count) {
-    struct client *c = OWNER(struct client, lookup, lookup);
+    struct client *c = LN_OWNER(struct client, lookup, lookup);
     if (!connecting(c))
         return;
     int rc = status == LN_OK ? take_addresses(c, addrs, count) : status;
@@ -201,13 +198,13 @@ static void on_lookup(struct ln_lookup *lookup, int status, const struct ln_addr
 }
 
 static void on_start(struct ln_job *job) {
-    struct client *c = OWNER(struct client, job, job);
+    struct client *c = LN_OWNER(struct client, job, job);
     if (connecting(c))
         try_next(c);
 }
 
 static void on_timeout(struct ln_timer *timer) {
-    struct ln_stream *s = OWNER(struct ln_stream, timer, timer);
+    struct ln_stream *s = LN_OWNER(struct ln_stream, timer, timer);
     const struct client *c = s->maker;
     ln_stream_abort(s, ln_lookup_active(&c->lookup) ? LN_ELOOKUP_TIMEOUT : LN_ECONNECT_TIMEOUT);
 }

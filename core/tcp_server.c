@@ -5,12 +5,9 @@
 
 #include <errno.h>
 #include <netinet/in.h>
-#include <stddef.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
 #include <unistd.h>
-
-#define OWNER(type, member, pointer) ((type *)((char *)(pointer)-offsetof(type, member)))
 
 enum { ACCEPTS_PER_TURN = 128 };
 #define ACCEPT_PAUSE (LN_SECOND / 10)
@@ -42,7 +39,7 @@ int ln_tcp_server_sock(const struct ln_tcp_server *server, struct ln_addr *out) 
 }
 
 static void on_closing(struct ln_job *job) {
-    struct ln_tcp_server *server = OWNER(struct ln_tcp_server, close_job, job);
+    struct ln_tcp_server *server = LN_OWNER(struct ln_tcp_server, close_job, job);
     if (server->options.on_close)
         server->options.on_close(server, server->options.arg);
     free(server);
@@ -96,7 +93,7 @@ static void on_released(struct ln_stream *s, void *maker) {
 }
 
 static void on_pause_over(struct ln_timer *timer) {
-    take_up(OWNER(struct ln_tcp_server, pause, timer));
+    take_up(LN_OWNER(struct ln_tcp_server, pause, timer));
 }
 
 static int welcome(struct ln_tcp_server *server, int fd) {
@@ -126,7 +123,7 @@ static bool is_shortage(int error) {
 }
 
 static void on_io(struct ln_io *io, uint32_t events) {
-    struct ln_tcp_server *server = OWNER(struct ln_tcp_server, io, io);
+    struct ln_tcp_server *server = LN_OWNER(struct ln_tcp_server, io, io);
     (void)events;
     for (int i = 0; i < ACCEPTS_PER_TURN && !server->closed; i++) {
         if (!has_room(server)) {

@@ -6,13 +6,10 @@
 #include <linux/sockios.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
-#include <stddef.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
-
-#define OWNER(type, member, pointer) ((type *)((char *)(pointer)-offsetof(type, member)))
 
 enum { FIRST_READ = 4 << 10 };
 
@@ -35,10 +32,6 @@ void *ln_stream_arg(const struct ln_stream *s) {
 
 void ln_stream_set_arg(struct ln_stream *s, void *arg) {
     s->arg = arg;
-}
-
-struct ln_loop *ln_stream_loop(const struct ln_stream *s) {
-    return s->loop;
 }
 
 bool ln_stream_paused(const struct ln_stream *s) {
@@ -90,24 +83,23 @@ void ln_stream_stats(const struct ln_stream *s, struct ln_stream_stats *out) {
                                     .fd = s->fd};
 }
 
-int ln_stream_peer(const struct ln_stream *s, struct ln_addr *out) {
+static int address(const struct ln_stream *s, int (*get)(int, struct sockaddr *, socklen_t *),
+                   struct ln_addr *out) {
     struct ln_addr addr = {.len = sizeof addr.ss};
     if (s->fd < 0)
         return -ENOTCONN;
-    if (getpeername(s->fd, (struct sockaddr *)&addr.ss, &addr.len) != 0)
+    if (get(s->fd, (struct sockaddr *)&addr.ss, &addr.len) != 0)
         return -errno;
     *out = addr;
     return LN_OK;
 }
 
+int ln_stream_peer(const struct ln_stream *s, struct ln_addr *out) {
+    return address(s, getpeername, out);
+}
+
 int ln_stream_sock(const struct ln_stream *s, struct ln_addr *out) {
-    struct ln_addr addr = {.len = sizeof addr.ss};
-    if (s->fd < 0)
-        return -ENOTCONN;
-    if (getsockname(s->fd, (struct sockaddr *)&addr.ss, &addr.len) != 0)
-        return -errno;
-    *out = addr;
-    return LN_OK;
+    return address(s, getsockname, out);
 }
 
 /* ---- the end */
@@ -131,7 +123,7 @@ void ln_stream_discard(struct ln_stream *s) {
 
 /* The only place where a stream's memory goes. */
 static void on_closing(struct ln_job *job) {
-    struct ln_stream *s = OWNER(struct ln_stream, close_job, job);
+    struct ln_stream *s = LN_OWNER(struct ln_stream, close_job, job);
     if (s->events && !s->announced && s->events->on_connect) {
         s->announced = true;
         s->events->on_connect(s, s->status == LN_OK ? -ECANCELED : s->status);
@@ -176,7 +168,7 @@ static void drain(struct ln_stream *s) {
 }
 
 static void on_drain_poll(struct ln_timer *timer) {
-    drain(OWNER(struct ln_stream, timer, timer));
+    drain(LN_OWNER(struct ln_stream, timer, timer));
 }
 
 static void finish_close(struct ln_stream *s) {
@@ -195,7 +187,7 @@ static void finish_close(struct ln_stream *s) {
 }
 
 static void on_linger(struct ln_timer *timer) {
-    struct ln_stream *s = OWNER(struct ln_stream, timer, timer);
+    struct ln_stream *s = LN_OWNER(struct ln_stream, timer, timer);
     ln_stream_abort(s, LN_EWRITE_TIMEOUT);
 }
 
@@ -266,7 +258,7 @@ static int arm_timeout(struct ln_stream *s) {
 }
 
 static void on_timeout(struct ln_timer *timer) {
-    struct ln_stream *s = OWNER(struct ln_stream, timer, timer);
+    struct ln_stream *s = LN_OWNER(struct ln_stream, timer, timer);
     int status = LN_OK;
     int64_t due = next_timeout(s, &status);
     int rc = due <= ln_loop_now(s->loop) ? status : arm_timeout(s);
@@ -329,7 +321,7 @@ static bool send_queue(struct ln_stream *s) {
 }
 
 static void on_flush(struct ln_job *job) {
-    struct ln_stream *s = OWNER(struct ln_stream, flush_job, job);
+    struct ln_stream *s = LN_OWNER(struct ln_stream, flush_job, job);
     if (s->aborted || s->draining || s->state == LN_STREAM_CONNECTING)
         return;
     uint64_t before = s->bytes_written;
@@ -494,7 +486,7 @@ static void on_readable(struct ln_stream *s) {
 }
 
 static void on_resume(struct ln_job *job) {
-    struct ln_stream *s = OWNER(struct ln_stream, resume_job, job);
+    struct ln_stream *s = LN_OWNER(struct ln_stream, resume_job, job);
     size_t left = 0;
     if (s->state != LN_STREAM_OPEN || s->paused || ln_buffer_len(&s->in) == 0)
         return;
@@ -547,7 +539,7 @@ static void on_hangup(struct ln_stream *s, uint32_t events) {
 }
 
 static void on_io(struct ln_io *io, uint32_t events) {
-    struct ln_stream *s = OWNER(struct ln_stream, io, io);
+    struct ln_stream *s = LN_OWNER(struct ln_stream, io, io);
     const uint32_t trouble = EPOLLERR | EPOLLHUP;
     bool reading = !s->paused && !s->ended && s->state == LN_STREAM_OPEN;
     if (s->draining) {

@@ -75,7 +75,6 @@ struct ln_stream_stats {
 enum ln_stream_state ln_stream_state(const struct ln_stream *s);
 void *ln_stream_arg(const struct ln_stream *s);
 void ln_stream_set_arg(struct ln_stream *s, void *arg);
-struct ln_loop *ln_stream_loop(const struct ln_stream *s);
 
 /* Queues a copy of the bytes. LN_OK, LN_STREAM_FULL; or nothing was queued: -ENOBUFS (past the cap;
  * the stream closes), -ENOMEM, -EPIPE (after ln_stream_shutdown), -ENOTCONN (closing). While

@@ -3,10 +3,7 @@
 #include <errno.h>
 #include <pthread.h>
 #include <signal.h>
-#include <stddef.h>
 #include <stdlib.h>
-
-#define OWNER(type, member, pointer) ((type *)((char *)(pointer)-offsetof(type, member)))
 
 enum { DEFAULT_THREADS = 4, MOST_THREADS = 64, DEFAULT_QUEUE = 1024 };
 
@@ -171,7 +168,7 @@ static void release(struct ln_worker *worker, struct ln_work *work) {
 
 /* Answers what had ended when it began: a `done` that submits again does not keep the loop here. */
 static void on_async(struct ln_async *async) {
-    struct ln_worker *worker = OWNER(struct ln_worker, async, async);
+    struct ln_worker *worker = LN_OWNER(struct ln_worker, async, async);
     struct shared *shared = worker->shared;
     size_t count = 0;
     pthread_mutex_lock(&shared->lock);
@@ -274,7 +271,7 @@ void ln_worker_hold(struct ln_worker *worker, struct ln_work *work, bool hold) {
 }
 
 static void on_closing(struct ln_job *job) {
-    free(OWNER(struct ln_worker, close_job, job));
+    free(LN_OWNER(struct ln_worker, close_job, job));
 }
 
 void ln_worker_close(struct ln_worker *worker) {

@@ -293,17 +293,11 @@ static void a_unix_socket_is_served_or_refused(void **state) {
     fault_each(faults, sizeof faults / sizeof *faults, unix_scenario);
 }
 
-static int report(void **state) {
-    (void)state;
-    fault_report();
-    return 0;
-}
-
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_teardown(work_is_done_once_or_refused, report),
-        cmocka_unit_test_teardown(a_connection_to_a_name_is_told_once, report),
-        cmocka_unit_test_teardown(a_unix_socket_is_served_or_refused, report),
+        cmocka_unit_test_teardown(work_is_done_once_or_refused, fault_report),
+        cmocka_unit_test_teardown(a_connection_to_a_name_is_told_once, fault_report),
+        cmocka_unit_test_teardown(a_unix_socket_is_served_or_refused, fault_report),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
