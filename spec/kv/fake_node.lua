@@ -1,15 +1,19 @@
--- A node without sockets for the specs of commands: a real store in a temporary directory, a clock that stands still
--- until it is told, and clients whose connections are tables.
+-- A node without sockets for the specs of commands: a real store in a temporary directory, a log that is a list, a clock that
+-- stands still until it is told, and clients whose connections are tables.
 --
 --   local node = fake_node.new()
 --   local client = node:client()
 --   client("SET", "a", "1")        --> "OK"; errors come as "ERR …" in a table {err = …}, null as resp.null
 --   node:advance(1000)             -- milliseconds
+--
+-- fake_node.new { sync = "always" }: commands that write wait for node:commit().
+local context = require "lunode.kv.context"
 local database = require "lunode.kv.db"
 local resp = require "lunode.resp"
 local session = require "lunode.kv.session"
 local store = require "lunode.store"
 local tmp = require "spec.support.tmp"
+local writes = require "lunode.kv.writes"
 
 require "lunode.kv"
 
@@ -88,8 +92,8 @@ function client_mt:send(name, ...)
   local node, conn = self.node, self.conn
   local handler = type((...)) == "table" and node.on_long_message or node.on_message
   local ok, bytes = xpcall(function(...)
-    local value = handler(conn, name, ...)
-    return resp.encode(value, conn.options.protocol)
+    local values = table.pack(handler(conn, name, ...))
+    return values.n > 0 and resp.encode(values[1], conn.options.protocol) or ""
   end, with_traceback, ...)
   if not ok then
     bytes = resp.encode(node.on_error(conn, bytes), conn.options.protocol)
@@ -124,8 +128,20 @@ end
 
 function node_methods:advance(milliseconds)
   self.clock = self.clock + milliseconds
+  self:finish_turn()
+end
+
+---The turn of the loop ends, and the next one begins.
+function node_methods:finish_turn()
+  self.writes:end_turn(self.clock)
   self.end_turn()
   self:read_clock()
+end
+
+---The disk has taken what was proposed: its commands run.
+function node_methods:commit()
+  self.replica:commit_all()
+  self:finish_turn()
 end
 
 function node_methods:client()
@@ -152,29 +168,90 @@ end
 
 ---Commits, closes the store and opens it anew.
 function node_methods:reopen()
-  assert(self.db:commit(false))
+  self:finish_turn()
+  assert(self.db.store:commit(false))
   self.db.store:close()
-  self.db = assert(database.open(assert(store.open(self.dir))))
-  self.ctx.db = self.db
-  self:read_clock()
+  self:open()
 end
 
 function node_methods:close()
   self.db.store:close()
 end
 
-function M.new(options)
-  local dir = tmp.dir() .. "/data"
-  local db = assert(database.open(assert(store.open(dir))))
-  local self = setmetatable({
-    dir = dir, db = db, clock = 1700000000000, next_id = 1, sessions = {}, host = "127.0.0.1", port = 6380,
-    sync = "no", maxclients = 10, requirepass = options and options.requirepass, run_id = "0", started = 1700000000000,
-    stats = { connections = 0, rejected = 0, commands = 0, errors = 0, clients = 0 },
-  }, { __index = node_methods })
-  self.ctx = { db = db, node = self }
+function node_methods:open()
+  self.db = assert(database.open(assert(store.open(self.dir))))
+  self.ctx = context.new(self, self.db)
+  self.writes = writes.new(self, self.replica)
   self:read_clock()
   self.on_message, self.on_long_message, self.end_turn = session.dispatchers(self)
   self.on_error = session.error_handler(self)
+end
+
+-- ---- what stands for the replica
+
+local replica_methods = {}
+
+function replica_methods:commits_at_once()
+  return self.sync ~= "always" and #self.proposed == 0
+end
+
+function replica_methods:set_sync(sync)
+  self.sync = sync
+end
+
+function replica_methods:room()
+  if self.full then
+    return nil, table.unpack(self.full)
+  end
+  return true
+end
+
+replica_methods.reserve = replica_methods.room
+
+function replica_methods:next_entry(time)
+  self.seed = self.seed + 1
+  return time, self.seed
+end
+
+function replica_methods:record(payload, time, seed)
+  self.entries[#self.entries + 1] = { index = #self.entries + 1, time = time, seed = seed, payload = payload }
+end
+
+function replica_methods:propose(payload, time, ctx)
+  local _, seed = self:next_entry(time)
+  self:record(payload, time, seed)
+  local entry = self.entries[#self.entries]
+  entry.context = ctx
+  self.proposed[#self.proposed + 1] = entry
+  self.waiting = #self.proposed
+end
+
+function replica_methods:commit_all()
+  local proposed = self.proposed
+  self.proposed, self.waiting = {}, 0
+  for _, entry in ipairs(proposed) do
+    self.node.writes:apply(entry)
+    entry.context = nil
+  end
+end
+
+local function new_replica(node, sync)
+  return setmetatable(
+    { node = node, sync = sync or "no", seed = 0, entries = {}, proposed = {}, waiting = 0, full = nil },
+    { __index = replica_methods }
+  )
+end
+
+---@param options? {requirepass: string?, sync: string?}
+function M.new(options)
+  options = options or {}
+  local self = setmetatable({
+    dir = tmp.dir() .. "/data", clock = 1700000000000, next_id = 1, sessions = {}, host = "127.0.0.1", port = 6380,
+    maxclients = 10, requirepass = options.requirepass, run_id = "0", started = 1700000000000,
+    stats = { connections = 0, rejected = 0, commands = 0, errors = 0, clients = 0 },
+  }, { __index = node_methods })
+  self.replica = new_replica(self, options.sync)
+  self:open()
   return self
 end
 

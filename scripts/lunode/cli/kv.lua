@@ -129,7 +129,7 @@ end
 local REACHABLE = { ["0.0.0.0"] = "127.0.0.1", ["::"] = "::1" }
 
 local function greet(node)
-  print(("lunode kv listens on %s:%d, data in %s, sync %s"):format(bracket(node.host), node.port, node.dir, node.sync))
+  print(("lunode kv listens on %s:%d, data in %s, sync %s"):format(bracket(node.host), node.port, node.dir, node.replica.sync))
   print(("try: redis-cli -h %s -p %d%s set greeting hello"):format(
     REACHABLE[node.host] or node.host,
     node.port,

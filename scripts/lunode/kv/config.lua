@@ -19,13 +19,13 @@ end
 local parameters = {
   appendfsync = {
     get = function(node)
-      return node.sync
+      return node.replica.sync
     end,
     check = function(text)
       return not SYNC[text:lower()] and "argument(s) must be one of the following: everysec, always, no" or nil
     end,
     set = function(node, text)
-      node.sync = text:lower()
+      node.replica:set_sync(text:lower())
     end,
   },
   maxclients = {

@@ -1,5 +1,8 @@
 -- The keys of one node over the ordered store: lookups that honour expiry, writes that keep the expiry index and the
--- key count right, expiry in the background, flush. It knows no commands and no connections.
+-- key count right, expiry in the background, flush. It knows no commands, no connections and no log.
+--
+-- Only commands that write change anything, as only they are in the log. What has expired is not there for a command that
+-- reads; it tells `on_expired`, which may have it deleted by one that writes.
 --
 -- Two levels. By key, for most commands: get, set, delete, exists. By row, for those that look and then write:
 -- `find` gives a key's row and its present value, `put` and `remove` take them back; so nothing is looked up twice.
@@ -21,13 +24,10 @@ local M = {}
 ---@field misses integer
 ---@field expired integer  keys deleted because their time had come
 ---@field changes integer  writes since the start
----@field unsynced boolean something was committed that is perhaps not on disk yet
----@field broken string?   why a flush could not be written; the node has to stop
+---@field writing boolean  a command that writes is running
+---@field on_expired fun(row: string)  a command that reads has met a key whose time has come
 local methods = {}
 local db_mt = { __name = "lunode.kv.db", __index = methods }
-
--- Rows deleted between two commits of a flush: bounds what it holds in memory.
-local FLUSH_CHUNK = 4096
 
 local function check(err)
   if err then
@@ -56,13 +56,13 @@ function M.open(store)
     misses = 0,
     expired = 0,
     changes = 0,
-    writing = false, -- a command with the flag "write" is running
+    writing = false,
+    on_expired = function() end,
+    changed = false, -- it has changed something
     saved_keys = 0, -- the counts as of `begin`, for `rollback`
     saved_expires = 0,
     stored_keys = -1, -- the counts as the store has them
     stored_expires = -1,
-    unsynced = false,
-    broken = nil,
     expiry_cursor = keys.EXPIRY_START, -- no row of the expiry index lies before it: spares walking over tombstones
   }, db_mt)
   local counts
@@ -73,18 +73,12 @@ function M.open(store)
     self.keys, self.expires = keys.counts(counts)
     self.stored_keys, self.stored_expires = self.keys, self.expires
   end
-  if store:get(keys.FLUSHING_ROW) then
-    local ok, failure = pcall(self.finish_flush, self)
-    if not ok then
-      return nil, failure, "EIO"
-    end
-  end
   return self
 end
 
 -- ---- by row
 
--- The key's row, and its value unless it is missing or expired. An expired key is deleted here.
+-- The key's row, and its value unless it is missing or expired.
 ---@param key string
 ---@return string row, string? value
 function methods:find(key)
@@ -95,7 +89,7 @@ function methods:find(key)
   elseif byte(value) >= 0x10 then
     local expiry = expiry_of(value)
     if expiry and expiry < self.now then
-      self:expire(row, value)
+      self:meet_expired(row, value)
       return row, nil
     end
   end
@@ -104,6 +98,7 @@ end
 
 local function write(self, row, old, value)
   local store = self.store
+  self.changed = true
   local before, after = old and expiry_of(old), value and expiry_of(value)
   if before ~= after then
     if before then
@@ -154,10 +149,30 @@ function methods:remove(row, old)
   write(self, row, old, nil)
 end
 
--- Deletes a key whose time has come; reading commands do that too.
-function methods:expire(row, old)
+-- Deletes a key whose time has come.
+local function expire(self, row, old)
   write(self, row, old, nil)
   self.expired = self.expired + 1
+end
+
+function methods:meet_expired(row, value)
+  if self.writing then
+    expire(self, row, value)
+  else
+    self.on_expired(row)
+  end
+end
+
+---Deletes a key, if its time has come.
+---@param row string
+function methods:expire_row(row)
+  require_writing(self)
+  local value, err = self.store:get(row)
+  check(err)
+  local expiry = value and expiry_of(value)
+  if expiry and expiry < self.now then
+    expire(self, row, value)
+  end
 end
 
 ---The payload of a string's row value; "" where there is none. Raises WRONGTYPE.
@@ -247,7 +262,7 @@ function methods:walk(slot, hash, visit)
       end
       local expiry = expiry_of(value)
       if expiry and expiry < self.now then
-        self:expire(row, value)
+        self:meet_expired(row, value)
       elseif visit(row, value) then
         return
       end
@@ -258,71 +273,65 @@ end
 
 -- ---- expiry in the background
 
----Deletes keys whose time has come, at most `limit`, so that a million of them never stall the loop.
----@param limit integer
----@return boolean more  there may be more of them
-function methods:expire_due(limit)
+---Whether there are keys whose time has come.
+---@param now integer  milliseconds since the epoch
+---@return boolean
+function methods:is_due(now)
   if self.expires == 0 then
     return false
   end
+  return self.store:scan(self.expiry_cursor, expiry_row(now, ""))() ~= nil
+end
+
+---Deletes keys whose time has come, at most `limit`, so that a million of them never stall the loop.
+---@param limit integer
+function methods:expire_due(limit)
+  require_writing(self)
   local store, count = self.store, 0
   for index in store:scan(self.expiry_cursor, expiry_row(self.now, "")) do
     if count == limit then
       self.expiry_cursor = index
-      return true
+      return
     end
     count = count + 1
     local expiry, row = keys.expiry_target(index)
     local value, err = store:get(row)
     check(err)
     if value and expiry_of(value) == expiry then
-      self:expire(row, value)
+      expire(self, row, value)
     else
       store:delete(index)
+      self.changed = true
     end
   end
   self.expiry_cursor = expiry_row(self.now, "")
-  return false
 end
 
 -- ---- flush
 
----Deletes all keys. In chunks, each committed: a marker says that it has begun, and a flush that a crash
----interrupted is completed when the store is opened. So it has happened, or it has not.
+---Deletes all keys, at once: the store keeps one mark for all their rows.
 function methods:flush()
   require_writing(self)
-  self.store:put(keys.FLUSHING_ROW, "")
-  self:commit_now()
-  self:finish_flush()
-end
-
-function methods:finish_flush()
-  local store, count = self.store, 0
-  for row in store:scan("", keys.SYSTEM_START) do
-    store:delete(row)
-    count = count + 1
-    if count % FLUSH_CHUNK == 0 then
-      self:commit_now()
-    end
-  end
-  store:delete(keys.FLUSHING_ROW)
+  self.changed = true
+  self.store:delete_range("", keys.SYSTEM_START)
   self.keys, self.expires = 0, 0
   self.expiry_cursor = keys.EXPIRY_START
-  self:commit_now()
 end
 
--- ---- transactions and commits
+-- ---- what a command does, as a whole
 
 ---A command with the flag "write" begins.
 function methods:begin()
   self.store:begin()
   self.saved_keys, self.saved_expires = self.keys, self.expires
-  self.writing = true
+  self.writing, self.changed = true, false
 end
 
 ---It is done.
+---@return boolean changed  it has changed something
 function methods:finish()
   self.writing = false
+  return self.changed
 end
 
 ---It failed: undoes what it wrote.
@@ -332,30 +341,12 @@ function methods:rollback()
   self.writing = false
 end
 
----Writes what is pending as one batch.
----@param sync boolean  after it returns, the batch is on disk
----@return boolean? ok
----@return string? err, lunode.code? code
-function methods:commit(sync)
+---The counts into the store: at the end of each entry of the log.
+function methods:save_counts()
   if self.keys ~= self.stored_keys or self.expires ~= self.stored_expires then
     self.store:put(keys.COUNT_ROW, keys.count_value(self.keys, self.expires))
     self.stored_keys, self.stored_expires = self.keys, self.expires
   end
-  local ok, err, code = self.store:commit(sync)
-  if ok then
-    self.unsynced = not sync
-  end
-  return ok, err, code
-end
-
--- Within a flush: a failure is kept in `broken`, for the node to stop.
-function methods:commit_now()
-  local ok, err = self:commit(false)
-  if not ok then
-    self.broken = err
-    error("the store failed: " .. err, 0)
-  end
-  self.saved_keys, self.saved_expires = self.keys, self.expires -- what is committed stays
 end
 
 return M

@@ -3,7 +3,6 @@ local command = require "lunode.kv.command"
 local errors = require "lunode.kv.errors"
 local glob = require "lunode.kv.glob"
 local keys = require "lunode.kv.keys"
-local loop = require "lunode.loop"
 local numbers = require "lunode.kv.numbers"
 local resp = require "lunode.resp"
 
@@ -131,7 +130,7 @@ command.command("RANDOMKEY", {
       found = keys.key(row)
       return true
     end
-    ctx.db:walk(loop.random(0, keys.SLOTS - 1), loop.random(0, 0xFFFFFFFF), take)
+    ctx.db:walk(ctx:random(0, keys.SLOTS - 1), ctx:random(0, 0xFFFFFFFF), take)
     if not found then
       ctx.db:walk(0, 0, take)
     end

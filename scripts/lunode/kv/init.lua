@@ -1,17 +1,19 @@
--- The key-value node: opens the store, listens, and makes each turn of the loop one batch of writes. The commands are
--- in the files beside this one; kv.command adds the user's own.
+-- The key-value node: opens its replica, listens, and makes the writes of each turn of the loop one entry of the log. The
+-- commands are in the files beside this one; kv.command adds the user's own.
 --
 --   local kv = require "lunode.kv"
 --   kv.command("HITS", { … })
 --   local node = assert(kv.start { host = "127.0.0.1", port = 6380, dir = "data" })
 local command = require "lunode.kv.command"
+local context = require "lunode.kv.context"
 local database = require "lunode.kv.db"
 local logger = require "lunode.logger"
 local loop = require "lunode.loop"
+local replicas = require "lunode.replica"
 local resp = require "lunode.resp"
 local sessions = require "lunode.kv.session"
-local store = require "lunode.store"
 local tcp_server = require "lunode.tcp_server"
+local writes = require "lunode.kv.writes"
 
 require "lunode.kv.connection"
 require "lunode.kv.client"
@@ -48,20 +50,14 @@ local REMEDIES = {
 ---   or whenever the system does it (default "everysec")
 ---@field requirepass? string  the password that clients must give
 ---@field maxclients? integer  (default 10000)
----@field cache? integer       bytes of the store's block cache
-
----What handlers get as their first argument.
----@class lunode.kv.ctx
----@field node lunode.kv.node
----@field db lunode.kv.db
----@field session lunode.kv.session  whose command it is
----@field now integer  milliseconds since the epoch, the same for the whole turn of the loop
+---@field cache? integer       bytes of the store's caches
+---@field engine? string       "leveldb" (default), "rocksdb", or "memory"
 
 ---@class lunode.kv.node
 ---@field host string
 ---@field port integer
 ---@field dir string
----@field sync "always"|"everysec"|"no"
+---@field replica lunode.replica
 ---@field requirepass string?
 ---@field maxclients integer
 ---@field started integer   milliseconds since the epoch
@@ -73,7 +69,7 @@ local node_mt = { __name = "lunode.kv.node", __index = methods }
 
 local OPTION_TYPES = {
   host = "string", port = "number", dir = "string", sync = "string", requirepass = "string", maxclients = "number",
-  cache = "number",
+  cache = "number", engine = "string",
 }
 local RANGES = { -- of the numbers
   port = { 0, 65535 }, maxclients = { 1, math.maxinteger }, cache = { 0, math.maxinteger },
@@ -103,16 +99,17 @@ local function check(options)
   end
 end
 
-local function new_node(options, db)
+local function new_node(options)
   local self = setmetatable({
     host = options.host or "127.0.0.1",
     port = options.port or 6380,
     dir = options.dir,
-    sync = options.sync or "everysec",
     requirepass = options.requirepass ~= "" and options.requirepass or nil,
     maxclients = options.maxclients or 10000,
-    db = db,
-    ctx = { db = db, now = nil, session = nil },
+    replica = nil,
+    db = nil,
+    ctx = nil,
+    writes = nil,
     sessions = {}, -- conn → session
     next_id = 1,
     stats = { connections = 0, rejected = 0, commands = 0, errors = 0, clients = 0 },
@@ -126,8 +123,6 @@ local function new_node(options, db)
     run_id = ("%016x%016x%08x"):format(loop.random(0, math.maxinteger), loop.random(0, math.maxinteger),
       loop.random(0, 0xFFFFFFFF)),
   }, node_mt)
-  self.ctx.node = self
-  self.started = self:read_clock()
   return self
 end
 
@@ -160,11 +155,15 @@ local function callbacks(node)
     on_bad_message = function(conn, err)
       resp.reply(conn, resp.error("ERR Protocol error: " .. err))
     end,
+    on_writable = function(conn)
+      all[conn]:drained()
+    end,
     on_close = function(conn)
       if all[conn] then
+        all[conn].closed = true
         all[conn] = nil
         stats.clients = stats.clients - 1
-        if node.closing and stats.clients == 0 then
+        if node.closing and stats.clients == 0 and not node:is_waiting() then
           node:finish()
         end
       end
@@ -198,7 +197,7 @@ end
 
 -- ---- the turn of the loop
 
----The time of this turn, read once; `commit` forgets it.
+---The time of this turn, read once; `end_turn` forgets it.
 ---@return integer now  milliseconds since the epoch
 function methods:read_clock()
   local now = math.floor(loop.time() * 1000)
@@ -206,25 +205,19 @@ function methods:read_clock()
   return now
 end
 
----Makes the writes of this turn one batch. Replies leave only after it: before_sleep comes before the flush of output.
+---Makes the writes of this turn an entry. Replies leave only after it is written: before_sleep comes before the flush of output.
 function methods:commit()
+  if not (self.failed or self.closed) then
+    self.writes:end_turn(self.ctx.now or self:read_clock())
+  end
   self.end_turn()
-  if self.failed or self.closed then
-    return
-  end
-  local db = self.db
-  local ok, err = not db.broken, db.broken
-  local always = self.sync == "always"
-  if ok and (db.store:pending() > 0 or always and db.unsynced) then -- a flush commits by itself, without sync
-    ok, err = db:commit(always)
-  end
-  if not ok then
-    self:fail(err)
+  if self.closing and not self:is_waiting() then
+    self:say_goodbye()
   end
 end
 
----Fail-stop: a batch could not be written, so no reply to it may leave. All connections drop, and the loop stops.
----@param err string  the store's, which says what to do
+---Fail-stop: an entry could not be written, so no reply to it may leave. All connections drop, and the loop stops.
+---@param err string  the log's or the store's, which says what to do
 function methods:fail(err)
   self.failed = err
   logger.error("the node stops: %s. Every write that it acknowledged is kept", err)
@@ -235,49 +228,83 @@ function methods:fail(err)
   loop.stop()
 end
 
+writes.internal("expire", function(ctx)
+  ctx.db:expire_due(EXPIRE_PER_TURN)
+end)
+
+writes.internal("expire_row", function(ctx, row)
+  ctx.db:expire_row(row)
+end)
+
 local function start_timers(node)
   node.timers.expire = loop.timer(EXPIRE_INTERVAL, function(timer)
     timer:again(EXPIRE_RETRY) -- an error, of rows that cannot be read, neither ends it nor comes ten times a second
-    local more = false
-    if node.db.expires > 0 then
-      if not node.ctx.now then
-        node:read_clock()
-      end
-      more = node.db:expire_due(EXPIRE_PER_TURN)
+    local due = node.db:is_due(node.ctx.now or node:read_clock())
+    if due then
+      node.writes:internal("expire")
     end
-    timer:again(more and 0 or EXPIRE_INTERVAL)
+    timer:again(due and not node.writes.waits and 0 or EXPIRE_INTERVAL)
   end)
-  node.timers.sync = loop.timer(1, function()
-    if node.db.unsynced and node.sync == "everysec" and not node.failed then
-      local ok, err = node.db:commit(true)
-      if not ok then
-        node:fail(err)
-      end
-    end
-  end, 1)
 end
 
----Opens the store and listens.
+-- Opens the replica and the keys in its store, and applies what the log has beyond that.
+local function open_data(node, options)
+  local err, code
+  node.replica, err, code = replicas.open {
+    dir = options.dir,
+    sync = options.sync or "everysec",
+    cache = options.cache,
+    engine = options.engine,
+    apply = function(entry)
+      node.writes:apply(entry)
+    end,
+    on_room = function()
+      node.writes:resume()
+    end,
+    on_failure = function(failure)
+      node:fail(failure)
+    end,
+  }
+  if not node.replica then
+    return nil, err, code
+  end
+  node.db, err, code = database.open(node.replica.store)
+  if node.db then
+    node.ctx = context.new(node, node.db)
+    node.started = node:read_clock()
+    node.writes = writes.new(node, node.replica)
+    node.db.on_expired = function(row)
+      if node.writes:ready() then -- else the background deletes it
+        node.writes:internal("expire_row", row)
+      end
+    end
+    local ok, count
+    ok, count, err, code = pcall(node.replica.recover, node.replica)
+    if ok and count then
+      return count
+    elseif not ok then
+      err, code = count, "ECORRUPT"
+    end
+  end
+  node.replica:abandon()
+  return nil, ("cannot use the data in %s: %s"):format(options.dir, err), code
+end
+
+---Opens the data and listens.
 ---@param options lunode.kv.options
 ---@return lunode.kv.node? node
 ---@return string? err  one line: the cause and what to do
 ---@return lunode.code? code
 function M.start(options)
   check(options)
-  local handle, err, code = store.open(options.dir, { cache = options.cache })
-  if not handle then
+  local node = new_node(options)
+  local replayed, err, code = open_data(node, options)
+  if not replayed then
     return nil, err, code
   end
-  local db
-  db, err, code = database.open(handle)
-  if not db then
-    handle:close()
-    return nil, ("cannot use the data in %s: %s"):format(options.dir, err), code
-  end
-  local node = new_node(options, db)
   node.server, err, code = tcp_server.listen(node.host, node.port, callbacks(node))
   if not node.server then
-    handle:close()
+    node.replica:abandon()
     local remedy = REMEDIES[code]
     return nil, remedy and err .. "; " .. remedy or err, code
   end
@@ -291,8 +318,8 @@ end
 
 -- ---- the end
 
----Stops accepting, sends what was replied, writes everything to disk, closes the store. Idempotent; it is done when
----`closed` is true, and then nothing of the node keeps the loop alive.
+---Stops accepting, lets commands that wait have their replies, writes everything to disk, closes the replica. Idempotent; it is
+---done when `closed` is true, and then nothing of the node keeps the loop alive.
 function methods:close()
   if self.closing then
     return
@@ -304,17 +331,36 @@ function methods:close()
   end
   self.timers = {}
   local open = self:list_sessions()
-  if #open == 0 then
+  if #open == 0 and not self:is_waiting() then
     return self:finish()
   end
   for _, session in ipairs(open) do
-    session.conn:close()
+    session:leave() -- it sends nothing more
   end
   self.timers.grace = loop.timer(CLOSE_GRACE, function()
     for _, session in ipairs(self:list_sessions()) do
       session.conn:abort()
     end
+    if self.stats.clients == 0 then
+      self:finish()
+    end
   end)
+end
+
+---Whether commands wait for the disk.
+---@return boolean
+function methods:is_waiting()
+  return self.replica.waiting > 0 or self.writes.stalled ~= nil
+end
+
+-- Nothing waits any more: every reply is on its way.
+function methods:say_goodbye()
+  if self.stats.clients == 0 then
+    return self:finish()
+  end
+  for _, session in ipairs(self:list_sessions()) do
+    session.conn:close()
+  end
 end
 
 -- All connections are gone.
@@ -325,15 +371,16 @@ function methods:finish()
   if self.timers.grace then
     self.timers.grace:close()
   end
-  if not self.failed then
-    local ok, err = self.db:commit(true)
-    if not ok then
-      self:fail(err)
-    end
-  end
   self.closed = true
   self.hook:close()
-  self.db.store:close()
+  if self.failed then
+    self.replica:abandon()
+    return
+  end
+  local ok, err = self.replica:close()
+  if not ok then
+    self:fail(err)
+  end
 end
 
 return M

@@ -19,7 +19,6 @@
 --   0xF0 expiry row → ""                           when to delete `row` (derived from the meta rows)
 --   0xFF "format"   → "1"                          the version of this grammar
 --   0xFF "count"    → keys:u64be expires:u64be     for DBSIZE and INFO
---   0xFF "flushing" → ""                           a flush has begun; all rows below 0xFF are to be deleted
 local slot = require "lunode.slot"
 
 local byte, sub, pack, unpack = string.byte, string.sub, string.pack, string.unpack
@@ -30,7 +29,6 @@ local M = {}
 M.FORMAT = "1"
 M.FORMAT_ROW = "\xFFformat"
 M.COUNT_ROW = "\xFFcount"
-M.FLUSHING_ROW = "\xFFflushing"
 
 M.SLOTS = 16384
 M.SLOTS_END = "\x40" -- just past the rows of the slots

@@ -1,4 +1,5 @@
--- A client's connection, and the dispatch of its commands: find, check, run, reply. It knows no single command.
+-- A client's connection, and the dispatch of its commands: find, check, run, reply. It knows no single command; what
+-- becomes of those that write is in kv.writes.
 --
 -- A handler returns its reply value. It may raise a resp.error: that is the reply, and what it wrote is undone.
 -- Any other error is a bug: its traceback is logged, its writes are undone, and the connection gets
@@ -11,7 +12,8 @@ local logger = require "lunode.logger"
 local loop = require "lunode.loop"
 local resp = require "lunode.resp"
 
-local select, getmetatable = select, getmetatable
+local select = select
+local answer_for = require("lunode.kv.writes").answer_for
 local find, subcommand = command.find, command.subcommand
 local without_arguments, with_one = command.without_arguments, command.with_one
 
@@ -19,6 +21,9 @@ local M = {}
 
 -- Arguments that a handler without `variadic` can be given: Lua's stack ends at a million.
 local MOST_PARAMETERS = 100000
+
+-- Commands of one connection that wait: then it sends no more, until half of them have their replies.
+local MOST_WAITING = 1024
 
 ---@class lunode.kv.session
 ---@field node lunode.kv.node
@@ -30,6 +35,8 @@ local MOST_PARAMETERS = 100000
 ---@field created integer    milliseconds since the epoch
 ---@field last integer       when its last command came
 ---@field command table?     its last command
+---@field waiting integer    commands whose replies are still to come
+---@field closed boolean
 local methods = {}
 local session_mt = { __name = "lunode.kv.session", __index = methods }
 
@@ -49,6 +56,11 @@ function M.new(node, conn, id, now)
     created = now,
     last = now,
     command = nil,
+    waiting = 0,
+    crowded = false, -- too many wait
+    full = false, -- it does not take its replies
+    leaving = false,
+    closed = false,
   }, session_mt)
   if node.requirepass then
     self:set_authenticated(false)
@@ -77,18 +89,60 @@ function methods:reset()
   end
 end
 
+---Takes no further commands.
+function methods:leave()
+  self.leaving = true
+  self.conn:pause()
+end
+
 ---Takes no further commands, and closes once the reply of this one is sent.
 function methods:quit()
-  self.conn:pause()
+  self:leave()
   loop.defer(function()
     self.conn:close()
   end)
 end
 
--- ---- dispatch
+-- ---- commands that wait
 
-local RAW = getmetatable(resp.OK)
-local INTERNAL_ERROR = resp.error("ERR internal error; the log has its traceback")
+---One more command waits.
+function methods:wait()
+  self.waiting = self.waiting + 1
+  if self.waiting >= MOST_WAITING then
+    self.crowded = true
+    self.conn:pause()
+  end
+end
+
+local function go_on(self)
+  if not (self.crowded or self.full or self.leaving or self.closed) then
+    self.conn:resume()
+  end
+end
+
+---Replies to the command that has waited longest.
+---@param value any
+function methods:answer(value)
+  self.waiting = self.waiting - 1
+  if not self.closed and resp.reply(self.conn, value) == false then
+    self.full = true
+    self.conn:pause()
+  end
+  if self.crowded and self.waiting <= MOST_WAITING // 2 then
+    self.crowded = false
+    go_on(self)
+  end
+end
+
+---Its replies have left.
+function methods:drained()
+  if self.full then
+    self.full = false
+    go_on(self)
+  end
+end
+
+-- ---- dispatch
 
 -- As Redis words it: the arguments until there are 128 bytes of them.
 local function unknown_command(name, ...)
@@ -139,11 +193,11 @@ local function admit(session, entry, name, count, first, ...)
   return entry
 end
 
-local function perform_write(db, run, ctx, ...)
-  db:begin()
-  local value = run(ctx, ...)
-  db:finish()
-  return value
+-- An entry for a refusal that has to wait for the replies before it.
+local function refusing(refusal)
+  return { name = "?", write = false, variadic = true, run = function()
+    return refusal
+  end }
 end
 
 ---Makes the on_message and the on_long_message of a node's connections: what they return is the reply.
@@ -152,7 +206,7 @@ end
 ---@return fun(conn: lunode.conn, name: string, args: string[]): any
 ---@return fun() end_turn  to be called at the end of each turn of the loop
 function M.dispatchers(node)
-  local sessions, ctx, db, stats = node.sessions, node.ctx, node.db, node.stats
+  local sessions, ctx, stats, writes = node.sessions, node.ctx, node.stats, node.writes
   local current, session -- the connection whose commands are running, and its session
 
   -- Commands come in batches: what is the same for a batch is looked up once.
@@ -160,6 +214,31 @@ function M.dispatchers(node)
     current, session = conn, sessions[conn]
     ctx.session = session
     session.last = ctx.now or node:read_clock()
+  end
+
+  -- For a session that waits for a reply already: everything it sends waits behind that.
+  local function queue(name, args)
+    local entry, refusal = admit(session, find(name), name, #args, table.unpack(args, 1, 100))
+    if refusal then
+      stats.errors = stats.errors + 1
+    end
+    writes:submit(session, entry or refusing(refusal), name, args)
+  end
+
+  local function perform_write(entry, name, count, a, b, c, ...)
+    if not writes:ready() then
+      writes:submit(session, entry, name, { a, b, c, ... })
+      return
+    elseif entry.variadic then
+      return (writes:run(entry, name, { a, b, c, ... }))
+    elseif count == 1 then
+      return (writes:run(entry, name, nil, a))
+    elseif count == 2 then
+      return (writes:run(entry, name, nil, a, b))
+    elseif count == 0 then
+      return (writes:run(entry, name, nil))
+    end
+    return (writes:run(entry, name, nil, a, b, c, ...))
   end
 
   -- The long way: names in mixed case, subcommands, commands that write or take a list, many arguments, refusals.
@@ -171,18 +250,10 @@ function M.dispatchers(node)
       return refusal
     end
     local run = entry.run
-    if entry.variadic then
-      if entry.write then
-        return perform_write(db, run, ctx, { a, b, c, ... })
-      end
+    if entry.write then
+      return perform_write(entry, name, count, a, b, c, ...)
+    elseif entry.variadic then
       return (run(ctx, { a, b, c, ... }))
-    elseif entry.write then
-      if count == 1 then
-        return perform_write(db, run, ctx, a)
-      elseif count == 2 then
-        return perform_write(db, run, ctx, a, b)
-      end
-      return perform_write(db, run, ctx, a, b, c, ...)
     elseif count == 0 then
       return (run(ctx))
     elseif count == 1 then
@@ -198,7 +269,9 @@ function M.dispatchers(node)
       switch_to(conn)
     end
     stats.commands = stats.commands + 1
-    if a == nil then
+    if session.waiting > 0 then
+      return queue(name, { a, b, c, ... })
+    elseif a == nil then
       local entry = without_arguments[name]
       if entry and session.authenticated then
         session.command = entry
@@ -220,6 +293,9 @@ function M.dispatchers(node)
       switch_to(conn)
     end
     stats.commands = stats.commands + 1
+    if session.waiting > 0 then
+      return queue(name, args)
+    end
     local entry, refusal = admit(session, find(name), name, #args, table.unpack(args, 1, 100))
     session.command = entry
     if refusal then
@@ -227,12 +303,12 @@ function M.dispatchers(node)
       return refusal
     end
     local run = entry.run
-    if entry.variadic and entry.write then
-      return perform_write(db, run, ctx, args)
+    if entry.write and not writes:ready() then
+      return writes:submit(session, entry, name, args)
+    elseif entry.write then
+      return (writes:run(entry, name, args))
     elseif entry.variadic then
       return (run(ctx, args))
-    elseif entry.write then
-      return perform_write(db, run, ctx, table.unpack(args, 1, math.min(#args, MOST_PARAMETERS)))
     end
     return (run(ctx, table.unpack(args, 1, math.min(#args, MOST_PARAMETERS))))
   end
@@ -251,19 +327,15 @@ end
 function M.error_handler(node)
   return function(conn, err)
     local session = node.sessions[conn]
-    local entry = session.command
     node.stats.errors = node.stats.errors + 1
-    if entry and entry.write then
+    if node.db.writing then
       node.db:rollback()
     end
-    if getmetatable(err) == RAW then
-      return err
-    elseif node.db.broken then
-      return -- the node stops at the end of this turn, and says why
+    local value, faulty = answer_for(session.command, err)
+    if faulty then
+      session:quit()
     end
-    logger.traceback(("command %s: %s"):format(entry and entry.name or "?", tostring(err)))
-    session:quit()
-    return INTERNAL_ERROR
+    return value
   end
 end
 

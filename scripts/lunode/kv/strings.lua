@@ -217,9 +217,9 @@ command.command("MGET", {
   end,
 })
 
-local function check_pairs(ctx, args)
+local function check_pairs(name, args)
   if #args % 2 ~= 0 then
-    error(ctx.session.command.wrong_arity, 0)
+    error(resp.error(("ERR wrong number of arguments for '%s' command"):format(name)), 0)
   end
 end
 
@@ -234,7 +234,7 @@ command.command("MSET", {
   tips = { "request_policy:multi_shard", "response_policy:all_succeeded" }, since = "1.0.1",
   complexity = "O(N) where N is the number of keys to set.", summary = "Set multiple keys to multiple values",
   run = function(ctx, args)
-    check_pairs(ctx, args)
+    check_pairs("mset", args)
     set_pairs(ctx.db, args)
     return OK
   end,
@@ -246,7 +246,7 @@ command.command("MSETNX", {
   complexity = "O(N) where N is the number of keys to set.",
   summary = "Set multiple keys to multiple values, only if none of the keys exist",
   run = function(ctx, args)
-    check_pairs(ctx, args)
+    check_pairs("msetnx", args)
     for i = 1, #args, 2 do
       local _, value = ctx.db:find(args[i])
       if value then

@@ -1,0 +1,53 @@
+-- What a command's handler gets as its first argument: the keys, the time, chance, and who asks.
+local loop = require "lunode.loop"
+
+local M = {}
+
+---@class lunode.kv.ctx
+---@field node lunode.kv.node
+---@field db lunode.kv.db
+---@field session lunode.kv.session?  whose command it is; nil for a command that writes and comes from the log
+---@field now integer   milliseconds since the epoch: for a command that writes, its entry's time
+---@field seed integer? private: of the command that writes and runs
+local methods = {}
+local ctx_mt = { __name = "lunode.kv.ctx", __index = methods }
+
+---@param node lunode.kv.node
+---@param db lunode.kv.db
+---@return lunode.kv.ctx
+function M.new(node, db)
+  return setmetatable({ node = node, db = db, session = nil, now = nil, seed = nil }, ctx_mt)
+end
+
+-- SplitMix64 (Steele, Lea, Flood: Fast splittable pseudorandom number generators, 2014).
+local function draw(self)
+  self.seed = self.seed + 0x9E3779B97F4A7C15
+  local z = self.seed
+  z = (z ~ (z >> 30)) * 0xBF58476D1CE4E5B9
+  z = (z ~ (z >> 27)) * 0x94D049BB133111EB
+  return z ~ (z >> 31)
+end
+
+---A uniformly distributed integer in [low, high]. For a command that writes it follows from the entry's seed, so that every replay
+---draws the same.
+---@param low integer
+---@param high integer
+---@return integer
+function methods:random(low, high)
+  if not self.seed then
+    return loop.random(low, high)
+  end
+  local range = high - low + 1 -- 0: all integers
+  local value = draw(self)
+  if range == 0 then
+    return value
+  end
+  local most = range * ((math.maxinteger // range)) -- what is above would favour some
+  value = value & math.maxinteger
+  while value >= most do
+    value = draw(self) & math.maxinteger
+  end
+  return low + value % range
+end
+
+return M

@@ -1,0 +1,373 @@
+-- The one way of a write: from the command, through an entry of the log, to its effect on the keys and its reply.
+--
+-- The commands of one turn of the loop are one entry. Where an entry counts as committed once it is written (sync "everysec" and
+-- "no"), a command runs as it comes, and its reply leaves behind the entry's write: `run`. Where it does not ("always", and later a
+-- quorum), and while the disk is too far behind, commands wait: `submit`. They run when their entry is committed. What a client
+-- sends behind a command that waits, waits with it, so that replies keep the order of the commands, those that only read included.
+--
+-- A command that a replay or another node runs has no session: it must not depend on who sent it, nor on clock or chance but
+-- ctx.now and ctx:random.
+local batch = require "lunode.batch"
+local command = require "lunode.kv.command"
+local logger = require "lunode.logger"
+local resp = require "lunode.resp"
+
+local getmetatable, xpcall = getmetatable, xpcall
+
+local M = {}
+
+local RAW = getmetatable(resp.OK)
+local INTERNAL_ERROR = resp.error("ERR internal error; the log has its traceback")
+
+local RESERVE = 1 << 20 -- bytes of the log, made sure of before the first write of a turn
+
+-- Commands of the node's own, under names that are out of clients' reach.
+local internal = {}
+
+-- A command that waits.
+---@class lunode.kv.waiter
+---@field session lunode.kv.session?
+---@field entry table
+---@field name string
+---@field args string[]
+
+---@class lunode.kv.writes
+---@field waits boolean  commands that write have to wait: `submit` them, do not `run` them
+local methods = {}
+local writes_mt = { __name = "lunode.kv.writes", __index = methods }
+
+---@param node lunode.kv.node
+---@param replica lunode.replica
+---@return lunode.kv.writes
+function M.new(node, replica)
+  return setmetatable({
+    node = node,
+    ctx = node.ctx,
+    db = node.db,
+    replica = replica,
+    waits = not replica:commits_at_once(),
+    batch = batch.new(), -- the commands of this turn
+    reserved = 0, -- bytes of it that the log has room for
+    refusal = nil, -- what commands that write get in this turn, as the disk takes no more
+    time = 0, -- of the entry whose commands run
+    seed = 0,
+    waiters = nil, -- of this turn's entry, in the order of the commands
+    newest = nil, -- the waiters of the newest entry that is not yet applied
+    stalled = nil, -- commands that are not even proposed, as there is no room; in order
+  }, writes_mt)
+end
+
+---Adds a command of the node's own, which changes keys and replies to nobody.
+---@param name string
+---@param run fun(ctx: lunode.kv.ctx, ...: string)
+function M.internal(name, run)
+  internal["\0" .. name] = { name = name, run = run, write = true, direct = true, variadic = false }
+end
+
+local function misconf(err)
+  return resp.error("MISCONF Errors writing to the log: " .. err)
+end
+
+local function with_traceback(err)
+  return type(err) == "string" and debug.traceback(err, 2) or err
+end
+
+---What a command that raised is answered with, and whether that was a fault of its handler's.
+---@param entry table?
+---@param err any
+---@return any reply, boolean faulty
+function M.answer_for(entry, err)
+  if getmetatable(err) == RAW then
+    return err, false
+  end
+  logger.traceback(("command %s: %s"):format(entry and entry.name or "?", tostring(err)))
+  return INTERNAL_ERROR, true
+end
+
+-- ---- at once
+
+-- Before the first write of a turn. False: there is no room, now.
+local function begin_entry(self)
+  local ok, err, code = self.replica:room(RESERVE)
+  if ok then
+    self.reserved = RESERVE
+    self.time, self.seed = self.replica:next_entry(self.ctx.now)
+    self.ctx.now, self.db.now = self.time, self.time
+  elseif code == "EBUSY" then
+    self.waits, self.stalled = true, {}
+    return false
+  else
+    self.refusal = misconf(err)
+  end
+  return true
+end
+
+-- Takes a command that has run into this turn's entry.
+local function keep(self, value, name, args, ...)
+  local bytes = args and self.batch:add_list(name, args) or self.batch:add(name, ...)
+  if bytes > self.reserved then
+    local ok, err = self.replica:reserve(bytes + RESERVE)
+    if not ok then
+      self.batch:undo()
+      self.db:rollback()
+      return misconf(err)
+    end
+    self.reserved = bytes + RESERVE
+  end
+  return value
+end
+
+---Runs a command that writes, at once. Raises what it raises; then the caller rolls back. REQUIRES: `ready`.
+---@param entry table     the command's
+---@param name string     as it was sent
+---@param args string[]?  its arguments, where they come as a list
+---@param ... string      else these
+---@return any reply
+function methods:run(entry, name, args, ...)
+  if self.refusal then
+    return self.refusal
+  end
+  local ctx, db = self.ctx, self.db
+  db:begin()
+  ctx.seed = self.seed + self.batch:commands()
+  local value
+  if not args then
+    value = entry.run(ctx, ...)
+  elseif entry.variadic then
+    value = entry.run(ctx, args)
+  else
+    value = entry.run(ctx, table.unpack(args))
+  end
+  ctx.seed = nil
+  if db:finish() then
+    return keep(self, value, name, args, ...)
+  end
+  return value -- it has changed nothing: there is nothing to keep
+end
+
+---Whether commands can `run` in this turn.
+---@return boolean
+function methods:ready()
+  return not self.waits and (self.batch:commands() > 0 or self.refusal ~= nil or begin_entry(self))
+end
+
+-- ---- later
+
+---Lets a command wait: one that writes for its entry, one that only reads for whatever its session waits for already.
+---@param session lunode.kv.session?
+---@param entry table
+---@param name string
+---@param args string[]
+function methods:submit(session, entry, name, args)
+  local waiter = { session = session, entry = entry, name = name, args = args }
+  if session then
+    session:wait()
+  end
+  if self.stalled then
+    self.stalled[#self.stalled + 1] = waiter
+  else
+    self:propose(waiter)
+  end
+end
+
+-- Into this turn's entry; or among the stalled, where there is no room.
+function methods:propose(waiter)
+  if waiter.entry.write then
+    local bytes = self.batch:add_list(waiter.name, waiter.args)
+    local ok, err, code = true, nil, nil
+    if bytes > self.reserved then
+      ok, err, code = self.replica:room(bytes + RESERVE)
+      self.reserved = bytes + RESERVE
+    end
+    if not ok then
+      self.batch:undo()
+      self.reserved = 0
+      if code == "EBUSY" then
+        self.stalled = { waiter }
+      else
+        self:reply(waiter, misconf(err))
+      end
+      return
+    end
+    self.waiters = self.waiters or {}
+    self.newest = self.waiters
+  elseif not self.newest then -- what it waited for has ended
+    self:read(waiter)
+    return
+  end
+  self.newest[#self.newest + 1] = waiter
+end
+
+---Runs a command of the node's own through the log.
+---@param name string
+---@param ... string
+function methods:internal(name, ...)
+  name = "\0" .. name
+  local entry = internal[name]
+  if not self:ready() then
+    self:submit(nil, entry, name, { ... })
+    return
+  end
+  local ok, err = xpcall(self.run, with_traceback, self, entry, name, nil, ...)
+  if not ok then
+    self.db:rollback()
+    M.answer_for(entry, err)
+  end
+end
+
+-- ---- running what has waited
+
+function methods:reply(waiter, value, faulty)
+  local session = waiter.session
+  if session then
+    session:answer(value)
+    if faulty then
+      session:quit()
+    end
+  end
+end
+
+-- (value, whether it failed by its own fault). A command that writes does all of it, or nothing.
+local function call(self, entry, args, ...)
+  local ctx, db = self.ctx, self.db
+  if entry.write then
+    db:begin()
+  end
+  local ok, value
+  if entry.variadic then
+    ok, value = xpcall(entry.run, with_traceback, ctx, args or { ... })
+  elseif args then
+    ok, value = xpcall(entry.run, with_traceback, ctx, table.unpack(args))
+  else
+    ok, value = xpcall(entry.run, with_traceback, ctx, ...)
+  end
+  if ok then
+    db:finish()
+    return value, false
+  elseif entry.write then
+    db:rollback()
+  end
+  return M.answer_for(entry, value)
+end
+
+local function set_session(self, waiter)
+  local session = waiter and waiter.session
+  self.ctx.session = session
+  if session then
+    session.command = waiter.entry
+  end
+end
+
+function methods:read(waiter)
+  set_session(self, waiter)
+  if not self.ctx.now then
+    self.node:read_clock()
+  end
+  self:reply(waiter, call(self, waiter.entry, waiter.args))
+end
+
+-- The commands that only read and wait in front of the next one that writes.
+local function read_waiting(self, waiters, at)
+  local waiter = waiters[at]
+  while waiter and not waiter.entry.write do
+    self:read(waiter)
+    at = at + 1
+    waiter = waiters[at]
+  end
+  return at
+end
+
+local function find_entry(name, first)
+  local entry = internal[name] or command.find(name)
+  if entry and not entry.direct then
+    entry = command.subcommand(entry, first)
+  end
+  return entry or error(("the log holds the command %q, which this node does not know; start it with the scripts that add it")
+    :format(name), 0)
+end
+
+-- Where each command of an entry stands: how many came before it.
+local function apply_command(self, waiters, at, ordinal, name, first, ...)
+  at = read_waiting(self, waiters, at)
+  local is_list = type(first) == "table"
+  local entry = find_entry(name, is_list and first[1] or first)
+  local waiter = waiters[at]
+  set_session(self, waiter)
+  self.ctx.seed = self.seed + ordinal
+  local value, faulty
+  if is_list then
+    value, faulty = call(self, entry, first)
+  elseif first == nil then
+    value, faulty = call(self, entry)
+  else
+    value, faulty = call(self, entry, nil, first, ...)
+  end
+  self.ctx.seed = nil
+  if waiter then
+    self:reply(waiter, value, faulty)
+  end
+  return at + 1
+end
+
+local NOBODY = {}
+
+-- Applies the command that batch.next has read, and returns where the next one begins.
+local function step(self, waiters, at, ordinal, position, name, ...)
+  if position then
+    return position, apply_command(self, waiters, at, ordinal, name, ...)
+  elseif name then
+    error("an entry of the log holds no commands: " .. name, 0)
+  end
+  return nil, at
+end
+
+---Applies a committed entry: its commands in order, and those that have waited between and behind them.
+---@param entry lunode.entry
+function methods:apply(entry)
+  local ctx, db = self.ctx, self.db
+  local waiters = entry.context or NOBODY -- NOBODY: it comes from a replay
+  ctx.now, db.now, self.seed = entry.time, entry.time, entry.seed
+  local position, at, ordinal = 1, 1, 0
+  repeat
+    position, at = step(self, waiters, at, ordinal, batch.next(entry.payload, position))
+    ordinal = ordinal + 1
+  until not position
+  db:save_counts()
+  if waiters == self.newest then
+    self.newest = nil
+  end
+  read_waiting(self, waiters, at)
+  ctx.now, ctx.session = nil, nil
+end
+
+---There is room again, perhaps: what has stalled goes on, in its order.
+function methods:resume()
+  local stalled = self.stalled
+  self.stalled = nil
+  for _, waiter in ipairs(stalled or NOBODY) do
+    if self.stalled then
+      self.stalled[#self.stalled + 1] = waiter
+    else
+      self:propose(waiter)
+    end
+  end
+end
+
+---At the end of each turn of the loop: its commands become an entry.
+---@param now integer  milliseconds since the epoch
+function methods:end_turn(now)
+  if self.batch:commands() > 0 then
+    local payload, waiters = self.batch:take(), self.waiters
+    self.waiters = nil
+    if waiters then
+      self.replica:propose(payload, now, waiters)
+    else
+      self.db:save_counts()
+      self.replica:record(payload, self.time, self.seed)
+    end
+  end
+  self.reserved, self.refusal = 0, nil
+  self.waits = self.stalled ~= nil or not self.replica:commits_at_once()
+end
+
+return M

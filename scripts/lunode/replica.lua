@@ -1,0 +1,343 @@
+-- A state machine behind a durable log: what is proposed is appended, and once it is committed, applied; a restart replays what the
+-- store does not hold yet. Today one member: an entry is committed at once, or when it is on disk. It knows no commands.
+--
+--   local r = assert(replica.open {
+--     dir = "data", sync = "always",
+--     apply = function(entry) … end,        -- in log order; entry.time and entry.seed are its only clock and chance
+--     on_failure = function(err) … end,     -- fail-stop: the log or the store cannot be written any more
+--   })
+--   r:propose(payload)
+--
+-- A turn of the loop is one entry at most where the caller gathers what it proposes, and one write and one sync in any case.
+local log = require "lunode.log"
+local loop = require "lunode.loop"
+local store = require "lunode.store"
+
+local pack, unpack = string.pack, string.unpack
+
+local M = {}
+
+-- payload of a log entry = time:i64be seed:i64be, then what was proposed
+local HEAD = ">i8i8"
+local HEAD_BYTES = 16
+
+local DATA = 1 -- the type of our entries
+
+local IN_FLIGHT = 64 << 20 -- bytes proposed and not yet committed: past that, `room` says EBUSY
+local REPLAY_BYTES = 4 << 20 -- read at a time
+
+---@class lunode.entry
+---@field index integer
+---@field time integer     milliseconds since the epoch, as the proposer's clock had it; never less than that of an earlier entry
+---@field seed integer
+---@field payload string
+---@field context any     what the proposer gave beside it; nil in a replay
+
+---@class lunode.replica_options
+---@field dir string
+---@field sync "always"|"everysec"|"no"
+---@field apply fun(entry: lunode.entry)
+---@field on_room? fun()     there may be room again, after `room` had said EBUSY
+---@field on_failure fun(err: string)
+---@field cache? integer   bytes of the store's caches
+---@field engine? string   "leveldb", "rocksdb", "memory"
+
+---@class lunode.replica
+---@field store lunode.store_handle
+---@field log lunode.log_handle
+---@field dir string
+---@field sync "always"|"everysec"|"no"
+---@field failed string?     why nothing can be written any more
+---@field applied integer    index of the last entry applied
+---@field waiting integer    entries proposed and not yet applied
+local methods = {}
+local replica_mt = { __name = "lunode.replica", __index = methods }
+
+-- ---- opening
+
+local function each_entry(self, from, fn)
+  local last = self.log:last()
+  while from <= last do
+    local entries, err, code = self.log:read(from, last, REPLAY_BYTES)
+    if not entries then
+      return nil, err, code
+    end
+    for _, entry in ipairs(entries) do
+      fn(entry)
+      from = entry.index + 1
+    end
+  end
+  return true
+end
+
+-- The store may hold more than the log does: its flush was synced, the log's tail was not. Then the log goes on behind it.
+local function align(self)
+  local handle, applied = self.log, self.applied
+  if handle:last() < applied then
+    return handle:truncate_prefix(applied)
+  elseif handle:first() > applied + 1 then
+    return nil, ("the log in %s begins with entry %d, but the store holds entries up to %d only: the files are not of one node; "
+      .. "restore a backup, or ask `lunode check %s`"):format(self.dir, handle:first(), applied, self.dir), "ECORRUPT"
+  end
+  return true
+end
+
+---Opens the store and the log of a directory. `recover` comes next.
+---@param options lunode.replica_options
+---@return lunode.replica? replica
+---@return string? err, lunode.code? code
+function M.open(options)
+  local self = setmetatable({
+    dir = options.dir,
+    sync = options.sync,
+    apply = options.apply,
+    on_room = options.on_room or function() end,
+    on_failure = options.on_failure,
+    store = nil,
+    log = nil,
+    applied = 0,
+    time = 0, -- of the last entry
+    seed = loop.random(math.mininteger, math.maxinteger), -- of the next one, derived from the one before
+    in_flight = {}, -- index → entry, proposed and not yet applied
+    in_flight_bytes = 0,
+    waiting = 0, -- entries in flight
+    unsynced = false, -- something was appended since the last sync began
+    failed = nil,
+    closed = false,
+    timer = nil,
+  }, replica_mt)
+  local err, code
+  self.store, err, code = store.open(options.dir, {
+    cache = options.cache,
+    engine = options.engine,
+    on_flushed = function(flush_err, flush_code, index)
+      self:flushed(flush_err, flush_code, index)
+    end,
+    on_room = self.on_room,
+  })
+  if not self.store then
+    return nil, err, code
+  end
+  self.log, err, code = log.open(options.dir .. "/log")
+  if not self.log then
+    self.store:close()
+    return nil, err, code
+  end
+  self.applied = self.store:applied()
+  local ok
+  ok, err, code = align(self)
+  if not ok then
+    self.log:close()
+    self.store:close()
+    return nil, err, code
+  end
+  return self
+end
+
+---Applies what the log holds and the store does not, and begins to take proposals.
+---@return integer? entries  how many
+---@return string? err, lunode.code? code
+function methods:recover()
+  local count = 0
+  local ok, err, code = each_entry(self, self.applied + 1, function(entry)
+    self:apply_entry(entry.index, entry.payload, nil)
+    count = count + 1
+  end)
+  if not ok then
+    return nil, err, code
+  end
+  self.timer = loop.timer(1, function()
+    if self.sync == "everysec" then
+      self:sync_log()
+    end
+  end, 1)
+  return count
+end
+
+-- ---- entries
+
+-- The clock may be set back, an entry's time may not.
+local function stamp(self, time)
+  if time > self.time then
+    self.time = time
+  end
+  self.seed = self.seed * 0x5851F42D4C957F2D + 0x14057B7EF767814F -- any sequence without short cycles
+  return self.time, self.seed
+end
+
+function methods:apply_entry(index, payload, context)
+  local time, seed = unpack(HEAD, payload)
+  self.time = math.max(self.time, time)
+  self.apply { index = index, time = time, seed = seed, payload = payload:sub(HEAD_BYTES + 1), context = context }
+  self.applied = index
+  self.store:advance(index)
+end
+
+---The time and the seed of the next entry: for what has to run before it is proposed (see `record`).
+---@param time integer  milliseconds since the epoch
+---@return integer time, integer seed
+function methods:next_entry(time)
+  return stamp(self, time)
+end
+
+---Whether an entry counts as committed as soon as it is written.
+---@return boolean
+function methods:commits_at_once()
+  return self.sync ~= "always" and self.waiting == 0
+end
+
+---Whether so many bytes can be proposed now.
+---@param bytes integer
+---@return boolean? room
+---@return string? err, lunode.code? code  "EBUSY": on_room tells when; "ENOSPC", …: when the disk has room again
+function methods:room(bytes)
+  if self.in_flight_bytes > IN_FLIGHT then
+    return nil, "too much waits for the disk", "EBUSY"
+  end
+  local ok, err, code = self.store:room()
+  if not ok then
+    return nil, err, code
+  end
+  return self:reserve(bytes)
+end
+
+---Makes sure of so many bytes of the log.
+---@param bytes integer
+---@return boolean? ok
+---@return string? err, lunode.code? code
+function methods:reserve(bytes)
+  return self.log:reserve(bytes + HEAD_BYTES)
+end
+
+local function append(self, payload)
+  local index, err = self.log:append(DATA, payload)
+  if not index then
+    self:fail(err)
+    return nil
+  end
+  self.unsynced = true
+  return index
+end
+
+---Appends an entry whose effects the store holds already. REQUIRES: commits_at_once(), and its time and seed are next_entry's.
+---@param payload string
+---@param time integer
+---@param seed integer
+---@return integer? index  nil: on_failure was told
+function methods:record(payload, time, seed)
+  local index = append(self, pack(HEAD, time, seed) .. payload)
+  if index then
+    self.applied = index
+    self.store:advance(index)
+  end
+  return index
+end
+
+---Appends an entry; `apply` is called with it once it is committed, within this call where that is at once.
+---@param payload string
+---@param time integer  milliseconds since the epoch
+---@param context any   comes back as entry.context
+---@return integer? index  nil: on_failure was told
+function methods:propose(payload, time, context)
+  local at_once = self:commits_at_once()
+  payload = pack(HEAD, stamp(self, time)) .. payload
+  local index = append(self, payload)
+  if index and at_once then
+    self:apply_entry(index, payload, context)
+  elseif index then
+    self.in_flight[index] = { payload = payload, context = context }
+    self.waiting = self.waiting + 1
+    self.in_flight_bytes = self.in_flight_bytes + #payload
+    self:sync_log()
+  end
+  return index
+end
+
+-- Everything up to index is on disk, so it is committed.
+function methods:commit(index)
+  local was_full = self.in_flight_bytes > IN_FLIGHT
+  while self.applied < index and self.in_flight[self.applied + 1] do
+    local at = self.applied + 1
+    local entry = self.in_flight[at]
+    self.in_flight[at] = nil
+    self.waiting = self.waiting - 1
+    self.in_flight_bytes = self.in_flight_bytes - #entry.payload
+    self:apply_entry(at, entry.payload, entry.context)
+  end
+  if was_full and self.in_flight_bytes <= IN_FLIGHT then
+    self.on_room()
+  end
+end
+
+-- ---- disk
+
+---Begins to sync what was appended, if anything was since the last time. Proposals are committed when that is done.
+function methods:sync_log()
+  if not self.unsynced or self.failed then
+    return
+  end
+  self.unsynced = false
+  self.log:sync(function(err, _, index)
+    if self.closed then
+      return
+    elseif err then
+      self:fail(err)
+    else
+      self:commit(index)
+    end
+  end)
+end
+
+---@param sync "always"|"everysec"|"no"
+function methods:set_sync(sync)
+  self.sync = sync
+end
+
+-- The store has made entries durable: the log need not keep them.
+function methods:flushed(err, code, index)
+  if self.closed then
+    return
+  elseif err and code ~= "ENOSPC" then -- a full disk: the store tries again, and tells when
+    self:fail(err)
+  elseif not err then
+    local ok, failure = self.log:truncate_prefix(index)
+    if not ok then
+      self:fail(failure)
+    end
+  end
+end
+
+-- A failed write or sync is never tried again: what is on disk is unknown then.
+function methods:fail(err)
+  if not self.failed then
+    self.failed = err
+    self.on_failure(err)
+  end
+end
+
+---Writes everything to disk and closes log and store; blocks until that is done. Idempotent.
+---@return boolean? ok
+---@return string? err, lunode.code? code
+function methods:close()
+  if self.closed then
+    return true
+  end
+  local ok, err, code = self.store:commit(true)
+  self:abandon()
+  return ok, err, code
+end
+
+---Closes log and store as they are. Idempotent.
+function methods:abandon()
+  if self.closed then
+    return
+  end
+  self.closed = true
+  if self.timer then
+    self.timer:close()
+  end
+  self.log:close()
+  self.store:close()
+end
+
+return M
