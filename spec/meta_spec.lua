@@ -55,7 +55,7 @@ local function methods(name)
 end
 
 describe("lunode.meta.lua", function()
-  local modules = { "loop", "tcp_client", "tcp_server", "msgpack", "resp", "store", "slot" }
+  local modules = { "budget", "edit", "loop", "tcp_client", "tcp_server", "msgpack", "resp", "store", "slot" }
   local types = {
     timer = "lunode.timer",
     hook = "lunode.hook",
@@ -63,6 +63,8 @@ describe("lunode.meta.lua", function()
     conn = "lunode.conn",
     server = "lunode.server",
     handle = "lunode.store_handle",
+    editor = "lunode.editor",
+    watcher = "lunode.watcher",
   }
 
   it("is a Lua file that returns the modules by name", function()
