@@ -40,8 +40,8 @@ describe("lunode on the command line", function()
       columns[#columns + 1] = #name + #left + #gap
       assert.equal(columns[1], columns[#columns])
     end
-    assert.equal(8, #columns)
-    for _, name in ipairs { "listen", "data", "sync", "requirepass", "maxclients", "config", "log-level" } do
+    assert.equal(10, #columns)
+    for _, name in ipairs { "listen", "data", "sync", "requirepass", "maxclients", "console", "no-console", "config", "log-level" } do
       assert.is_truthy(out:find("\n  --" .. name .. " ", 1, true), name)
     end
   end)

@@ -5,13 +5,12 @@
 -- is not kept, nor is what looks as if it had a password in it.
 
 local edit = require "lunode.edit"
+local secrets = require "lunode.repl.secrets"
 
 local M = {}
 
 local MOST_ENTRIES = 1000
 local MOST_BYTES = 4 << 20 -- of the file; longer ones are cut at their beginning
-
-local SECRETS = { "%f[%w_]auth%f[^%w_]", "requirepass", "masterauth", "passw", "passphrase", "secret", "token" }
 
 ---@class lunode.repl.history
 ---@field private file file*?
@@ -41,13 +40,7 @@ function M.is_kept(entry)
   if entry:find "^%s" or not entry:find "%S" or entry:find "%z" or #entry > 64 * 1024 then
     return false
   end
-  local lower = entry:lower()
-  for _, pattern in ipairs(SECRETS) do
-    if lower:find(pattern) then
-      return false
-    end
-  end
-  return true
+  return not secrets.is_likely(entry)
 end
 
 local function pack_entry(entry)

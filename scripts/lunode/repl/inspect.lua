@@ -70,6 +70,22 @@ function M.escape(text, keep)
   return text:find "[\128-\255]" and escape_high(text) or text
 end
 
+---As escape, for text that brings colours along: these stay, line breaks and tabs, too.
+---@param text string
+---@return string
+function M.escape_painted(text)
+  local parts, position = {}, 1
+  while true do
+    local start, stop = text:find("\27%[[%d;]*m", position)
+    parts[#parts + 1] = M.escape(text:sub(position, (start or 0) - 1), "\n\t")
+    if not start then
+      return table.concat(parts)
+    end
+    parts[#parts + 1] = text:sub(start, stop)
+    position = stop + 1
+  end
+end
+
 -- Not within a character.
 local function cut(text, bytes)
   while bytes > 0 and (text:byte(bytes + 1) or 0) & 0xc0 == 0x80 do
@@ -80,8 +96,8 @@ end
 
 -- ---------------------------------------------------------------- the parts of a value
 
--- A renderer has the options; `left`, bytes; `cut`, whether anything was left out; `seen`, the tables under way. What its
--- functions give is a text, and the columns it takes; math.huge: it has several lines.
+-- A renderer has the options; `left`, bytes; `cut`, whether anything was left out; `seen`, the tables under way. Its
+-- functions give a text, and the columns it takes; math.huge: it has several lines.
 
 local function paint(r, kind, text)
   r.left = r.left - #text

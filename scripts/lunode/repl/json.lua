@@ -8,6 +8,7 @@ local inspect = require "lunode.repl.inspect"
 local M = {}
 
 local MOST_DEPTH = 32
+local MOST_BYTES = 8 << 20 -- of the whole, about
 
 local ESCAPES = { ['"'] = '\\"', ["\\"] = "\\\\", ["\n"] = "\\n", ["\r"] = "\\r", ["\t"] = "\\t" }
 
@@ -24,7 +25,7 @@ local function quote(text)
   end) .. '"'
 end
 
-local encode
+local count, encode
 
 local function key_text(key)
   return type(key) == "string" and key or (inspect.inspect(key, { depth = 0 }))
@@ -41,12 +42,11 @@ local function encode_table(object, under_way)
   end
   under_way[object], under_way.depth = true, under_way.depth + 1
   local parts, length = {}, rawlen(object)
-  local first = next(object)
-  local count = 0
+  local entries = 0
   for _ in next, object do
-    count = count + 1
+    entries = entries + 1
   end
-  local is_list = first == nil and not (type(meta) == "table" and meta.__name == "map") or count == length
+  local is_list = entries == length
   if is_list then
     for i = 1, length do
       parts[i] = encode(rawget(object, i), under_way)
@@ -60,6 +60,7 @@ local function encode_table(object, under_way)
       return a[1] < b[1]
     end)
     for i, pair in ipairs(keys) do
+      count(under_way, #pair[1])
       parts[i] = quote(pair[1]) .. ":" .. encode(rawget(object, pair[2]), under_way)
     end
   end
@@ -68,8 +69,16 @@ local function encode_table(object, under_way)
   return is_list and "[" .. text .. "]" or "{" .. text .. "}"
 end
 
+function count(under_way, bytes)
+  under_way.left = under_way.left - bytes - 2
+  if under_way.left < 0 then
+    error(("the result is longer than %d bytes as JSON"):format(MOST_BYTES), 0)
+  end
+end
+
 function encode(value, under_way)
   local kind = type(value)
+  count(under_way, kind == "string" and #value or 0)
   if kind == "string" then
     return quote(value)
   elseif kind == "number" then
@@ -91,7 +100,7 @@ end
 ---@param value any
 ---@return string
 function M.encode(value)
-  return encode(value, { depth = 0 })
+  return encode(value, { depth = 0, left = MOST_BYTES })
 end
 
 return M

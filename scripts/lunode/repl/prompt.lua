@@ -146,7 +146,10 @@ end
 
 local function show(self, outcome)
   local text = outcome.text
-  if outcome.status ~= "ok" then
+  if outcome.status ~= "ok" and self.json then
+    local json = require "lunode.repl.json"
+    io.stderr:write(json.encode { status = outcome.status, error = text }, "\n")
+  elseif outcome.status ~= "ok" then
     local first, rest = text:match "^([^\n]*)(.*)$"
     io.stderr:write(paint(self, "31", first), rest, "\n")
   elseif text ~= "" then
@@ -212,9 +215,22 @@ function methods:run()
       local outcome = self:eval(code)
       self.failed = self.failed or outcome.status ~= "ok"
     end
-    if self.backend.gone then
+    if self.left then
       return
     end
+  end
+end
+
+---Ends the prompt, as the end of its input does.
+function methods:leave()
+  self.left = true
+  if self.settled then
+    if self.screen then
+      self.screen:show()
+      self.screen.editor:cancel()
+      self.screen:set_editing(false)
+    end
+    settle(self, "end")
   end
 end
 
@@ -267,6 +283,7 @@ function M.open(backend, options)
     kept = "",
     ended = false,
     failed = false,
+    left = false,
     signal = nil,
   }, metatable)
   if options.interactive ~= false then

@@ -185,7 +185,7 @@ local function guarded(fn)
     local results = table.pack(xpcall(fn, debug.traceback, ...))
     budget.disarm()
     if not results[1] then
-      error(results[2], 0)
+      return loop.report(tostring(results[2]))
     end
     return table.unpack(results, 2, results.n)
   end
