@@ -152,6 +152,11 @@ function conn:peer() end
 ---@return string? host, integer|string port_or_message, lunode.code? code
 function conn:sock() end
 
+---Who is at the other end of a Unix socket, as the kernel knows it (SO_PEERCRED): who connected, or who listened.
+---@return integer? pid
+---@return integer|string uid, integer|lunode.code gid  or what went wrong: "EOPNOTSUPP" over TCP, "ENOTCONN"
+function conn:credentials() end
+
 ---`queued`: output not yet sent; `kept`: input that no message has consumed yet; `fd`: -1 while there is none.
 ---@return {bytes_read: integer, bytes_written: integer, queued: integer, kept: integer, fd: integer, state: "connecting"|"open"|"closing"|"closed"}
 function conn:stats() end
@@ -516,4 +521,124 @@ function builder:commands() end
 ---@return string
 function builder:take(head) end
 
-return { batch = batch, loop = loop, tcp_client = tcp_client, tcp_server = tcp_server, msgpack = msgpack, resp = resp, store = store, slot = slot }
+-- ---------------------------------------------------------------- lunode.budget
+
+---Ends code that does not end by itself: for what people type. It cannot look into one long call of C's (`string.rep`), nor
+---into the message handler of an `xpcall`.
+---@class lunode.budget
+local budget = {}
+
+---From here on, code in the calling coroutine, and in those made in it, raises when the loop's turn has taken too long, or at Ctrl-C.
+---Code that catches this and goes on is ended all the same. Instructions cost a few times as much.
+function budget.arm() end
+
+---Takes that off the calling coroutine.
+function budget.disarm() end
+
+---What ends it, for the whole state.
+---@param seconds? number  of a turn of the loop (default: no limit)
+---@param interrupt? boolean  a SIGINT that waits to be delivered does, too (default false)
+function budget.set(seconds, interrupt) end
+
+-- ---------------------------------------------------------------- lunode.edit
+
+---The terminal, for prompts: lines edited with libedit while the loop goes on. In the binary only, and loaded by the first `require`.
+---@class lunode.edit
+local edit = {}
+
+---What an editor wants next. "waits": more input, for `feed`. "line": it is complete; beside it, its text. "complete": Tab was pressed, so
+---`answer`; beside it, the text and how many of its bytes lie before the cursor. "end": Ctrl-D on an empty line. "idle": no line is being edited,
+---so `begin`.
+---@alias lunode.editor.event "waits"|"line"|"complete"|"cancelled"|"end"|"idle"
+
+---Opens the editor on the standard input and output. While no line is edited the terminal is as it was before; so it is
+---after every end of the process but SIGKILL.
+---@return lunode.editor? editor
+---@return string? err, lunode.code? code  "ENOTTY"; "EBUSY": there is one already
+function edit.open() end
+
+---Calls `fn(bytes)` with what arrives on the standard input, and `fn(nil, err)` once at its end. It keeps the loop alive.
+---@param fn fun(bytes: string?, err: string?)
+---@return lunode.watcher? watcher
+---@return string? err, lunode.code? code
+function edit.watch(fn) end
+
+---Of the terminal on the standard output; 80 and 24 where it is none.
+---@return integer columns, integer rows
+function edit.size() end
+
+---@param fd integer  0, 1 or 2
+---@return boolean
+function edit.is_terminal(fd) end
+
+---Opens a file to read and to append to, with mode 0600 from its beginning; one that is there gets that mode.
+---@param path string
+---@return file*? file
+---@return string? err, lunode.code? code  "EINVAL": it is no file
+function edit.private_file(path) end
+
+---@class lunode.editor
+local editor = {}
+
+---Begins a line.
+---@param prompt string  bytes between two \1 take no room: colours
+---@return lunode.editor.event event, string? text, integer? cursor
+function editor:begin(prompt) end
+
+---Gives it what was typed. What lies behind the end of the line is for the next one.
+---@param bytes string
+---@return lunode.editor.event event, string? text, integer? cursor
+function editor:feed(bytes) end
+
+---After "complete": inserts the text at the cursor, or beeps.
+---@param text? string
+---@return lunode.editor.event event, string? text, integer? cursor
+function editor:answer(text) end
+
+---Drops the line, as Ctrl-C does.
+---@return lunode.editor.event event
+function editor:cancel() end
+
+---Takes the line off the screen, so that whole lines can be printed in its place.
+function editor:hide() end
+
+---Draws the line again.
+function editor:show() end
+
+---Tells that the terminal's size has changed (SIGWINCH).
+function editor:resize() end
+
+---Stops the process as Ctrl-Z does, and returns when it goes on (SIGCONT).
+function editor:suspend() end
+
+---Adds a line to those that the arrow keys bring back.
+---@param line string
+function editor:remember(line) end
+
+---Gives the terminal back.
+function editor:close() end
+
+---@class lunode.watcher
+local watcher = {}
+
+---Reads no more for now.
+function watcher:pause() end
+
+---Reads again.
+function watcher:resume() end
+
+---Reads no more, and keeps the loop alive no longer.
+function watcher:close() end
+
+return {
+  batch = batch,
+  budget = budget,
+  edit = edit,
+  loop = loop,
+  msgpack = msgpack,
+  resp = resp,
+  slot = slot,
+  store = store,
+  tcp_client = tcp_client,
+  tcp_server = tcp_server,
+}

@@ -55,7 +55,18 @@ local function methods(name)
 end
 
 describe("lunode.meta.lua", function()
-  local modules = { "loop", "tcp_client", "tcp_server", "msgpack", "resp", "store", "slot", "batch" }
+  local modules = {
+    "batch",
+    "budget",
+    "edit",
+    "loop",
+    "msgpack",
+    "resp",
+    "slot",
+    "store",
+    "tcp_client",
+    "tcp_server",
+  }
   local types = {
     timer = "lunode.timer",
     hook = "lunode.hook",
@@ -64,6 +75,8 @@ describe("lunode.meta.lua", function()
     server = "lunode.server",
     handle = "lunode.store_handle",
     builder = "lunode.batch",
+    editor = "lunode.editor",
+    watcher = "lunode.watcher",
   }
 
   it("is a Lua file that returns the modules by name", function()
