@@ -55,7 +55,7 @@ local function methods(name)
 end
 
 describe("lunode.meta.lua", function()
-  local modules = { "loop", "tcp_client", "tcp_server", "msgpack", "resp", "store", "slot" }
+  local modules = { "loop", "tcp_client", "tcp_server", "msgpack", "resp", "store", "slot", "hash", "watchdog" }
   local types = {
     timer = "lunode.timer",
     hook = "lunode.hook",
