@@ -359,6 +359,7 @@ local function turn(self)
   self.phase, self.turning = 1, false
   self.free_at = world.now + TURN
   self.turns = self.turns + 1
+  self.step_limit = nil
   if node.waiting then
     node:after_turn()
     if self.dead then
@@ -588,11 +589,7 @@ local function add_doors(self, module)
   end
 
   function module.run()
-    if self.stopping or not self:alive() then
-      self.stopping = false
-      return
-    end
-    node:wait("run")
+    node:wait "run"
   end
 
   function module.step(seconds)

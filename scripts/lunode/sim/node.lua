@@ -145,7 +145,6 @@ function methods:after_turn()
     loop.holds = loop.holds - 1
     resume(self, table.unpack(self.args))
   elseif waiting == "step" then
-    loop.step_limit = nil
     loop.stopping = false
     resume(self)
   elseif waiting == "run" then
@@ -162,6 +161,10 @@ end
 local function drive(self, kind, seconds)
   local loop, world = self.loop, self.world
   if kind == "run" then
+    if loop.stopping or not loop:alive() then
+      loop.stopping = false
+      return
+    end
     world:drive(math.huge, function()
       return loop.dead or loop.stopping or not loop:alive()
     end)
@@ -174,7 +177,6 @@ local function drive(self, kind, seconds)
   world:drive(limit, function()
     return loop.turns ~= turns or loop.dead
   end)
-  loop.step_limit = nil
   loop.stopping = false
 end
 
@@ -190,6 +192,10 @@ function methods:wait(kind, seconds)
     error(("loop.%s inside of %s"):format(kind, where), 3)
   end
   local loop = self.loop
+  if kind == "run" and (loop.stopping or not loop:alive()) then
+    loop.stopping = false
+    return
+  end
   self.waiting = kind
   if kind == "step" then
     loop.step_limit = self.world.now + seconds

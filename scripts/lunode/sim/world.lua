@@ -30,7 +30,7 @@ local metatable = { __index = methods, __name = "lunode.sim.world" }
 ---@field seed? integer   (default 1)
 ---@field epoch? number   wall clock at the beginning (default 1700000000)
 ---@field budget? number  seconds of processor time that a node may use within one event (default 2)
----@field errors? "raise"|"record"  what `run` does about an error that no loop.on_error of a node takes (default "raise")
+---@field errors? "raise"|"record"  what `run` does about errors that no loop.on_error of a node takes (default "raise")
 ---@field trace? integer  how many records are kept (default 20000)
 ---@field keep? integer[] of a swarm's faults, apply only these (default: all)
 ---@field latency? any, bandwidth? any  of the network's links, see lunode.sim.net
