@@ -63,7 +63,11 @@ end
 
 ---debug.traceback, as a node sees it.
 function M.traceback(...)
-  local text = debug.traceback(...)
+  if type((...)) == "thread" then
+    return debug.traceback(...)
+  end
+  local message, level = ...
+  local text = debug.traceback(message, (level or 1) + 1)
   return type(text) == "string" and trim(text) or text
 end
 
