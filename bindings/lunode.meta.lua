@@ -246,6 +246,63 @@ function server:sock() end
 ---@return integer count  open connections of this server
 function server:connections() end
 
+-- ---------------------------------------------------------------- lunode.decoder
+
+---The decoders of connections without a socket: pure functions of bytes, for scripts that get their bytes elsewhere, and for
+---the simulator, whose connections so decode exactly as real ones.
+---@class lunode.decoder_module
+local decoder = {}
+
+---@class lunode.decoder_options
+---@field decoder "line"|"resp"|"msgpack"|lunode.length|lunode.decoder  what the bytes mean
+---@field long_messages? boolean  decoder "resp": take commands of more than 4096 words (default false: refuse them)
+---@field protocol? 2|3  as the option of a connection; so are those that follow
+---@field authenticated? boolean
+---@field max_args? integer
+---@field max_bulk? integer
+---@field max_line? integer
+---@field max_message? integer
+---@field max_values? integer
+
+---@param options lunode.decoder_options
+---@return lunode.decoder_object
+function decoder.new(options) end
+
+---Whether a connection's option is one that the decoders know (`decoder` and those behind it in lunode.decoder_options), and
+---whether it may have that value.
+---@param key string
+---@param value any
+---@return boolean? known  false: none of theirs; nil: theirs, but the value is wrong
+---@return string? err
+function decoder.check(key, value) end
+
+---@class lunode.decoder_object
+local decoder_object = {}
+
+---Bytes have arrived: they join those that are kept.
+---@param bytes string
+function decoder_object:feed(bytes) end
+
+---Takes the next message from the bytes that are kept. What a decoder function raises goes through; then it cannot be asked again.
+---@return "message"|"long"|nil kind  "long": name and list of a long command; nil: more bytes are needed, or they are refused
+---@return any ...  the values, as `on_message` gets them; where they are refused: why
+function decoder_object:next() end
+
+---What is written for the value that `on_message` returned. Raises where the protocol has none for it.
+---@param value any
+---@return string? bytes  nothing where nothing is to be written
+function decoder_object:encode(value) end
+
+---Changes limits and protocol: all of them, or none where one is wrong.
+---@param options lunode.decoder_options  without `decoder` and `long_messages`
+function decoder_object:set(options) end
+
+---@return integer bytes  that no message has consumed yet
+function decoder_object:kept() end
+
+---Frees it. A decoder that is a function, and refers to its object, is not collected before.
+function decoder_object:close() end
+
 -- ---------------------------------------------------------------- lunode.resp
 
 ---The Redis protocol. Lua values become replies: a string a bulk string, an integer an integer, nil or `null` the null,
@@ -298,7 +355,7 @@ function resp.encode(value, protocol) end
 ---Encodes one value straight into the connection's queue; else as `conn:write(resp.encode(value, protocol))`.
 ---@param conn lunode.conn
 ---@param value any
----@param protocol? 2|3  (default: the connection's, else 2)
+---@param protocol? 2|3  (default: the connection's, or what its metamethod `__protocol` returns; else 2)
 ---@return boolean? room
 ---@return string? err, lunode.code? code
 function resp.reply(conn, value, protocol) end
@@ -467,4 +524,4 @@ function slot.of(key) end
 ---@return string
 function slot.row(kind, key) end
 
-return { loop = loop, tcp_client = tcp_client, tcp_server = tcp_server, msgpack = msgpack, resp = resp, store = store, slot = slot }
+return { loop = loop, tcp_client = tcp_client, tcp_server = tcp_server, decoder = decoder, msgpack = msgpack, resp = resp, store = store, slot = slot }
