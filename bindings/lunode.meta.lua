@@ -182,14 +182,14 @@ function conn:is_open() end
 ---and the position behind it; or nil when more bytes are needed, and beside it, best, how many bytes the message takes in all: before
 ---they are there it is not asked again. Without that it is asked at each arrival, at the cost of a copy of what is kept: then keep
 ---`max_message` small. Or nil and a text: the bytes are malformed. What it raises goes to loop.on_error, and the connection closes with ECALLBACK.
----@alias lunode.decoder fun(bytes: string, position: integer): any, (integer|string)?
+---@alias lunode.decoder_function fun(bytes: string, position: integer): any, (integer|string)?
 
 ---@class lunode.conn_callbacks : lunode.conn_options
 ---@field on_read? fun(conn: lunode.conn, data: string)
 ---@field on_writable? fun(conn: lunode.conn)  the queue fell below the low watermark after `write` had returned false
 ---@field on_end? fun(conn: lunode.conn)  the peer shut down its sending side; without it the connection then closes by itself once its queue is sent
 ---@field on_close? fun(conn: lunode.conn, err: string?, code: lunode.code?)  always, exactly once, last; "ECALLBACK" after a callback raised
----@field decoder? "line"|"resp"|"msgpack"|lunode.length|lunode.decoder  bytes become messages, see lunode.decoder
+---@field decoder? "line"|"resp"|"msgpack"|lunode.length|lunode.decoder_function  bytes become messages, see lunode.decoder_function
 ---@field on_message? fun(conn: lunode.conn, ...): any  once for each message, in order; not while paused. What it returns is written, as the decoder has it; above the high watermark no more messages are taken until the queue is short again
 ---@field on_long_message? fun(conn: lunode.conn, name: string, args: string[]): any  as on_message, for commands of more than 4096 words; without it the decoder refuses them
 ---@field on_error? fun(conn: lunode.conn, err: any): any  on_message raised `err` (a string comes with its traceback, another value as it is); what it returns is the reply, and the connection goes on. Without it, the connection closes with code ECALLBACK
@@ -254,7 +254,7 @@ function server:connections() end
 local decoder = {}
 
 ---@class lunode.decoder_options
----@field decoder "line"|"resp"|"msgpack"|lunode.length|lunode.decoder  what the bytes mean
+---@field decoder "line"|"resp"|"msgpack"|lunode.length|lunode.decoder_function  what the bytes mean
 ---@field long_messages? boolean  decoder "resp": take commands of more than 4096 words (default false: refuse them)
 ---@field protocol? 2|3  as the option of a connection; so are those that follow
 ---@field authenticated? boolean
