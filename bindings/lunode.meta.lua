@@ -524,4 +524,69 @@ function slot.of(key) end
 ---@return string
 function slot.row(kind, key) end
 
-return { loop = loop, tcp_client = tcp_client, tcp_server = tcp_server, decoder = decoder, msgpack = msgpack, resp = resp, store = store, slot = slot }
+-- ---------------------------------------------------------------- lunode.hash
+
+---Hashes of values, for seeds and traces. Not against people who want collisions.
+---@class lunode.hash
+local hash = {}
+
+---XXH3 of the values, one folded into the other, so that their order, their number and their types count.
+---@param seed integer
+---@param ... string|number|boolean|nil
+---@return integer  64 bits
+function hash.of(seed, ...) end
+
+-- ---------------------------------------------------------------- lunode.watchdog
+
+---Ends Lua code that runs too long, at no cost while it does not. For those who run the code of others: simulators, prompts.
+---@class lunode.watchdog
+local watchdog = {}
+
+---From now on each `call` has a budget of processor time, which is looked at four times in it. Starts are counted: the first one's
+---budget holds until the last `stop`. Takes the signal SIGVTALRM.
+---@param seconds number  0.001 … 1e6
+function watchdog.start(seconds) end
+
+---No budgets any more, once it was called as often as `start`.
+function watchdog.stop() end
+
+---Calls a function as xpcall does. Once its budget is spent, an error is raised at each further instruction until it has returned: no
+---pcall and no coroutine can swallow that. What runs inside of one C function for ten budgets ends the process, with a line on stderr.
+---@param what string  who is called: for that line
+---@param handler fun(err: any): any
+---@param fn function
+---@param ... any
+---@return boolean ok
+---@return any ...  its results; else what the handler returned, or the reason's text
+---@return "budget"|"cancelled"|nil reason  after a text: why it was ended
+---@return string? traceback  where it was
+function watchdog.call(what, handler, fn, ...) end
+
+---Ends the innermost `call` from within, as a spent budget does. Does not return.
+---@param value any  what `call` returns after false
+function watchdog.cancel(value) end
+
+---Whether the innermost `call` is being ended: then a handler of xpcall has to return at once.
+---@return boolean
+function watchdog.ending() end
+
+---As coroutine.resume; budgets reach into the coroutine.
+---@param thread thread
+---@param ... any
+---@return boolean ok
+---@return any ...
+function watchdog.resume(thread, ...) end
+
+---As coroutine.wrap; budgets reach into the coroutine.
+---@param fn function
+---@return function
+function watchdog.wrap(fn) end
+
+---As coroutine.close; budgets reach into what it closes.
+---@param thread thread
+---@return boolean ok
+---@return any? err
+function watchdog.close(thread) end
+
+return { loop = loop, tcp_client = tcp_client, tcp_server = tcp_server, decoder = decoder, msgpack = msgpack, resp = resp, store = store, slot = slot,
+  hash = hash, watchdog = watchdog }

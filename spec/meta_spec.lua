@@ -55,7 +55,7 @@ local function methods(name)
 end
 
 describe("lunode.meta.lua", function()
-  local modules = { "loop", "tcp_client", "tcp_server", "msgpack", "resp", "store", "slot", "decoder" }
+  local modules = { "loop", "tcp_client", "tcp_server", "msgpack", "resp", "store", "slot", "decoder", "hash", "watchdog" }
   local types = {
     timer = "lunode.timer",
     hook = "lunode.hook",
