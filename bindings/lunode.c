@@ -12,7 +12,9 @@
 #include <unistd.h>
 
 static const luaL_Reg modules[] = {
+    {"lunode.decoder", luaopen_lunode_decoder},
     {"lunode.hash", luaopen_lunode_hash},
+    {"lunode.batch", luaopen_lunode_batch},
     {"lunode.loop", luaopen_lunode_loop},
     {"lunode.msgpack", luaopen_lunode_msgpack},
     {"lunode.resp", luaopen_lunode_resp},
