@@ -13,6 +13,7 @@ local methods = M.methods
 
 ---@param world lunode.sim.world
 function M.prepare(world)
+  world.faults = {} -- those that last, but for the network's
   world:on_crash(function(node, how)
     node.disk:release()
     if how == "crash" then
@@ -122,6 +123,7 @@ kinds.pause = {
 }
 
 kinds.clock_jump = {
+  at_once = true,
   begin = function(_, node, fault)
     node:set_clock(fault.seconds)
   end,
@@ -183,6 +185,12 @@ function fault_methods:stop()
     return
   end
   self.active = false
+  for i, other in ipairs(self.world.faults) do
+    if other == self then
+      table.remove(self.world.faults, i)
+      break
+    end
+  end
   local finish = kinds[self.kind].finish
   note(self, "end")
   if finish then
@@ -201,7 +209,7 @@ function methods:has_fault(kind)
   return kinds[kind] ~= nil or self.net ~= nil and self.net.faults ~= nil and self.net.faults[kind] ~= nil
 end
 
----A fault that lasts. Kinds: "crash", "kill" (until the restart), "pause", "clock_jump" (seconds), "clock_drift"
+---A fault that lasts. Kinds: "crash", "kill" (until the restart), "pause", "clock_jump" (seconds; at once), "clock_drift"
 ---(drift), "disk_latency" (seconds), "disk_stall", "disk_eio", "disk_enospc", "disk_torn", and those of lunode.sim.net.
 ---@param options {kind: string, nodes: (lunode.sim.node|string)[]?, duration: number?, text: string?, id: integer?}
 ---@return lunode.sim.fault  with `stop`
@@ -224,14 +232,32 @@ function methods:fault(options)
     fault.nodes[i] = self:get(which)
   end
   fault.text = options.text or options.kind:gsub("_", " ")
+  table.insert(self.faults, fault)
   note(fault, "begin")
   for _, node in ipairs(fault.nodes) do
     kind.begin(self, node, fault)
   end
-  if options.duration then
+  if kind.at_once then
+    fault:stop()
+  elseif options.duration then
     self:at(self.now + options.duration, fault.stop, fault)
   end
   return fault
+end
+
+---Partitions nodes: `{ {"a", "b"}, {"c"} }`, `{ isolate = "a" }`, …; see lunode.sim.net.
+---@param options table
+---@return lunode.sim.net_fault
+function methods:partition(options)
+  return self.net:partition(options)
+end
+
+---Ends all faults that last: links carry again, nodes that faults have ended start, disks work.
+function methods:heal()
+  for _, fault in ipairs { table.unpack(self.faults) } do
+    fault:stop()
+  end
+  self.net:heal()
 end
 
 ---A random schedule of faults, from the seed; it is also in `world.schedule`.
