@@ -58,7 +58,9 @@ describe("lunode.meta.lua", function()
   local modules = {
     "batch",
     "budget",
+    "decoder",
     "edit",
+    "hash",
     "loop",
     "msgpack",
     "resp",
@@ -66,6 +68,7 @@ describe("lunode.meta.lua", function()
     "store",
     "tcp_client",
     "tcp_server",
+    "watchdog",
   }
   local types = {
     timer = "lunode.timer",
@@ -74,6 +77,7 @@ describe("lunode.meta.lua", function()
     conn = "lunode.conn",
     server = "lunode.server",
     handle = "lunode.store_handle",
+    decoder_object = "lunode.decoder",
     builder = "lunode.batch",
     editor = "lunode.editor",
     watcher = "lunode.watcher",

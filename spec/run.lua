@@ -14,7 +14,9 @@ package.path = root .. "/?.lua;" .. package.path
 for _, name in ipairs {
   "batch",
   "budget",
+  "decoder",
   "edit",
+  "hash",
   "loop",
   "msgpack",
   "resp",
@@ -23,6 +25,7 @@ for _, name in ipairs {
   "task",
   "tcp_client",
   "tcp_server",
+  "watchdog",
 } do
   require("lunode." .. name)
 end
