@@ -428,7 +428,9 @@ function methods:resume()
   timeout_begins(self)
   if not self.resume_queued then
     self.resume_queued = true
-    self.loop:defer(on_resume, self)
+    self.process.defer(function()
+      on_resume(self)
+    end)
   end
   set_events(self)
 end

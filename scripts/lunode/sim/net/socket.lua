@@ -65,6 +65,7 @@ function M.new(host, id, family)
     error = false,
     received = buffers.new(),
     ended = false,
+    syn_timer = false, -- while it is connecting
     heard = 0, -- when the peer last gave a sign of life
     unsent = buffers.new(), -- the peer's window is full
     outstanding = 0, -- bytes taken from the process and not acknowledged
@@ -335,9 +336,23 @@ function methods:fail(code)
   poll.notify(self)
 end
 
+local function stop_syn(self)
+  if self.syn_timer then
+    self.world.events:remove(self.syn_timer)
+    self.syn_timer = false
+  end
+end
+
+---The handshake has ended well.
+function methods:establish()
+  self.connected = true
+  stop_syn(self)
+end
+
 ---The kernel forgets the connection; what has arrived can still be read.
 function methods:bury()
   self.dead = true
+  stop_syn(self)
   self.lost, self.lost_ids, self.stalled = {}, {}, false
   self.unsent = buffers.new()
   self.outstanding = 0
@@ -481,8 +496,7 @@ function methods:close()
   if self.dead then
     return
   elseif not self.connected then
-    self.host.sockets[self] = nil
-    self.dead = true
+    self:bury()
   elseif self.received.size > 0 then -- Linux: unread bytes turn the end into a reset
     self:bury()
     transmit(self, RST)
