@@ -1,4 +1,5 @@
--- Worlds of virtual time, in which unmodified node scripts run, fail and recover as the seed has it. Not for real sockets.
+-- Worlds of virtual time, in which unmodified node scripts run, fail and recover as the seed has it. Not for real
+-- sockets.
 --
 --   local sim = require "lunode.sim"
 --   local world = sim.new { seed = 7 }

@@ -1,5 +1,5 @@
--- Brings code into a node: compiles script files and modules for an environment, and clones functions into it. Refuses
--- what would lead back to the real world. Runs nothing.
+-- Brings code into a node: compiles script files and modules for an environment, and clones functions into it.
+-- Refuses what would lead back to the real world. Runs nothing.
 
 local M = {}
 
@@ -61,7 +61,8 @@ local PURE = {
 M.PURE = PURE
 
 local REAL_TYPES = {
-  "lunode.timer", "lunode.hook", "lunode.signal", "lunode.conn", "lunode.server", "lunode.store_handle", "lunode.log_handle",
+  "lunode.timer", "lunode.hook", "lunode.signal", "lunode.conn", "lunode.server", "lunode.store_handle",
+  "lunode.log_handle",
 }
 
 local function mark(doors, name, module)
@@ -76,12 +77,18 @@ local function mark(doors, name, module)
   end
 end
 
+---Modules for those who run worlds: nodes do not get them, and their functions lead nowhere else.
+---@param name string
+---@return boolean
+function M.is_for_tests(name)
+  return name:find("^lunode%.sim") ~= nil or name:find("^lunode%.test") ~= nil
+end
+
 -- Everything that leads to the real world: modules and their functions, by value.
 local function real_doors()
   local doors = {}
   for name, module in next, package.loaded do
-    if type(name) == "string" and (name:find("^lunode%.") and not name:find("^lunode%.sim") and not name:find("^lunode%.test"))
-      and not PURE[name] then
+    if type(name) == "string" and name:find("^lunode%.") and not PURE[name] and not M.is_for_tests(name) then
       mark(doors, name, module)
     end
   end
@@ -140,8 +147,8 @@ function M.clone(fn, environment)
   end
   local upvalue, door = find_door(real_doors(), fn, {})
   if upvalue then
-    return nil, ("%s:%d: the function's upvalue '%s' is %s of the real world; require the module inside of the function, "
-      .. "so that the node gets the simulated one"):format(info.short_src, info.linedefined, upvalue, door)
+    return nil, ("%s:%d: the function's upvalue '%s' is %s of the real world; require the module inside of the "
+      .. "function, so that the node gets the simulated one"):format(info.short_src, info.linedefined, upvalue, door)
   end
   local clone = assert(load(string.dump(fn), "=clone", "b", environment))
   local function holder()

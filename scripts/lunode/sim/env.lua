@@ -1,7 +1,9 @@
--- The globals of a node's code: Lua's own, without what would make a run depend on anything but the seed. What can be made
--- deterministic is; the rest raises, and names the door to use instead. Modules are loaded anew for each life of a node.
+-- The globals of a node's code: Lua's own, without what would make a run depend on anything but the seed. What can be
+-- made deterministic is; the rest raises, and names the door to use instead. Modules are loaded anew for each life of
+-- a node.
 
 local code = require "lunode.sim.code"
+local loops = require "lunode.sim.loop"
 local order = require "lunode.sim.order"
 local output = require "lunode.sim.output"
 local watchdog = require "lunode.watchdog"
@@ -12,7 +14,8 @@ local M = {}
 local REMEDIES = {
   os = {
     time = "lunode.loop's time()", clock = "lunode.loop's now()", date = "lunode.loop's time()",
-    getenv = "the script's arguments", default = "what is simulated: lunode.loop, lunode.tcp_client, lunode.tcp_server, lunode.store",
+    getenv = "the script's arguments",
+    default = "what is simulated: lunode.loop, lunode.tcp_client, lunode.tcp_server, lunode.store",
   },
   io = { default = "lunode.store for data, print or io.write for output" },
   math = { random = "lunode.loop's random(low, high)", randomseed = "the seed of the world" },
@@ -24,8 +27,7 @@ local function forbid(node, library, name)
   local remedies = REMEDIES[library]
   local remedy = remedies[name] or remedies.default
   return function()
-    error(("node %s, virtual time %.6f s: %s.%s reaches out of the simulated world; use %s"):format(
-      node.name, node.world.now, library, name, remedy), 2)
+    error(("%s: %s.%s reaches out of the simulated world; use %s"):format(node:where(), library, name, remedy), 2)
   end
 end
 
@@ -149,7 +151,7 @@ local function add_require(node, environment, doors)
       return keep(name, doors[name]())
     elseif code.PURE[name] then
       return keep(name, require(name))
-    elseif name:find("^lunode%.sim") or name:find("^lunode%.test") or name:find("^lunode%.cli") then
+    elseif code.is_for_tests(name) or name:find("^lunode%.cli") then
       error(("node %s: a node cannot require '%s': it is for those who run worlds"):format(node.name, name), 2)
     end
     local chunk, path = search(node, environment, name)
@@ -175,7 +177,7 @@ function M.new(node, doors, globals)
     pairs = orders.pairs, next = orders.next, setmetatable = orders.setmetatable, tostring = orders.tostring,
     string = orders.string, table = orders.table,
     coroutine = coroutine_library(orders), math = math_library(node), os = os_library(node),
-    debug = guard(node, "debug", { traceback = debug.traceback, getinfo = debug.getinfo }),
+    debug = guard(node, "debug", { traceback = loops.traceback, getinfo = debug.getinfo }),
   }
   environment._G = environment
   output.add(node, environment, orders, function(name)
@@ -188,8 +190,7 @@ function M.new(node, doors, globals)
     return load(chunk, name, mode, environment)
   end
   function environment.loadfile(path)
-    error(("node %s, virtual time %.6f s: loadfile and dofile read real files (%s); use require"):format(node.name,
-      node.world.now, tostring(path)), 2)
+    error(("%s: loadfile and dofile read real files (%s); use require"):format(node:where(), tostring(path)), 2)
   end
   environment.dofile = environment.loadfile
   add_require(node, environment, doors)

@@ -2,8 +2,8 @@
 -- Knows no sockets: what the network has for the node comes through `socket`, `flush` and `closing`.
 --
 -- A turn has the order of the real loop's: timers, deferred calls, socket callbacks, before_sleep hooks, flush of
--- output, closing. What a phase adds to itself waits for the next turn. A turn costs TURN seconds of virtual time, so that
--- code that polls sees time pass. Where code has to wait for a disk, the rest of the turn waits, too: see `lag`.
+-- output, closing. What a phase adds to itself waits for the next turn. A turn costs TURN seconds of virtual time, so
+-- that code that polls sees time pass. Where code has to wait for a disk, the rest of the turn waits, too: see `lag`.
 
 local events = require "lunode.sim.events"
 local watchdog = require "lunode.watchdog"
@@ -55,13 +55,29 @@ function M.describe(err)
   return ("(error object is a %s value)"):format(type(err))
 end
 
+-- The simulator's own frames, and those of whoever runs the world, are no part of what happened in the node.
+local function trim(text)
+  text = text:gsub("\n%s*%[C%]: in [^\n]*\n[^\n]*lunode/sim/loop%.lua:.*$", "")
+  return (text:gsub("%(skipping %d+ levels%)", "(skipping levels)"))
+end
+
+---debug.traceback, as a node sees it.
+function M.traceback(...)
+  if type((...)) == "thread" then
+    return debug.traceback(...)
+  end
+  local message, level = ...
+  local text = debug.traceback(message, (level or 1) + 1)
+  return type(text) == "string" and trim(text) or text
+end
+
 local function traceback(err)
-  return debug.traceback(M.describe(err), 2)
+  return trim(debug.traceback(M.describe(err), 2))
 end
 
 -- Strings come with their traceback, other values as they are.
 local function keep_value(err)
-  return type(err) == "string" and debug.traceback(err, 2) or err
+  return type(err) == "string" and trim(debug.traceback(err, 2)) or err
 end
 
 local function leave(self, previous, index, ok, err, reason, where, ...)
@@ -71,7 +87,7 @@ local function leave(self, previous, index, ok, err, reason, where, ...)
   if ok then
     return ok, err, reason, where, ...
   elseif reason == "budget" then
-    self.node:fail(("%s\n%s"):format(err, where), true)
+    self.node:fail(("%s\n%s"):format(err, trim(where)), true)
     return false, nil
   elseif reason == "cancelled" then
     return false, nil
@@ -265,7 +281,8 @@ local function run_deferred(self)
   queue.count = 0
 end
 
--- Runs what a queue holds now, in the simulator's own code; `name` is the queue, `spare` the one that takes turns with it.
+-- Runs what a queue holds now, in the simulator's own code; `name` is the queue, `spare` the one that takes turns
+-- with it.
 local function run_queue(self, name, spare)
   local queue = self[name]
   self[name], self[spare] = self[spare], queue
@@ -346,6 +363,7 @@ local function turn(self)
   self.phase, self.turning = 1, false
   self.free_at = world.now + TURN
   self.turns = self.turns + 1
+  self.step_limit = nil
   if node.waiting then
     node:after_turn()
     if self.dead then
@@ -367,7 +385,7 @@ local function check_seconds(value, position, name)
   end
   if type(value) ~= "number" then
     misuse(position, name, "number expected, got " .. (value == nil and "no value" or type(value)))
-  elseif not (value >= 0) then
+  elseif value ~= value or value < 0 then
     misuse(position, name, "seconds must not be negative")
   end
   return value + 0.0
@@ -516,8 +534,9 @@ local function add_doors(self, module)
         misuse(3, "timer", "interval must be positive")
       end
     end
-    local timer = setmetatable({ loop = self, fn = fn, delay = delay, interval = interval, at = 0, order = 0, index = 0 },
-      timer_metatable)
+    local timer = setmetatable({
+      loop = self, fn = fn, delay = delay, interval = interval, at = 0, order = 0, index = 0,
+    }, timer_metatable)
     start_timer(timer, self)
     return timer
   end
@@ -574,11 +593,7 @@ local function add_doors(self, module)
   end
 
   function module.run()
-    if self.stopping or not self:alive() then
-      self.stopping = false
-      return
-    end
-    node:wait("run")
+    node:wait "run"
   end
 
   function module.step(seconds)

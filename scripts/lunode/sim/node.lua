@@ -1,5 +1,5 @@
--- One node of a world: a host with its disk, on which a process lives, dies and lives again. What it runs, its state, its
--- wall clock. Sockets are the network's, turns the loop's.
+-- One node of a world: a host with its disk, on which a process lives, dies and lives again. What it runs, its state,
+-- its wall clock. Sockets are the network's, turns the loop's.
 
 local code = require "lunode.sim.code"
 local env = require "lunode.sim.env"
@@ -63,6 +63,12 @@ function M.new(world, name, source, args, options, number)
   }, metatable)
 end
 
+---For messages: whose fault it is, and when it was.
+---@return string
+function methods:where()
+  return ("node %s, virtual time %.6f s"):format(self.name, self.world.now)
+end
+
 ---@param kind string
 ---@param text? string
 function methods:note(kind, text)
@@ -97,7 +103,7 @@ function methods:start()
   table.move(self.args, 1, #self.args, 1, self.env.arg)
   local chunk, err = compile(self)
   if not chunk and self.source ~= nil then
-    return nil, ("node %s, virtual time %.6f s: %s"):format(self.name, world.now, err)
+    return nil, ("%s: %s"):format(self:where(), err)
   end
   self.state, self.waiting, self.exit_code, self.ends = "up", false, nil, {}
   self:note("boot", self.boot > 1 and ("again, life %d"):format(self.boot) or nil)
@@ -139,7 +145,6 @@ function methods:after_turn()
     loop.holds = loop.holds - 1
     resume(self, table.unpack(self.args))
   elseif waiting == "step" then
-    loop.step_limit = nil
     loop.stopping = false
     resume(self)
   elseif waiting == "run" then
@@ -156,6 +161,10 @@ end
 local function drive(self, kind, seconds)
   local loop, world = self.loop, self.world
   if kind == "run" then
+    if loop.stopping or not loop:alive() then
+      loop.stopping = false
+      return
+    end
     world:drive(math.huge, function()
       return loop.dead or loop.stopping or not loop:alive()
     end)
@@ -168,7 +177,6 @@ local function drive(self, kind, seconds)
   world:drive(limit, function()
     return loop.turns ~= turns or loop.dead
   end)
-  loop.step_limit = nil
   loop.stopping = false
 end
 
@@ -184,6 +192,10 @@ function methods:wait(kind, seconds)
     error(("loop.%s inside of %s"):format(kind, where), 3)
   end
   local loop = self.loop
+  if kind == "run" and (loop.stopping or not loop:alive()) then
+    loop.stopping = false
+    return
+  end
   self.waiting = kind
   if kind == "step" then
     loop.step_limit = self.world.now + seconds

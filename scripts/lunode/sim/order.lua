@@ -1,8 +1,8 @@
--- What in Lua depends on addresses or on the hash seed, without that: `pairs` and `next` in a fixed order, `tostring` with
--- ordinals, `table.sort` without chance. For the code of one life of a node.
+-- What in Lua depends on addresses or on the hash seed, without that: `pairs` and `next` in a fixed order, `tostring`
+-- with ordinals, `table.sort` without chance. For the code of one life of a node.
 --
--- Objects get an ordinal when they get a metatable, when they are coroutines, or when somebody prints them: all of that
--- happens in the same order in each run. Two keys that have none cannot be put in order: that raises.
+-- Objects get an ordinal when they get a metatable, when they are coroutines, or when somebody prints them: all of
+-- that happens in the same order in each run. Two keys that have none cannot be put in order: that raises.
 
 local M = {}
 
@@ -25,9 +25,8 @@ end
 -- ---------------------------------------------------------------- pairs
 
 local function refuse(self, kind)
-  local node = self.node
-  error(("node %s, virtual time %.6f s: pairs over keys without an order: two or more are %ss; keep a list beside the table, "
-    .. "or give the keys an id and sort by it"):format(node.name, node.world.now, kind), 4)
+  error(("%s: pairs over keys without an order: two or more are %ss; keep a list beside the table, or give the keys "
+    .. "an id and sort by it"):format(self.node:where(), kind), 4)
 end
 
 -- All keys of a table in their order: numbers, strings, booleans, objects by ordinal.
@@ -107,8 +106,8 @@ local function make_pairs(self)
       local a, b, c = custom(t)
       return a, b, c
     elseif type(meta) == "table" and rawget(meta, "__mode") then
-      error(("node %s, virtual time %.6f s: pairs over a weak table depends on the garbage collector; keep a list of what is "
-        .. "alive"):format(self.node.name, self.node.world.now), 2)
+      error(("%s: pairs over a weak table depends on the garbage collector; keep a list of what is alive"):format(
+        self.node:where()), 2)
     end
     check_table(t, 3)
     return iterate(t)
@@ -235,7 +234,8 @@ end
 
 -- ---------------------------------------------------------------- table
 
--- Above this, Lua's own sort may choose its pivot by the clock, and where that matters is who of equal ones comes first.
+-- Above this, Lua's own sort may choose its pivot by the clock, and where that matters is who of equal ones comes
+-- first.
 local OWN_SORT = 100
 
 local function merge_sort(list, less)
@@ -281,8 +281,8 @@ end
 local function make_setmetatable(self)
   return function(object, meta)
     if type(meta) == "table" and rawget(meta, "__gc") then
-      error(("node %s, virtual time %.6f s: a finalizer (__gc) runs whenever the garbage collector likes; use __close, or close "
-        .. "what you open"):format(self.node.name, self.node.world.now), 2)
+      error(("%s: a finalizer (__gc) runs whenever the garbage collector likes; use __close, or close what you open")
+        :format(self.node:where()), 2)
     end
     setmetatable(object, meta)
     if meta then

@@ -1,4 +1,5 @@
--- What a node prints: print, io.write, io.stdout and io.stderr, line by line into the trace. Nothing reaches the terminal.
+-- What a node prints: print, io.write, io.stdout and io.stderr, line by line into the trace. Nothing reaches the
+-- terminal.
 
 local M = {}
 
@@ -42,7 +43,7 @@ local function write(node, kind, name, ...)
   for i = 1, select("#", ...) do
     local value = select(i, ...)
     if type(value) ~= "string" and type(value) ~= "number" then
-      error(("bad argument #%d to '%s' (string expected, got %s)"):format(i, name, value == nil and "nil" or type(value)), 3)
+      error(("bad argument #%d to '%s' (string expected, got %s)"):format(i, name, type(value)), 3)
     end
     take(node, kind, tostring(value))
   end

@@ -38,24 +38,18 @@ end
 ---@param high integer
 ---@return integer  in [low, high]
 function methods:integer(low, high)
-  local range = high - low -- wraps where it has to
-  if range == -1 then
-    return bits(self)
+  local range = high - low -- as an unsigned number
+  local mask = range | range >> 1
+  mask = mask | mask >> 2
+  mask = mask | mask >> 4
+  mask = mask | mask >> 8
+  mask = mask | mask >> 16
+  mask = mask | mask >> 32
+  local draw = bits(self) & mask
+  while math.ult(range, draw) do -- rejection keeps it uniform
+    draw = bits(self) & mask
   end
-  local span = range + 1
-  if range < 0 then -- more than half of all: most draws fit
-    local draw = bits(self)
-    while not math.ult(draw, span) do
-      draw = bits(self)
-    end
-    return low + draw
-  end
-  local limit = math.maxinteger - math.maxinteger % span -- rejection keeps it uniform
-  local draw = bits(self) >> 1
-  while draw >= limit do
-    draw = bits(self) >> 1
-  end
-  return low + draw % span
+  return low + draw
 end
 
 ---@param probability number

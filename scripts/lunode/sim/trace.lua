@@ -86,7 +86,7 @@ local describe = {
   end,
   fault = function(record)
     local whom = record.nodes and #record.nodes > 0 and " (" .. table.concat(record.nodes, ", ") .. ")" or ""
-    return ("%s %s"):format(record.phase == "end" and "ends:" or "fault:", record.text or tostring(record.fault)) .. whom
+    return (record.phase == "end" and "ends: " or "fault: ") .. (record.text or tostring(record.fault)) .. whom
   end,
 }
 
@@ -130,7 +130,8 @@ local function is_wanted(record, nodes, kinds)
 end
 
 ---The transcript: a line a record, in columns: virtual time, node, event.
----@param options? {last: integer?, nodes: string[]?, kinds: string[]?}  only the last so many; only of these nodes (and the world); only of these kinds
+---`last`: only so many; `nodes`: only of these, and of the world; `kinds`: only these.
+---@param options? {last: integer?, nodes: string[]?, kinds: string[]?}
 ---@return string  lines; where records were left out, the first one says so
 function methods:format(options)
   options = options or {}

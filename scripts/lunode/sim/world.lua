@@ -1,8 +1,8 @@
--- A world of virtual time: what is to happen next, the nodes, the trace. Nothing in it waits for real time, and everything
--- follows from the seed.
+-- A world of virtual time: what is to happen next, the nodes, the trace. Nothing in it waits for real time, and
+-- everything follows from the seed.
 --
--- The network plugs in as `lunode.sim.net`: net.new(world), net:add(node) for each new node, and net:doors(node), a table from
--- modules' names to functions that give them, for each life of a node.
+-- The network plugs in as `lunode.sim.net`: net.new(world), net:add(node) for each new node, and net:doors(node), a
+-- table from modules' names to functions that give them, for each life of a node.
 
 local events = require "lunode.sim.events"
 local faults = require "lunode.sim.faults"
@@ -30,12 +30,14 @@ local metatable = { __index = methods, __name = "lunode.sim.world" }
 ---@field seed? integer   (default 1)
 ---@field epoch? number   wall clock at the beginning (default 1700000000)
 ---@field budget? number  seconds of processor time that a node may use within one event (default 2)
----@field errors? "raise"|"record"  an error that no loop.on_error of a node takes: raised by `run`, or only recorded (default "raise")
+---@field errors? "raise"|"record"  what `run` does about errors that no loop.on_error of a node takes (default "raise")
 ---@field trace? integer  how many records are kept (default 20000)
 ---@field keep? integer[] of a swarm's faults, apply only these (default: all)
 ---@field latency? any, bandwidth? any  of the network's links, see lunode.sim.net
 
-local KNOWN = { seed = "number", epoch = "number", budget = "number", errors = "string", trace = "number", keep = "table" }
+local KNOWN = {
+  seed = "number", epoch = "number", budget = "number", errors = "string", trace = "number", keep = "table",
+}
 
 local function check(options)
   for name, kind in pairs(KNOWN) do
@@ -161,7 +163,7 @@ end
 
 ---Makes a node, and starts it: its main chunk runs with the next events.
 ---@param name string
----@param source? string|function  a script's path, or a function that gets the arguments; nil: the caller drives its loop
+---@param source? string|function  a script's path, or a function that gets the arguments; nil: the caller drives it
 ---@param args? (string|number)[]
 ---@param options? lunode.sim.node_options
 ---@return lunode.sim.node
