@@ -405,7 +405,7 @@ function methods:events()
   local dead, ended, fin = self.dead, self.ended, self.fin
   return ended or dead or (self.received.size > 0 and self.host:may_read()),
     dead or fin ~= false or self.outstanding * 3 <= SEND_BUFFER * 2,
-    dead or (ended and fin == "sent") or self.error ~= false
+    dead or (ended and (fin == "sent" or (self.family == "unix" and self.peer.orphan))) or self.error ~= false
 end
 
 local function take_error(self)
