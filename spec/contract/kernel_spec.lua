@@ -1,5 +1,5 @@
--- What a kernel decides about a connection: resets, half-open ends, the order of data, end and errors, the backlog, ports.
--- The sentences hold for Linux, and so for the simulated world.
+-- What a kernel decides about a connection: resets, half-open ends, the order of data, end and errors, the backlog,
+-- ports. The sentences hold for Linux, and so for the simulated world.
 
 local cleanup = require "spec.support.cleanup"
 local kit = require "spec.contract.kit"

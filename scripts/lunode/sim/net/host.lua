@@ -1,5 +1,5 @@
--- A machine of the simulated network: its addresses, ports, listeners and sockets. It belongs to a node and outlives the
--- node's processes; what they leave it closes or resets, as a kernel does. Knows no callbacks of scripts.
+-- A machine of the simulated network: its addresses, ports, listeners and sockets. It belongs to a node and outlives
+-- the node's processes; what they leave it closes or resets, as a kernel does. Knows no callbacks of scripts.
 
 local address = require "lunode.sim.net.address"
 local poll = require "lunode.sim.net.poll"
@@ -384,9 +384,9 @@ end
 ---@return string? status  why that failed at once
 function methods:connect(where, port)
   local net = self.net
-  local target, status = self, nil
+  local target, status
   if where.family == "unix" then
-    status = connect_path(self, where.host)
+    target, status = self, connect_path(self, where.host)
   else
     target, status = net:route(self, where.host)
   end

@@ -1,5 +1,5 @@
--- One end of a connection, as a kernel has it: what has arrived and nobody has read, what is sent and not acknowledged,
--- the end of either side, resets. It outlives the process that opened it as far as a real one does. Knows no callbacks of
+-- One end of a connection, as a kernel has it: what has arrived and nobody has read, what is sent and not
+-- acknowledged, the end of either side, resets. It outlives the process that opened it as far as a real one does. Knows no callbacks of
 -- scripts; what a process makes of it is lunode.sim.stream's.
 --
 -- A segment that is lost is sent again after a while, and all behind it wait: so bytes stay in order, and none is lost
@@ -465,7 +465,8 @@ end
 function methods:send(data)
   local size = #data
   self.outstanding = self.outstanding + size
-  if self.unsent.size == 0 and size <= SEGMENT and self.in_flight + self.peer.received.size + size <= RECEIVE_BUFFER then
+  local used = self.in_flight + self.peer.received.size
+  if self.unsent.size == 0 and size <= SEGMENT and used + size <= RECEIVE_BUFFER then
     transmit(self, data)
   else
     self.unsent:append(data)
