@@ -17,7 +17,8 @@ static struct model model;
 
 /* In memory where that can be: nothing is to be seen of a sync here, but how long it takes. */
 static void make_dir(void) {
-    strcpy(dir, "/dev/shm/lunode_test_XXXXXX");
+    static const char template[] = "/dev/shm/lunode_test_XXXXXX";
+    memcpy(dir, template, sizeof template);
     if (!mkdtemp(dir))
         test_dir_make(dir);
 }
@@ -173,7 +174,7 @@ static void an_entry_larger_than_a_segment_gets_one_of_its_own(void **state) {
     (void)state;
     struct ln_log *log = open_log();
     put_many(log, 3, 1, 10);
-    put_many(log, 1, 1, 900 * 1024);
+    put_many(log, 1, 1, 900000);
     put_many(log, 3, 1, 10);
     check_log(log, &model);
     log = reopen(log);
