@@ -80,6 +80,13 @@ static int log_append(lua_State *L) {
     return rc == LN_OK ? push_index(L, index) : push_failure(L, log, rc);
 }
 
+static int log_room(lua_State *L) {
+    struct ln_log *log = check_log(L)->log;
+    lua_Integer len = luaL_checkinteger(L, 2);
+    luaL_argcheck(L, len >= 0, 2, "a number of bytes expected");
+    return push_done(L, log, ln_log_room(log, (size_t)len));
+}
+
 static int log_first(lua_State *L) {
     return push_index(L, ln_log_first(check_log(L)->log));
 }
@@ -474,6 +481,7 @@ static int log_check(lua_State *L) {
 
 static const luaL_Reg log_methods[] = {
     {"append", log_append},
+    {"room", log_room},
     {"first", log_first},
     {"last", log_last},
     {"synced", log_synced},

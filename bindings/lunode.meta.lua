@@ -574,6 +574,12 @@ local log_handle = {}
 ---@return string? err, lunode.code? code  "ENOSPC", "EINVAL" the term goes back, "EMSGSIZE", …
 function log_handle:append(type, payload, term) end
 
+---Makes sure that an entry with so many bytes of payload can be appended next: for who has to know before doing what is to be logged.
+---@param bytes integer
+---@return boolean? ok
+---@return string? err, lunode.code? code  as `append`
+function log_handle:room(bytes) end
+
 ---Index of the first entry; `last() + 1` where there is none.
 ---@return integer index
 function log_handle:first() end

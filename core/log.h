@@ -92,6 +92,10 @@ uint64_t ln_log_synced(const struct ln_log *log);
 int ln_log_append(struct ln_log *log, uint64_t term, uint8_t type, const char *payload, size_t len,
                   uint64_t *index);
 
+/* Makes sure that an entry with a payload of up to len bytes can be appended next: LN_OK, or what
+ * the append would fail with. For who has to know before he does what he is going to log. */
+int ln_log_room(struct ln_log *log, size_t len);
+
 /* The term of an entry, and of the one before the first. -ERANGE: there is no such entry. */
 int ln_log_term(const struct ln_log *log, uint64_t index, uint64_t *term);
 

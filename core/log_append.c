@@ -182,6 +182,18 @@ int ln_log_append(struct ln_log *log, uint64_t term, uint8_t type, const char *p
     return LN_OK;
 }
 
+int ln_log_room(struct ln_log *log, size_t len) {
+    const struct ln_log_record r = {.type = 0, .len = (uint32_t)len};
+    uint64_t need = ln_log_record_size(r.len) + reserve_of(log, &r), capacity;
+    assert(!log->closed);
+    if (log->status != LN_OK)
+        return log->status;
+    if (len > LN_LOG_MAX_PAYLOAD)
+        return ln_detail_set(&log->detail, -EMSGSIZE, "an entry has at most 1 GiB");
+    return log->end + need <= log->capacity ? LN_OK
+                                            : take_next(log, LN_LOG_HEADER + need, &capacity);
+}
+
 /* ---- truncation */
 
 /* What is on disk of the entries that are dropped is no part of the log any more. */

@@ -182,6 +182,25 @@ static void an_entry_larger_than_a_segment_gets_one_of_its_own(void **state) {
     close_log(log);
 }
 
+static void room_that_was_made_is_there_and_changes_nothing(void **state) {
+    (void)state;
+    struct ln_log *log = open_log();
+    put_many(log, 3, 1, 10);
+    assert_int_equal(ln_log_room(log, 10), LN_OK);
+    assert_int_equal(ln_log_room(log, 900000), LN_OK);
+    assert_int_equal(ln_log_room(log, LN_LOG_MAX_PAYLOAD + 1), -EMSGSIZE);
+    check_log(log, &model);
+    put_many(log, 1, 1, 10);
+    assert_int_equal(ln_log_room(log, 900000), LN_OK);
+    put_many(log, 1, 1, 900000);
+    log = reopen(log);
+    check_log(log, &model);
+    assert_int_equal(ln_log_room(log, 900000), LN_OK);
+    log = reopen(log);
+    check_log(log, &model);
+    close_log(log);
+}
+
 static void what_cannot_be_appended_changes_nothing(void **state) {
     (void)state;
     uint64_t index = 77;
@@ -981,6 +1000,7 @@ int main(void) {
         TEST_ON_DISK(entries_are_there_before_and_after_flush_and_reopen),
         TEST(appends_of_one_iteration_leave_in_one_write),
         TEST(an_entry_larger_than_a_segment_gets_one_of_its_own),
+        TEST(room_that_was_made_is_there_and_changes_nothing),
         TEST(what_cannot_be_appended_changes_nothing),
         TEST(the_last_index_there_is),
         TEST(a_cursor_reads_ranges_from_memory_and_from_disk),

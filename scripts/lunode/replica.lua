@@ -206,7 +206,7 @@ end
 ---@return boolean? ok
 ---@return string? err, lunode.code? code
 function methods:reserve(bytes)
-  return self.log:reserve(bytes + HEAD_BYTES)
+  return self.log:room(bytes + HEAD_BYTES)
 end
 
 local function append(self, payload)
