@@ -63,6 +63,7 @@ describe("lunode.meta.lua", function()
     conn = "lunode.conn",
     server = "lunode.server",
     handle = "lunode.store_handle",
+    snapshot = "lunode.snapshot",
   }
 
   it("is a Lua file that returns the modules by name", function()
