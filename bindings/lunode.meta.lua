@@ -448,19 +448,26 @@ function msgpack.decode(bytes, position, options) end
 -- ---------------------------------------------------------------- lunode.store
 
 ---The ordered store: byte strings to byte strings, ordered as memcmp orders them.
----Writes gather in memory and are seen by reads at once; `commit` makes them one atomic, durable batch.
+---Writes gather in memory and are seen by reads at once. Under a log, `advance` after each entry, and a thread brings them
+---to disk in the background. Alone, `commit` makes them one atomic, durable batch.
 ---@class lunode.store
 local store = {}
 
 ---@class lunode.store_options
----@field create? boolean  make the directory where it is missing (default true)
----@field cache? integer   bytes of block cache (default 64 MiB)
+---@field create? boolean    make the directory where it is missing (default true)
+---@field cache? integer     bytes of cache, half for rows, half for the engine's blocks (default 64 MiB)
+---@field engine? string     "leveldb", "rocksdb" or "memory" (default: that of the directory, "leveldb" for a new one)
+---@field overlay? integer   bytes of writes in memory at which they are flushed (default 32 MiB)
+---@field limit? integer     bytes of writes in memory past which there is no `room` (default 96 MiB)
+---@field max_age? number    seconds after which writes are flushed at the next `advance` (default 30)
+---@field on_flushed? fun(err?: string, code?: lunode.code, index: integer)  all up to index is on disk, and the log's prefix may go; or with err: the flush failed, for good. The engine "memory" never calls it
+---@field on_room? fun()     there is room again, after `room` said no
 
 ---Opens the store in a directory. One process at a time may have it.
----@param dir string
+---@param dir? string  nil only for the engine "memory", which then touches no disk
 ---@param options? lunode.store_options
 ---@return lunode.store_handle? store
----@return string? err, lunode.code? code  "ELOCKED" another process has it; "EVERSION" made by a newer lunode; "EFOREIGN" holds something else; "ECORRUPT"; "EACCES", "ENOSPC", …
+---@return string? err, lunode.code? code  "ELOCKED" another process has it; "EVERSION" made by a newer lunode; "EFOREIGN" holds something else; "EENGINE" another engine's; "EINVAL" no such engine; "ENOSYS" left out of this build; "ECORRUPT"; "EACCES", "ENOSPC", …
 function store.open(dir, options) end
 
 ---@class lunode.store_handle
@@ -472,7 +479,7 @@ local handle = {}
 ---@return string? err, lunode.code? code
 function handle:get(key) end
 
----Stores a row, in place of the one that is there.
+---Stores a row, in place of the one that is there. Raises once a flush has failed.
 ---@param key string
 ---@param value string
 function handle:put(key, value) end
@@ -481,35 +488,86 @@ function handle:put(key, value) end
 ---@param key string
 function handle:delete(key) end
 
+---Deletes all rows of a range, however many, with one marker: from now on no read sees them. The engine's rows go in the background.
+---@param from string  first key, inclusive
+---@param to? string   end, exclusive (default: no end)
+function handle:delete_range(from, to) end
+
 ---Marks where `rollback` returns to. There is one mark: marks do not nest.
 function handle:begin() end
 
----Undoes the writes since the last `begin`, or since `commit`: what is committed stays.
+---Undoes the writes since the last `begin`, `advance`, `commit`, `flush` or `snapshot`: what those saw stays.
 function handle:rollback() end
 
 ---Walks the rows in order: `for key, value in s:scan(from, to) do`. Each step gives the next row of the store as it then is,
----so writing and committing meanwhile is allowed. Raises where a row cannot be read, or the store was closed.
+---so writing, flushing and committing meanwhile is allowed. Raises where a row cannot be read, or the store was closed.
 ---@param from string  first key, inclusive
 ---@param to? string   end, exclusive (default: no end)
+---@param options? {reverse?: boolean}  reverse: from the last row to the first
 ---@return fun(): string?, string?
-function handle:scan(from, to) end
+function handle:scan(from, to, options) end
 
----How much waits for `commit`.
----@return integer count  writes not yet committed
+---The rows as they are now, whatever is written later. Costs memory up to the next flush, then disk space, until it is closed or collected.
+---@return lunode.snapshot? snapshot
+---@return string? err, lunode.code? code  "EINVAL" in the middle of an entry; "EAGAIN" too many were taken while the flush was behind
+function handle:snapshot() end
+
+---How much waits for `commit`, or for the flush.
+---@return integer count  writes in memory only
 function handle:pending() end
 
----Writes all that is pending as one atomic batch; with `sync`, returns after it and all earlier batches are on disk.
----After a failure the writes are still pending, and every later commit fails alike: close, and open anew.
+---Writes all that is pending as one atomic batch, and waits for it; with `sync`, until it and all earlier batches are on disk.
+---After a failure the writes are still pending, and every later write fails alike: close, and open anew. Only on a full disk a later commit tries again.
 ---@param sync? boolean
 ---@return boolean? ok
----@return string? err, lunode.code? code
+---@return string? err, lunode.code? code  "EINVAL" in the middle of a log's entry: `advance` first
 function handle:commit(sync) end
 
+---Says that all writes so far belong to the log's entries up to index. What reaches the disk is always a whole number of entries. Raises where index is not greater than the one before.
+---@param index integer
+---@return boolean? ok
+---@return string? err, lunode.code? code  what a flush has failed with
+function handle:advance(index) end
+
+---The index of the last `advance`; after open, of what is on disk: there the log's replay starts. 0: none.
+---@return integer index
+function handle:applied() end
+
+---Whether to write on. Writes are taken all the same, as entries that are in a log have to be applied: it is for the caller to stop proposing until `on_room`.
+---@return boolean room
+---@return string? err, lunode.code? code  "EAGAIN" the flush is behind; "ENOSPC" the disk is full, and the flush tries again by itself; else what it has failed with, for good
+function handle:room() end
+
+---Has everything that is written by now brought to disk, and then calls fn; the loop stays alive until then.
+---@param fn? fun(err?: string, code?: lunode.code, index: integer)  once; "ECANCELED" where the store was closed before
+---@return boolean? ok
+---@return string? err, lunode.code? code  and fn is not called
+function handle:flush(fn) end
+
+---@class lunode.store_stats
+---@field pending integer        rows and ranges in memory only
+---@field pending_bytes integer  of their keys and values
+---@field overlay_bytes integer  of memory that they take
+---@field frozen integer         overlays that are being flushed, or wait for it
+---@field batches integer        flushed or committed since open
+---@field applied integer        index of the last `advance`
+---@field durable integer        index up to which all is on disk
+---@field flushed_bytes integer  keys and values, since open
+---@field flush_time number      seconds that the last flush took
+---@field purged integer         rows that deleted ranges took out of the engine
+---@field cache_hits integer
+---@field cache_misses integer
+---@field cache_rows integer
+---@field cache_bytes integer
+---@field disk_bytes integer     about; the engine's own log is not counted
+---@field engine string
+---@field full boolean           it waits for disk space
+
 ---Counters of the store and of its engine.
----@return {pending: integer, pending_bytes: integer, batches: integer, disk_bytes: integer, engine: string}
+---@return lunode.store_stats
 function handle:stats() end
 
----Closes the store. What is not committed is dropped.
+---Closes the store. What is neither flushed nor committed is dropped.
 function handle:close() end
 
 -- ---------------------------------------------------------------- lunode.log
@@ -663,6 +721,30 @@ function log_handle:stats() end
 ---@return boolean? ok
 ---@return string? err, lunode.code? code
 function log_handle:close() end
+
+---@class lunode.snapshot
+local snapshot = {}
+
+---As `get` of the store. "ESTALE" where a full disk has taken the snapshot.
+---@param key string
+---@return string? value
+---@return string? err, lunode.code? code
+function snapshot:get(key) end
+
+---As `scan` of the store.
+---@param from string  first key, inclusive
+---@param to? string   end, exclusive (default: no end)
+---@param options? {reverse?: boolean}
+---@return fun(): string?, string?
+function snapshot:scan(from, to, options) end
+
+---The index that it stands at.
+---@return integer index
+function snapshot:applied() end
+
+---Closes the snapshot, and ends its scans.
+function snapshot:close() end
+
 
 -- ---------------------------------------------------------------- lunode.slot
 

@@ -1,20 +1,51 @@
 /* lunode.store: the ordered store as Lua sees it. Types in lunode.meta.lua. */
 #include "store.h"
-#include "common.h"
+#include "lua_loop.h"
 
 #include <errno.h>
+#include <string.h>
 
-#define STORE_TYPE "lunode.store_handle"
-#define SCAN_TYPE  "lunode.scan"
+#define STORE_TYPE    "lunode.store_handle"
+#define SNAPSHOT_TYPE "lunode.snapshot"
+#define SCAN_TYPE     "lunode.scan"
+
+/* User values of a store's box. */
+enum { ON_FLUSHED = 1, ON_ROOM, STORE_VALUES = ON_ROOM };
+
+/* Of a flush: the function to call, and the store's box, which has to live until then. */
+enum { FLUSH_FN = 1, FLUSH_STORE, FLUSH_VALUES = FLUSH_STORE };
 
 struct store_box {
     struct ln_store *store; /* NULL: closed */
     struct ln_value value;  /* of the read under way; freed later where pushing it raised */
+    lua_State *main;
+};
+
+struct snapshot_box {
+    struct ln_snapshot *snapshot; /* NULL: closed */
+    struct ln_value value;
 };
 
 struct scan_box {
     struct ln_scan *scan; /* NULL: closed, or at the end */
 };
+
+struct flush_box {
+    struct ln_store_flush flush;
+    lua_State *main;
+    int ref;
+};
+
+/* What a callback of C tells one of Lua. */
+struct news {
+    void *box;
+    int status;
+    const struct ln_detail *detail;
+    uint64_t index;
+};
+
+/* Its address is the key of a table of all boxes by their addresses, which keeps none of them. */
+static const char boxes_key = 0;
 
 static struct store_box *check_store(lua_State *L) {
     struct store_box *box = luaL_checkudata(L, 1, STORE_TYPE);
@@ -23,12 +54,39 @@ static struct store_box *check_store(lua_State *L) {
     return box;
 }
 
+static struct snapshot_box *check_snapshot(lua_State *L) {
+    struct snapshot_box *box = luaL_checkudata(L, 1, SNAPSHOT_TYPE);
+    if (!box->snapshot)
+        luaL_error(L, "snapshot is closed");
+    return box;
+}
+
 /* Failures of writes to memory are the caller's mistake, or the end. */
 static int check_written(lua_State *L, int status) {
     return status == LN_OK ? 0 : luaL_error(L, "cannot write: %s", ln_status_text(status));
 }
 
+static int push_result(lua_State *L, int rc, const struct ln_detail *detail) {
+    if (rc != LN_OK)
+        return ln_push_failure(L, rc, detail);
+    lua_pushboolean(L, 1);
+    return 1;
+}
+
 /* ---- rows */
+
+static int push_value(lua_State *L, int rc, const struct ln_detail *detail,
+                      struct ln_value *value) {
+    if (rc == -ENOENT) {
+        lua_pushnil(L);
+        return 1;
+    }
+    if (rc != LN_OK)
+        return ln_push_failure(L, rc, detail);
+    lua_pushlstring(L, value->data, value->len);
+    ln_value_release(value);
+    return 1;
+}
 
 static int store_get(lua_State *L) {
     struct store_box *box = check_store(L);
@@ -38,15 +96,7 @@ static int store_get(lua_State *L) {
     detail.text[0] = '\0';
     ln_value_release(&box->value);
     int rc = ln_store_get(box->store, key, len, &detail, &box->value);
-    if (rc == -ENOENT) {
-        lua_pushnil(L);
-        return 1;
-    }
-    if (rc != LN_OK)
-        return ln_push_failure(L, rc, &detail);
-    lua_pushlstring(L, box->value.data, box->value.len);
-    ln_value_release(&box->value);
-    return 1;
+    return push_value(L, rc, &detail, &box->value);
 }
 
 static int store_put(lua_State *L) {
@@ -64,6 +114,14 @@ static int store_delete(lua_State *L) {
     return check_written(L, ln_store_delete(box->store, key, len));
 }
 
+static int store_delete_range(lua_State *L) {
+    struct store_box *box = check_store(L);
+    size_t from_len, to_len = 0;
+    const char *from = luaL_checklstring(L, 2, &from_len);
+    const char *to = luaL_optlstring(L, 3, NULL, &to_len);
+    return check_written(L, ln_store_delete_range(box->store, from, from_len, to, to ? to_len : 0));
+}
+
 static int store_begin(lua_State *L) {
     ln_store_begin(check_store(L)->store);
     return 0;
@@ -78,11 +136,7 @@ static int store_commit(lua_State *L) {
     struct store_box *box = check_store(L);
     struct ln_detail detail;
     detail.text[0] = '\0';
-    int rc = ln_store_commit(box->store, lua_toboolean(L, 2), &detail);
-    if (rc != LN_OK)
-        return ln_push_failure(L, rc, &detail);
-    lua_pushboolean(L, 1);
-    return 1;
+    return push_result(L, ln_store_commit(box->store, lua_toboolean(L, 2), &detail), &detail);
 }
 
 static int store_pending(lua_State *L) {
@@ -90,22 +144,118 @@ static int store_pending(lua_State *L) {
     return 1;
 }
 
-static void set_count(lua_State *L, const char *name, uint64_t count) {
-    lua_pushinteger(L, (lua_Integer)count);
-    lua_setfield(L, -2, name);
+/* ---- under a log */
+
+static int store_advance(lua_State *L) {
+    struct store_box *box = check_store(L);
+    lua_Integer index = luaL_checkinteger(L, 2);
+    luaL_argcheck(L, index > 0 && (uint64_t)index > ln_store_applied(box->store), 2,
+                  "greater than the index before expected");
+    int rc = ln_store_advance(box->store, (uint64_t)index);
+    struct ln_detail detail;
+    detail.text[0] = '\0';
+    if (rc != LN_OK)
+        rc = ln_store_room(box->store, &detail); /* has the words */
+    return push_result(L, rc, &detail);
 }
 
-static int store_stats(lua_State *L) {
-    struct ln_store_stats stats;
-    ln_store_stats(check_store(L)->store, &stats);
-    lua_createtable(L, 0, 5);
-    set_count(L, "pending", stats.pending);
-    set_count(L, "pending_bytes", stats.pending_bytes);
-    set_count(L, "batches", stats.batches);
-    set_count(L, "disk_bytes", stats.disk_bytes);
-    lua_pushstring(L, stats.engine);
-    lua_setfield(L, -2, "engine");
+static int store_applied(lua_State *L) {
+    lua_pushinteger(L, (lua_Integer)ln_store_applied(check_store(L)->store));
     return 1;
+}
+
+static int store_room(lua_State *L) {
+    struct store_box *box = check_store(L);
+    struct ln_detail detail;
+    detail.text[0] = '\0';
+    int rc = ln_store_room(box->store, &detail);
+    if (rc == LN_OK)
+        return push_result(L, rc, &detail);
+    (void)ln_push_failure(L, rc, &detail);
+    lua_pushboolean(L, 0);
+    lua_replace(L, -4);
+    return 3;
+}
+
+static int push_news(lua_State *L, const struct news *news) {
+    if (news->status == LN_OK) {
+        lua_pushnil(L);
+        lua_pushnil(L);
+    } else {
+        (void)ln_push_failure(L, news->status, news->detail);
+        lua_remove(L, -3);
+    }
+    lua_pushinteger(L, (lua_Integer)news->index);
+    return 3;
+}
+
+static int call_flush(lua_State *L) {
+    struct news *news = lua_touserdata(L, 1);
+    struct flush_box *box = news->box;
+    lua_rawgeti(L, LUA_REGISTRYINDEX, box->ref);
+    ln_unpin(L, &box->ref);
+    if (lua_getiuservalue(L, 2, FLUSH_FN) != LUA_TFUNCTION)
+        return 0;
+    lua_call(L, push_news(L, news), 0);
+    return 0;
+}
+
+static void on_flush(struct ln_store_flush *flush, int status, const struct ln_detail *detail,
+                     uint64_t index) {
+    struct flush_box *box = LN_OWNER(struct flush_box, flush, flush);
+    struct news news = {box, status, detail, index};
+    ln_protect(box->main, call_flush, &news, 0);
+}
+
+static int store_flush(lua_State *L) {
+    struct store_box *store = check_store(L);
+    struct ln_detail detail;
+    if (!lua_isnoneornil(L, 2))
+        luaL_checktype(L, 2, LUA_TFUNCTION);
+    lua_settop(L, 2);
+    struct flush_box *box = lua_newuserdatauv(L, sizeof *box, FLUSH_VALUES);
+    *box = (struct flush_box){.flush = {.fn = on_flush}, .main = store->main, .ref = LUA_NOREF};
+    lua_pushvalue(L, 2);
+    lua_setiuservalue(L, 3, FLUSH_FN);
+    lua_pushvalue(L, 1);
+    lua_setiuservalue(L, 3, FLUSH_STORE);
+    box->ref = ln_pin(L, 3);
+    detail.text[0] = '\0';
+    int rc = ln_store_flush(store->store, &box->flush, &detail);
+    if (rc != LN_OK)
+        ln_unpin(L, &box->ref);
+    return push_result(L, rc, &detail);
+}
+
+/* Pushes the callback of a box that C knows by its address. False: there is none. */
+static bool push_callback(lua_State *L, const void *box, int which) {
+    lua_rawgetp(L, LUA_REGISTRYINDEX, &boxes_key);
+    return lua_rawgetp(L, -1, box) == LUA_TUSERDATA &&
+           lua_getiuservalue(L, -1, which) == LUA_TFUNCTION;
+}
+
+static int call_flushed(lua_State *L) {
+    struct news *news = lua_touserdata(L, 1);
+    if (push_callback(L, news->box, ON_FLUSHED))
+        lua_call(L, push_news(L, news), 0);
+    return 0;
+}
+
+static void on_flushed(void *arg, int status, const struct ln_detail *detail, uint64_t index) {
+    struct store_box *box = arg;
+    struct news news = {box, status, detail, index};
+    ln_protect(box->main, call_flushed, &news, 0);
+}
+
+static int call_room(lua_State *L) {
+    if (push_callback(L, lua_touserdata(L, 1), ON_ROOM))
+        lua_call(L, 0, 0);
+    return 0;
+}
+
+static void on_room(void *arg) {
+    struct store_box *box = arg;
+    ln_protect(box->main, call_room, box, 0);
 }
 
 /* ---- scans */
@@ -138,27 +288,120 @@ static int scan_next(lua_State *L) {
     return 1;
 }
 
+static bool check_reverse(lua_State *L, int index) {
+    if (lua_isnoneornil(L, index))
+        return false;
+    luaL_checktype(L, index, LUA_TTABLE);
+    lua_getfield(L, index, "reverse");
+    bool reverse = lua_toboolean(L, -1);
+    lua_pop(L, 1);
+    return reverse;
+}
+
 /* Returns what a generic for takes: the iterator, two nils, and the box, which it closes. */
-static int store_scan(lua_State *L) {
-    struct store_box *store = check_store(L);
-    size_t from_len, to_len;
+static int push_scan(lua_State *L, struct ln_store *store, struct ln_snapshot *snapshot) {
+    size_t from_len, to_len = 0;
     const char *from = luaL_checklstring(L, 2, &from_len);
     const char *to = luaL_optlstring(L, 3, NULL, &to_len);
+    bool reverse = check_reverse(L, 4);
     struct scan_box *box = lua_newuserdatauv(L, sizeof *box, 0);
     box->scan = NULL;
     luaL_setmetatable(L, SCAN_TYPE);
     lua_pushvalue(L, -1);
-    lua_pushvalue(L, 1); /* the store lives as long as its iterator */
+    lua_pushvalue(L, 1); /* what is walked lives as long as its iterator */
     lua_pushcclosure(L, scan_next, 2);
     lua_insert(L, -2);
-    int rc = ln_store_scan(store->store, from, from_len, to, to ? to_len : 0, &box->scan);
+    int rc = snapshot ? ln_snapshot_scan(snapshot, from, from_len, to, to_len, reverse, &box->scan)
+                      : ln_store_scan(store, from, from_len, to, to_len, reverse, &box->scan);
     if (rc != LN_OK)
-        return luaL_error(L, "cannot scan: %s", ln_status_text(rc));
+        return luaL_error(L, "cannot scan: %s",
+                          rc == -EBADF ? "the store is closed" : ln_status_text(rc));
     lua_pushnil(L);
     lua_insert(L, -2);
     lua_pushnil(L);
     lua_insert(L, -2);
     return 4;
+}
+
+static int store_scan(lua_State *L) {
+    return push_scan(L, check_store(L)->store, NULL);
+}
+
+/* ---- snapshots */
+
+static int store_snapshot(lua_State *L) {
+    struct store_box *store = check_store(L);
+    struct ln_detail detail;
+    struct snapshot_box *box = lua_newuserdatauv(L, sizeof *box, 1);
+    *box = (struct snapshot_box){0};
+    luaL_setmetatable(L, SNAPSHOT_TYPE);
+    lua_pushvalue(L, 1);
+    lua_setiuservalue(L, -2, 1); /* a store lives as long as its snapshots */
+    int rc = ln_store_snapshot(store->store, &detail, &box->snapshot);
+    return rc == LN_OK ? 1 : ln_push_failure(L, rc, &detail);
+}
+
+static int snapshot_get(lua_State *L) {
+    struct snapshot_box *box = check_snapshot(L);
+    size_t len;
+    const char *key = luaL_checklstring(L, 2, &len);
+    struct ln_detail detail;
+    detail.text[0] = '\0';
+    ln_value_release(&box->value);
+    int rc = ln_snapshot_get(box->snapshot, key, len, &detail, &box->value);
+    return push_value(L, rc, &detail, &box->value);
+}
+
+static int snapshot_scan(lua_State *L) {
+    return push_scan(L, NULL, check_snapshot(L)->snapshot);
+}
+
+static int snapshot_applied(lua_State *L) {
+    lua_pushinteger(L, (lua_Integer)ln_snapshot_applied(check_snapshot(L)->snapshot));
+    return 1;
+}
+
+static int snapshot_close(lua_State *L) {
+    struct snapshot_box *box = luaL_checkudata(L, 1, SNAPSHOT_TYPE);
+    ln_value_release(&box->value);
+    if (box->snapshot)
+        ln_snapshot_close(box->snapshot);
+    box->snapshot = NULL;
+    return 0;
+}
+
+/* ---- figures */
+
+static void set_count(lua_State *L, const char *name, uint64_t count) {
+    lua_pushinteger(L, (lua_Integer)count);
+    lua_setfield(L, -2, name);
+}
+
+static int store_stats(lua_State *L) {
+    struct ln_store_stats stats;
+    ln_store_stats(check_store(L)->store, &stats);
+    lua_createtable(L, 0, 18);
+    set_count(L, "pending", stats.pending);
+    set_count(L, "pending_bytes", stats.pending_bytes);
+    set_count(L, "overlay_bytes", stats.overlay_bytes);
+    set_count(L, "frozen", stats.frozen);
+    set_count(L, "batches", stats.batches);
+    set_count(L, "applied", stats.applied);
+    set_count(L, "durable", stats.durable);
+    set_count(L, "flushed_bytes", stats.flushed_bytes);
+    set_count(L, "purged", stats.purged);
+    set_count(L, "cache_hits", stats.cache_hits);
+    set_count(L, "cache_misses", stats.cache_misses);
+    set_count(L, "cache_rows", stats.cache_rows);
+    set_count(L, "cache_bytes", stats.cache_bytes);
+    set_count(L, "disk_bytes", stats.disk_bytes);
+    lua_pushnumber(L, (lua_Number)stats.flush_time / (lua_Number)LN_SECOND);
+    lua_setfield(L, -2, "flush_time");
+    lua_pushboolean(L, stats.full);
+    lua_setfield(L, -2, "full");
+    lua_pushstring(L, stats.engine);
+    lua_setfield(L, -2, "engine");
+    return 1;
 }
 
 /* ---- open, close */
@@ -172,6 +415,28 @@ static int store_close(lua_State *L) {
     return 0;
 }
 
+/* Nobody waits any more, or the state is at its end. */
+static int store_gc(lua_State *L) {
+    struct store_box *box = luaL_checkudata(L, 1, STORE_TYPE);
+    ln_value_release(&box->value);
+    if (box->store)
+        ln_store_discard(box->store);
+    box->store = NULL;
+    return 0;
+}
+
+static void check_bytes(lua_State *L, int index, const char *name, size_t *bytes) {
+    if (lua_getfield(L, index, name) != LUA_TNIL) {
+        int is_integer;
+        lua_Integer given = lua_tointegerx(L, -1, &is_integer);
+        if (!is_integer || given < 0)
+            luaL_argerror(L, index, lua_pushfstring(L, "%s: a number of bytes expected", name));
+        *bytes = (size_t)given;
+    }
+    lua_pop(L, 1);
+}
+
+/* Leaves the engine's name, if there is one, on the stack. */
 static struct ln_store_options check_options(lua_State *L, int index) {
     struct ln_store_options options = LN_STORE_OPTIONS_DEFAULT;
     if (lua_isnoneornil(L, index))
@@ -179,24 +444,51 @@ static struct ln_store_options check_options(lua_State *L, int index) {
     luaL_checktype(L, index, LUA_TTABLE);
     if (lua_getfield(L, index, "create") != LUA_TNIL)
         options.create = lua_toboolean(L, -1);
-    if (lua_getfield(L, index, "cache") != LUA_TNIL) {
-        int is_integer;
-        lua_Integer cache = lua_tointegerx(L, -1, &is_integer);
-        luaL_argcheck(L, is_integer && cache >= 0, index, "cache: a number of bytes expected");
-        options.cache = (size_t)cache;
+    lua_pop(L, 1);
+    check_bytes(L, index, "cache", &options.cache);
+    check_bytes(L, index, "overlay", &options.overlay);
+    check_bytes(L, index, "limit", &options.limit);
+    if (lua_getfield(L, index, "max_age") != LUA_TNIL)
+        options.max_age = ln_check_seconds(L, -1);
+    lua_pop(L, 1);
+    static const char *const callbacks[] = {"on_flushed", "on_room"};
+    for (size_t i = 0; i < 2; i++) {
+        int type = lua_getfield(L, index, callbacks[i]);
+        if (type != LUA_TNIL && type != LUA_TFUNCTION)
+            luaL_argerror(L, index, lua_pushfstring(L, "%s: a function expected", callbacks[i]));
+        lua_pop(L, 1);
     }
-    lua_pop(L, 2);
+    int type = lua_getfield(L, index, "engine");
+    luaL_argcheck(L, type == LUA_TNIL || type == LUA_TSTRING, index, "engine: a name expected");
+    options.engine = lua_tostring(L, -1);
     return options;
 }
 
 static int store_open(lua_State *L) {
-    const char *dir = luaL_checkstring(L, 1);
+    lua_settop(L, 2);
     struct ln_store_options options = check_options(L, 2);
+    bool anywhere = options.engine && strcmp(options.engine, "memory") == 0;
+    const char *dir = anywhere ? luaL_optstring(L, 1, NULL) : luaL_checkstring(L, 1);
+    struct ln_loop *loop = ln_lua_loop(L);
     struct ln_detail detail;
-    struct store_box *box = lua_newuserdatauv(L, sizeof *box, 0);
-    *box = (struct store_box){0};
+    struct store_box *box = lua_newuserdatauv(L, sizeof *box, STORE_VALUES);
+    int at = lua_gettop(L);
+    *box = (struct store_box){.main = ln_lua_main(L)};
     luaL_setmetatable(L, STORE_TYPE);
-    int rc = ln_store_open(dir, &options, &detail, &box->store);
+    if (!lua_isnil(L, 2)) {
+        lua_getfield(L, 2, "on_flushed");
+        lua_setiuservalue(L, at, ON_FLUSHED);
+        lua_getfield(L, 2, "on_room");
+        lua_setiuservalue(L, at, ON_ROOM);
+    }
+    lua_rawgetp(L, LUA_REGISTRYINDEX, &boxes_key);
+    lua_pushvalue(L, at);
+    lua_rawsetp(L, -2, box);
+    lua_settop(L, at);
+    options.on_flushed = on_flushed;
+    options.on_room = on_room;
+    options.arg = box;
+    int rc = ln_store_open(loop, dir, &options, &detail, &box->store);
     return rc == LN_OK ? 1 : ln_push_failure(L, rc, &detail);
 }
 
@@ -204,19 +496,27 @@ static const luaL_Reg store_methods[] = {
     {"get", store_get},
     {"put", store_put},
     {"delete", store_delete},
+    {"delete_range", store_delete_range},
     {"begin", store_begin},
     {"rollback", store_rollback},
     {"scan", store_scan},
+    {"snapshot", store_snapshot},
     {"pending", store_pending},
     {"commit", store_commit},
+    {"advance", store_advance},
+    {"applied", store_applied},
+    {"room", store_room},
+    {"flush", store_flush},
     {"stats", store_stats},
     {"close", store_close},
     {NULL, NULL},
 };
 
-static const luaL_Reg store_meta[] = {
-    {"__gc", store_close},
-    {"__close", store_close},
+static const luaL_Reg snapshot_methods[] = {
+    {"get", snapshot_get},
+    {"scan", snapshot_scan},
+    {"applied", snapshot_applied},
+    {"close", snapshot_close},
     {NULL, NULL},
 };
 
@@ -231,11 +531,22 @@ static const luaL_Reg store_functions[] = {
     {NULL, NULL},
 };
 
+static void new_boxes(lua_State *L) {
+    lua_newtable(L);
+    lua_createtable(L, 0, 1);
+    lua_pushliteral(L, "v");
+    lua_setfield(L, -2, "__mode");
+    lua_setmetatable(L, -2);
+    lua_rawsetp(L, LUA_REGISTRYINDEX, &boxes_key);
+}
+
 int luaopen_lunode_store(lua_State *L) {
-    luaL_newmetatable(L, STORE_TYPE);
-    luaL_setfuncs(L, store_meta, 0);
-    luaL_newlib(L, store_methods);
-    lua_setfield(L, -2, "__index");
+    new_boxes(L);
+    ln_new_type(L, STORE_TYPE, store_methods, store_close);
+    luaL_getmetatable(L, STORE_TYPE);
+    lua_pushcfunction(L, store_gc);
+    lua_setfield(L, -2, "__gc");
+    ln_new_type(L, SNAPSHOT_TYPE, snapshot_methods, snapshot_close);
     luaL_newmetatable(L, SCAN_TYPE);
     luaL_setfuncs(L, scan_meta, 0);
     luaL_newlib(L, store_functions);

@@ -1,6 +1,8 @@
 /* The default engine: LevelDB, through its C API. */
 #include "engine.h"
 
+#include "engine_impl.h"
+
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -15,7 +17,7 @@ enum {
     TABLE_BYTES = 8 << 20,
     OPEN_TABLES = 1000, /* as many as LevelDB maps to memory, where they hold no descriptor */
     BLOOM_BITS = 10,
-    BATCH_KEEP = 1 << 20, /* rows' bytes, past which the batch's memory is given back */
+    BATCH_KEEP = 1 << 20, /* bytes, past which the batch's memory is given back */
 };
 
 struct engine {
@@ -25,10 +27,10 @@ struct engine {
     leveldb_cache_t *cache;
     leveldb_filterpolicy_t *filter;
     leveldb_readoptions_t *read;
-    leveldb_readoptions_t *read_scan;
     leveldb_writeoptions_t *write;
     leveldb_writeoptions_t *write_sync;
     leveldb_writebatch_t *batch;
+    size_t batch_bytes;
     bool unsynced; /* something was written since the last sync */
     char path[];
 };
@@ -50,18 +52,13 @@ static bool ends_with(const char *text, const char *end) {
 }
 
 static int status_of(const char *text) {
-    static const int known[] = {ENOSPC, EDQUOT, EFBIG,  EACCES, EPERM,   EROFS, EMFILE,
-                                ENFILE, ENOMEM, ENOENT, EISDIR, ENOTDIR, EIO,   ENAMETOOLONG};
     if (strncmp(text, "Corruption", 10) == 0)
         return LN_ECORRUPT;
     if (strncmp(text, "IO error: ", 10) == 0 && ends_with(text, ".ldb: Invalid argument"))
         return LN_ECORRUPT; /* a read past the end of a table that was cut */
     if (strncmp(text, "IO error: lock ", 15) == 0 && !ends_with(text, strerror(EACCES)))
         return LN_ELOCKED;
-    for (size_t i = 0; i < sizeof known / sizeof *known; i++)
-        if (ends_with(text, strerror(known[i])))
-            return -known[i];
-    return strncmp(text, "Invalid argument", 16) == 0 ? -EINVAL : -EIO;
+    return ln_engine_status_of(text);
 }
 
 /* Turns LevelDB's error, if there is one, into a status and a detail, and frees it. */
@@ -75,29 +72,6 @@ static int check(char *error, struct ln_detail *detail) {
 
 /* ---- open, close */
 
-/* LevelDB would take a folder without CURRENT for a new one, and remove the data that is there. One
- * with tables has a log, too, except where somebody has removed it; LevelDB would not miss it. */
-static int check_current(const char *path, struct ln_detail *detail) {
-    DIR *dir = opendir(path);
-    if (!dir)
-        return errno == ENOENT ? LN_OK : ln_detail_set(detail, -errno, "%s: %m", path);
-    bool current = false, tables = false, log = false;
-    for (struct dirent *e; (errno = 0, e = readdir(dir)) != NULL;) {
-        current |= strcmp(e->d_name, "CURRENT") == 0;
-        tables |= ends_with(e->d_name, ".ldb") || ends_with(e->d_name, ".sst");
-        log |= ends_with(e->d_name, ".log");
-    }
-    int rc = errno == 0 ? LN_OK : ln_detail_set(detail, -errno, "%s: %m", path);
-    closedir(dir);
-    if (rc != LN_OK)
-        return rc;
-    if ((tables || log) && !current)
-        return ln_detail_set(detail, LN_ECORRUPT, "%s/CURRENT is missing", path);
-    if (tables && !log)
-        return ln_detail_set(detail, LN_ECORRUPT, "the .log file in %s is missing", path);
-    return LN_OK;
-}
-
 static void engine_close(struct ln_engine *base) {
     struct engine *e = of(base);
     if (e->db)
@@ -105,7 +79,6 @@ static void engine_close(struct ln_engine *base) {
     leveldb_writebatch_destroy(e->batch);
     leveldb_writeoptions_destroy(e->write_sync);
     leveldb_writeoptions_destroy(e->write);
-    leveldb_readoptions_destroy(e->read_scan);
     leveldb_readoptions_destroy(e->read);
     leveldb_options_destroy(e->options);
     leveldb_filterpolicy_destroy(e->filter);
@@ -134,9 +107,6 @@ static struct engine *engine_new(const char *path, const struct ln_engine_option
     leveldb_options_set_compression(e->options, leveldb_snappy_compression);
     e->read = leveldb_readoptions_create();
     leveldb_readoptions_set_verify_checksums(e->read, 1);
-    e->read_scan = leveldb_readoptions_create();
-    leveldb_readoptions_set_verify_checksums(e->read_scan, 1);
-    leveldb_readoptions_set_fill_cache(e->read_scan, 0); /* a walk would push out what is hot */
     e->write = leveldb_writeoptions_create();
     e->write_sync = leveldb_writeoptions_create();
     leveldb_writeoptions_set_sync(e->write_sync, 1);
@@ -146,7 +116,7 @@ static struct engine *engine_new(const char *path, const struct ln_engine_option
 
 static int engine_open(const char *path, const struct ln_engine_options *options,
                        struct ln_detail *detail, struct ln_engine **out) {
-    int rc = check_current(path, detail);
+    int rc = ln_engine_check_current(path, detail);
     if (rc != LN_OK)
         return rc;
     struct engine *e = engine_new(path, options);
@@ -168,12 +138,24 @@ static int engine_open(const char *path, const struct ln_engine_options *options
 
 /* ---- rows */
 
-static int engine_get(struct ln_engine *base, const void *key, size_t klen,
-                      struct ln_detail *detail, char **value, size_t *vlen) {
+/* For one call at a time, of one thread. */
+static leveldb_readoptions_t *read_options(struct ln_engine_snapshot *snapshot) {
+    leveldb_readoptions_t *options = leveldb_readoptions_create();
+    leveldb_readoptions_set_verify_checksums(options, 1);
+    leveldb_readoptions_set_fill_cache(options, 0); /* a walk would push out what is hot */
+    leveldb_readoptions_set_snapshot(options, (const leveldb_snapshot_t *)snapshot);
+    return options;
+}
+
+static int engine_get(struct ln_engine *base, struct ln_engine_snapshot *snapshot, const void *key,
+                      size_t klen, struct ln_detail *detail, char **value, size_t *vlen) {
     struct engine *e = of(base);
     char *error = NULL;
     size_t len = 0;
-    char *found = leveldb_get(e->db, e->read, key, klen, &len, &error);
+    leveldb_readoptions_t *options = snapshot ? read_options(snapshot) : e->read;
+    char *found = leveldb_get(e->db, options, key, klen, &len, &error);
+    if (snapshot)
+        leveldb_readoptions_destroy(options);
     if (!found)
         return error ? check(error, detail) : -ENOENT;
     *value = found;
@@ -206,27 +188,32 @@ static int sync_logs(struct engine *e, struct ln_detail *detail) {
     return rc;
 }
 
-static void fill_batch(leveldb_writebatch_t *batch, const struct ln_overlay *rows) {
-    for (const struct ln_overlay_node *n = ln_overlay_first(rows); n; n = ln_overlay_next(n)) {
-        struct ln_overlay_row row = ln_overlay_row(n);
-        if (row.deleted)
-            leveldb_writebatch_delete(batch, row.key, row.klen);
-        else
-            leveldb_writebatch_put(batch, row.key, row.klen, row.value, row.vlen);
-    }
+static void engine_put(struct ln_engine *base, const void *key, size_t klen, const void *value,
+                       size_t vlen) {
+    leveldb_writebatch_put(of(base)->batch, key, klen, value, vlen);
+    of(base)->batch_bytes += klen + vlen;
 }
 
-static int engine_write(struct ln_engine *base, const struct ln_overlay *rows, bool sync,
-                        struct ln_detail *detail) {
+static void engine_remove(struct ln_engine *base, const void *key, size_t klen) {
+    leveldb_writebatch_delete(of(base)->batch, key, klen);
+    of(base)->batch_bytes += klen;
+}
+
+static void engine_discard(struct ln_engine *base) {
     struct engine *e = of(base);
-    char *error = NULL;
-    fill_batch(e->batch, rows);
-    leveldb_write(e->db, sync ? e->write_sync : e->write, e->batch, &error);
     leveldb_writebatch_clear(e->batch);
-    if (rows->bytes > BATCH_KEEP) {
+    if (e->batch_bytes > BATCH_KEEP) {
         leveldb_writebatch_destroy(e->batch);
         e->batch = leveldb_writebatch_create();
     }
+    e->batch_bytes = 0;
+}
+
+static int engine_write(struct ln_engine *base, bool sync, struct ln_detail *detail) {
+    struct engine *e = of(base);
+    char *error = NULL;
+    leveldb_write(e->db, sync ? e->write_sync : e->write, e->batch, &error);
+    engine_discard(base);
     int rc = check(error, detail);
     if (rc == LN_OK && sync && e->unsynced)
         rc = sync_logs(e, detail);
@@ -244,15 +231,31 @@ static uint64_t engine_disk_bytes(struct ln_engine *base) {
     return bytes;
 }
 
-/* ---- iterators */
+static void engine_compact(struct ln_engine *base, const void *from, size_t from_len,
+                           const void *to, size_t to_len) {
+    leveldb_compact_range(of(base)->db, from, from_len, to, to_len);
+}
 
-static struct ln_engine_iter *engine_iter_open(struct ln_engine *base) {
+/* ---- snapshots and iterators */
+
+static struct ln_engine_snapshot *engine_snapshot(struct ln_engine *base) {
+    return (struct ln_engine_snapshot *)leveldb_create_snapshot(of(base)->db);
+}
+
+static void engine_release(struct ln_engine *base, struct ln_engine_snapshot *snapshot) {
+    leveldb_release_snapshot(of(base)->db, (const leveldb_snapshot_t *)snapshot);
+}
+
+static struct ln_engine_iter *engine_iter_open(struct ln_engine *base,
+                                               struct ln_engine_snapshot *snapshot) {
     struct engine *e = of(base);
     struct iter *i = malloc(sizeof *i);
     if (!i)
         return NULL;
     i->base.ops = &ln_engine_leveldb;
-    i->it = leveldb_create_iterator(e->db, e->read_scan);
+    leveldb_readoptions_t *options = read_options(snapshot);
+    i->it = leveldb_create_iterator(e->db, options); /* which copies them */
+    leveldb_readoptions_destroy(options);
     return &i->base;
 }
 
@@ -267,6 +270,23 @@ static void engine_iter_close(struct ln_engine_iter *base) {
 
 static void engine_iter_seek(struct ln_engine_iter *base, const void *key, size_t klen) {
     leveldb_iter_seek(iter_of(base), key, klen);
+}
+
+static void engine_iter_last(struct ln_engine_iter *base) {
+    leveldb_iter_seek_to_last(iter_of(base));
+}
+
+static void engine_iter_seek_before(struct ln_engine_iter *base, const void *key, size_t klen) {
+    leveldb_iterator_t *it = iter_of(base);
+    leveldb_iter_seek(it, key, klen);
+    if (leveldb_iter_valid(it))
+        leveldb_iter_prev(it);
+    else
+        leveldb_iter_seek_to_last(it);
+}
+
+static void engine_iter_prev(struct ln_engine_iter *base) {
+    leveldb_iter_prev(iter_of(base));
 }
 
 static void engine_iter_next(struct ln_engine_iter *base) {
@@ -290,14 +310,24 @@ static int engine_iter_row(struct ln_engine_iter *base, struct ln_detail *detail
 
 const struct ln_engine_ops ln_engine_leveldb = {
     .name = "leveldb",
+    .durable = true,
     .open = engine_open,
     .close = engine_close,
     .get = engine_get,
+    .put = engine_put,
+    .remove = engine_remove,
     .write = engine_write,
+    .discard = engine_discard,
+    .compact = engine_compact,
     .disk_bytes = engine_disk_bytes,
+    .snapshot = engine_snapshot,
+    .release = engine_release,
     .iter_open = engine_iter_open,
     .iter_close = engine_iter_close,
     .iter_seek = engine_iter_seek,
+    .iter_seek_before = engine_iter_seek_before,
+    .iter_last = engine_iter_last,
     .iter_next = engine_iter_next,
+    .iter_prev = engine_iter_prev,
     .iter_row = engine_iter_row,
 };

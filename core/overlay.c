@@ -1,5 +1,7 @@
 #include "overlay.h"
 
+#include "overlay_impl.h"
+
 #include "status.h"
 
 #include <assert.h>
@@ -10,6 +12,7 @@
 
 enum {
     BLOCK_BYTES = 64 << 10, /* of an arena block, its header included */
+    BIG_BLOCK = 512 << 10,  /* of those in an overlay that has grown */
     LARGE_VALUE = 16 << 10, /* above it, a value is allocated apart and freed before the rest */
     UNDO_FIRST = 64,
     UNDO_KEEP = 4096, /* entries an empty overlay keeps room for */
@@ -19,7 +22,7 @@ enum {
  * bytes differ, and no key needs to be fetched. */
 struct ln_overlay_node {
     uint64_t prefix; /* the first bytes of the key as a big-endian number, zero-padded */
-    uint64_t mark;   /* the span its value was written in */
+    uint64_t seq;    /* of the write that gave it its value */
     char *value;
     uint32_t klen, vlen, vcap;
     uint8_t height;
@@ -33,8 +36,15 @@ struct ln_overlay_block {
     _Alignas(max_align_t) char data[];
 };
 
+struct ln_overlay_large {
+    struct ln_overlay_large *prev, *next;
+    size_t cap;
+    char data[];
+};
+
 struct ln_overlay_undo {
     struct ln_overlay_node *node;
+    uint64_t seq;
     char *value;
     uint32_t vlen, vcap;
     bool deleted;
@@ -69,11 +79,11 @@ static bool before(const struct ln_overlay_node *n, uint64_t prefix, const void 
 
 /* ---- arena: a stack of blocks, so that a rollback can drop what came after the mark */
 
-static void *arena_alloc(struct ln_overlay *o, size_t n) {
+void *ln_overlay_alloc(struct ln_overlay *o, size_t n) {
     n = (n + 7) & ~(size_t)7;
     struct ln_overlay_block *b = o->block;
     if (!b || b->cap - b->used < n) {
-        size_t cap = BLOCK_BYTES - sizeof *b;
+        size_t cap = (o->memory < 4 * BIG_BLOCK ? BLOCK_BYTES : BIG_BLOCK) - sizeof *b;
         if (cap < n)
             cap = n;
         b = malloc(sizeof *b + cap);
@@ -81,18 +91,23 @@ static void *arena_alloc(struct ln_overlay *o, size_t n) {
             return NULL;
         *b = (struct ln_overlay_block){.below = o->block, .cap = cap};
         o->block = b;
+        o->memory += cap;
     }
     void *p = b->data + b->used;
     b->used += n;
     return p;
 }
 
+static void free_block(struct ln_overlay *o) {
+    struct ln_overlay_block *below = o->block->below;
+    o->memory -= o->block->cap;
+    free(o->block);
+    o->block = below;
+}
+
 static void arena_cut(struct ln_overlay *o, struct ln_overlay_block *block, size_t used) {
-    while (o->block != block) {
-        struct ln_overlay_block *below = o->block->below;
-        free(o->block);
-        o->block = below;
-    }
+    while (o->block != block)
+        free_block(o);
     if (block)
         block->used = used;
 }
@@ -103,18 +118,31 @@ static char *value_alloc(struct ln_overlay *o, uint32_t cap) {
     if (cap == 0)
         return nothing;
     if (cap <= LARGE_VALUE)
-        return arena_alloc(o, cap);
-    char *value = malloc(cap);
-    if (value)
-        o->large++;
-    return value;
+        return ln_overlay_alloc(o, cap);
+    struct ln_overlay_large *l = malloc(sizeof *l + cap);
+    if (!l)
+        return NULL;
+    *l = (struct ln_overlay_large){.next = o->larges, .cap = cap};
+    if (o->larges)
+        o->larges->prev = l;
+    o->larges = l;
+    o->large++;
+    o->memory += cap;
+    return l->data;
+}
+
+static void large_free(struct ln_overlay *o, struct ln_overlay_large *l) {
+    *(l->prev ? &l->prev->next : &o->larges) = l->next;
+    if (l->next)
+        l->next->prev = l->prev;
+    o->large--;
+    o->memory -= l->cap;
+    free(l);
 }
 
 static void value_free(struct ln_overlay *o, char *value, uint32_t cap) {
-    if (cap > LARGE_VALUE) {
-        free(value);
-        o->large--;
-    }
+    if (cap > LARGE_VALUE)
+        large_free(o, (struct ln_overlay_large *)(value - offsetof(struct ln_overlay_large, data)));
 }
 
 /* ---- undo */
@@ -134,7 +162,8 @@ static int undo_reserve(struct ln_overlay *o) {
 /* Opens a new span: from here on, the first change of a row saves what it was. */
 static void mark_here(struct ln_overlay *o) {
     o->undo_len = 0;
-    o->mark++;
+    o->mark = o->seq;
+    o->ranges_saved = false;
     o->mark_block = o->block;
     o->mark_used = o->block ? o->block->used : 0;
 }
@@ -189,6 +218,32 @@ const struct ln_overlay_node *ln_overlay_search(const struct ln_overlay *o, cons
     return node_is(n, key, klen) ? n : NULL;
 }
 
+const struct ln_overlay_node *ln_overlay_seek_before(const struct ln_overlay *o, const void *key,
+                                                     size_t klen) {
+    uint64_t prefix = prefix_of(key, klen);
+    struct ln_overlay_node *const *links = o->head;
+    const struct ln_overlay_node *passed = NULL;
+    for (int level = o->height - 1; level >= 0; level--) {
+        for (const struct ln_overlay_node *n = links[level]; n && before(n, prefix, key, klen);
+             n = links[level]) {
+            passed = n;
+            links = n->next;
+        }
+    }
+    return passed;
+}
+
+const struct ln_overlay_node *ln_overlay_last(const struct ln_overlay *o) {
+    struct ln_overlay_node *const *links = o->head;
+    const struct ln_overlay_node *last = NULL;
+    for (int level = o->height - 1; level >= 0; level--)
+        while (links[level]) {
+            last = links[level];
+            links = last->next;
+        }
+    return last;
+}
+
 const struct ln_overlay_node *ln_overlay_first(const struct ln_overlay *o) {
     return o->head[0];
 }
@@ -197,8 +252,23 @@ const struct ln_overlay_node *ln_overlay_next(const struct ln_overlay_node *node
     return node->next[0];
 }
 
-struct ln_overlay_row ln_overlay_row(const struct ln_overlay_node *n) {
+struct ln_overlay_row ln_overlay_row(const struct ln_overlay *o, const struct ln_overlay_node *n) {
+    const struct ln_range *r = ln_overlay_covering(o, node_key(n), n->klen);
+    if (r && r->seq > n->seq)
+        return (struct ln_overlay_row){node_key(n), n->klen, nothing, 0, true};
     return (struct ln_overlay_row){node_key(n), n->klen, n->value, n->vlen, n->deleted};
+}
+
+bool ln_overlay_look(const struct ln_overlay *o, const void *key, size_t klen,
+                     struct ln_overlay_row *row) {
+    const struct ln_overlay_node *n = ln_overlay_search(o, key, klen);
+    if (n)
+        *row = ln_overlay_row(o, n);
+    else if (ln_overlay_covering(o, key, klen))
+        *row = (struct ln_overlay_row){key, klen, nothing, 0, true};
+    else
+        return false;
+    return true;
 }
 
 /* One node in four reaches the next level. */
@@ -215,11 +285,11 @@ static uint8_t random_height(struct ln_overlay *o) {
 /* A new node in no list yet, with its key; it has no value. */
 static struct ln_overlay_node *node_new(struct ln_overlay *o, const void *key, size_t klen) {
     uint8_t height = random_height(o);
-    struct ln_overlay_node *n = arena_alloc(o, sizeof *n + height * sizeof(void *) + klen);
+    struct ln_overlay_node *n = ln_overlay_alloc(o, sizeof *n + height * sizeof(void *) + klen);
     if (!n)
         return NULL;
     *n = (struct ln_overlay_node){.prefix = prefix_of(key, klen),
-                                  .mark = o->mark,
+                                  .seq = o->seq,
                                   .value = nothing,
                                   .klen = (uint32_t)klen,
                                   .height = height};
@@ -253,11 +323,11 @@ static void unlink_node(struct ln_overlay *o, struct ln_overlay_node *n) {
     o->bytes -= n->klen;
 }
 
-/* Gives the node a value. Memory written in an earlier span stays as it is, for rollback; memory of
- * this span is used again where it suffices. REQUIRES: room for one undo entry. */
+/* Gives the node a value. Memory written before the mark stays as it is, for rollback; memory
+ * written since is used again where it suffices. REQUIRES: room for one undo entry. */
 static int assign(struct ln_overlay *o, struct ln_overlay_node *n, const void *value, size_t vlen,
                   bool deleted) {
-    bool saves = n->mark != o->mark;
+    bool saves = n->seq <= o->mark;
     char *to = n->value;
     uint32_t cap = n->vcap;
     if (saves || vlen > cap) {
@@ -270,7 +340,7 @@ static int assign(struct ln_overlay *o, struct ln_overlay_node *n, const void *v
         memmove(to, value, vlen); /* the value may lie in the very memory that is overwritten */
     if (saves)
         o->undo[o->undo_len++] =
-            (struct ln_overlay_undo){n, n->value, n->vlen, n->vcap, n->deleted, false};
+            (struct ln_overlay_undo){n, n->seq, n->value, n->vlen, n->vcap, n->deleted, false};
     else if (to != n->value)
         value_free(o, n->value, n->vcap);
     o->bytes += vlen - n->vlen;
@@ -278,7 +348,7 @@ static int assign(struct ln_overlay *o, struct ln_overlay_node *n, const void *v
     n->vlen = (uint32_t)vlen;
     n->vcap = cap;
     n->deleted = deleted;
-    n->mark = o->mark;
+    n->seq = o->seq;
     return LN_OK;
 }
 
@@ -290,6 +360,7 @@ static int set(struct ln_overlay *o, const void *key, size_t klen, const void *v
     bool fresh = !node_is(n, key, klen);
     if (undo_reserve(o) != LN_OK)
         return -ENOMEM;
+    o->seq++;
     if (fresh)
         n = node_new(o, key, klen);
     if (!n || assign(o, n, value, vlen, deleted) != LN_OK)
@@ -322,21 +393,21 @@ void ln_overlay_rollback(struct ln_overlay *o) {
             continue;
         }
         o->bytes += u->vlen;
+        n->seq = u->seq;
         n->value = u->value;
         n->vlen = u->vlen;
         n->vcap = u->vcap;
         n->deleted = u->deleted;
     }
+    ln_overlay_ranges_restore(o);
     arena_cut(o, o->mark_block, o->mark_used);
     mark_here(o);
     o->version++;
 }
 
 void ln_overlay_clear(struct ln_overlay *o) {
-    ln_overlay_begin(o); /* lets go of former values */
-    for (struct ln_overlay_node *n = o->head[0]; n && o->large; n = n->next[0])
-        value_free(o, n->value, n->vcap);
-    assert(o->large == 0);
+    while (o->larges)
+        large_free(o, o->larges);
     struct ln_overlay_block *first = o->block;
     while (first && first->below)
         first = first->below;
@@ -351,6 +422,7 @@ void ln_overlay_clear(struct ln_overlay *o) {
     memset(o->head, 0, sizeof o->head);
     o->height = 0;
     o->count = o->bytes = 0;
+    o->range_count = 0;
     o->version++;
     mark_here(o);
 }
@@ -359,9 +431,21 @@ void ln_overlay_init(struct ln_overlay *o) {
     *o = (struct ln_overlay){.random = 0x9e3779b97f4a7c15u};
 }
 
-void ln_overlay_free(struct ln_overlay *o) {
-    ln_overlay_clear(o);
-    arena_cut(o, NULL, 0);
+bool ln_overlay_reap(struct ln_overlay *o, size_t bytes) {
+    size_t start = o->memory;
+    while (o->larges && start - o->memory < bytes)
+        large_free(o, o->larges);
+    while (o->block && start - o->memory < bytes)
+        free_block(o);
+    if (o->larges || o->block)
+        return false;
     free(o->undo);
+    free(o->ranges);
+    free(o->saved_ranges);
     ln_overlay_init(o);
+    return true;
+}
+
+void ln_overlay_free(struct ln_overlay *o) {
+    (void)ln_overlay_reap(o, SIZE_MAX);
 }

@@ -1,5 +1,8 @@
-/* An ordered map in memory from byte strings to values or tombstones: the writes that the engine
- * does not have yet.
+/* An ordered map in memory from byte strings to values or tombstones, and the ranges that were
+ * deleted: the writes that the engine does not have yet.
+ *
+ * A deleted range is one marker, however many rows it covers, here or below. Writes are numbered:
+ * a row that is older than a range that covers it counts as deleted, a later one stands.
  *
  * A skip list in an arena, ordered as memcmp orders (a prefix comes first). The heights come from a
  * generator seeded alike in every overlay, so the same calls build the same list.
@@ -20,23 +23,38 @@ enum { LN_OVERLAY_HEIGHT = 16 };
 
 struct ln_overlay_node;
 struct ln_overlay_block;
+struct ln_overlay_large;
 struct ln_overlay_undo;
 
-struct ln_overlay {   /* all fields private but the first three */
-    size_t count;     /* rows, tombstones included */
-    size_t bytes;     /* of their keys and values */
-    uint64_t version; /* grows with each change */
+/* The keys with from <= key < to; to == NULL: no end. */
+struct ln_range {
+    const char *from, *to;
+    size_t from_len, to_len;
+    uint64_t seq; /* private */
+};
+
+struct ln_overlay {     /* all fields private but the first five */
+    size_t count;       /* rows, tombstones included */
+    size_t bytes;       /* of their keys and values */
+    size_t memory;      /* that they take; more, where rows were written again and again */
+    uint64_t version;   /* grows with each change */
+    size_t range_count; /* deleted ranges, in order and apart from each other */
 
     struct ln_overlay_node *head[LN_OVERLAY_HEIGHT];
     int height;
     uint64_t random;
-    uint64_t mark;                  /* names the span since the mark; never reused */
+    uint64_t seq;                   /* of the last write */
+    uint64_t mark;                  /* of the last write before the mark */
     struct ln_overlay_block *block; /* the newest; a stack */
     struct ln_overlay_block *mark_block;
     size_t mark_used;
     struct ln_overlay_undo *undo; /* what the rows changed since the mark were before */
     size_t undo_len, undo_cap;
-    size_t large; /* values that have an allocation of their own */
+    struct ln_overlay_large *larges; /* values that have an allocation of their own */
+    size_t large;                    /* how many */
+    struct ln_range *ranges, *saved_ranges;
+    size_t range_cap, saved_count, saved_cap;
+    bool ranges_saved; /* saved_ranges are those of the mark, and ranges have changed since */
 };
 
 struct ln_overlay_row {
@@ -56,6 +74,10 @@ int ln_overlay_put(struct ln_overlay *o, const void *key, size_t klen, const voi
                    size_t vlen);
 int ln_overlay_delete(struct ln_overlay *o, const void *key, size_t klen);
 
+/* Deletes all rows of a range, here and below. As above. An empty range changes nothing. */
+int ln_overlay_delete_range(struct ln_overlay *o, const void *from, size_t from_len, const void *to,
+                            size_t to_len);
+
 /* Moves the mark to here. */
 void ln_overlay_begin(struct ln_overlay *o);
 
@@ -65,17 +87,45 @@ void ln_overlay_rollback(struct ln_overlay *o);
 /* Removes everything and moves the mark to here. Keeps one block of memory for what comes next. */
 void ln_overlay_clear(struct ln_overlay *o);
 
-/* The first node whose key is >= key, and the one after a node; NULL at the end. */
+/* Frees about so many bytes of it, for who must not spend long at once: true once all is gone, and
+ * the overlay is as after init. Until then nothing else may be done with it. */
+bool ln_overlay_reap(struct ln_overlay *o, size_t bytes);
+
+/* The first node whose key is >= key, and the one after a node; NULL at the end. Then the same
+ * backwards: the last node whose key is < key. */
 const struct ln_overlay_node *ln_overlay_seek(const struct ln_overlay *o, const void *key,
                                               size_t klen);
 const struct ln_overlay_node *ln_overlay_first(const struct ln_overlay *o);
 const struct ln_overlay_node *ln_overlay_next(const struct ln_overlay_node *node);
-struct ln_overlay_row ln_overlay_row(const struct ln_overlay_node *node);
+const struct ln_overlay_node *ln_overlay_seek_before(const struct ln_overlay *o, const void *key,
+                                                     size_t klen);
+const struct ln_overlay_node *ln_overlay_last(const struct ln_overlay *o);
+
+/* What a node says now: one that a later range covers is a tombstone. */
+struct ln_overlay_row ln_overlay_row(const struct ln_overlay *o,
+                                     const struct ln_overlay_node *node);
+
+/* The deleted range that key lies in, or NULL. Borrowed until the next change. */
+const struct ln_range *ln_overlay_covering(const struct ln_overlay *o, const void *key,
+                                           size_t klen);
+
+/* The order of memcmp, a prefix before what is longer: negative, 0 or positive. */
+int ln_key_compare(const void *a, size_t alen, const void *b, size_t blen);
+
+bool ln_overlay_look(const struct ln_overlay *o, const void *key, size_t klen,
+                     struct ln_overlay_row *row);
+
+/* Whether the overlay knows about key: then row says what. An empty overlay, the usual case for a
+ * read, costs one branch. */
+static inline bool ln_overlay_get(const struct ln_overlay *o, const void *key, size_t klen,
+                                  struct ln_overlay_row *row) {
+    return (o->count || o->range_count) && ln_overlay_look(o, key, klen, row);
+}
 
 const struct ln_overlay_node *ln_overlay_search(const struct ln_overlay *o, const void *key,
                                                 size_t klen);
 
-/* The node of key, or NULL. An empty overlay, the usual case for a read, costs one branch. */
+/* The node of key, or NULL. */
 static inline const struct ln_overlay_node *ln_overlay_find(const struct ln_overlay *o,
                                                             const void *key, size_t klen) {
     return o->count ? ln_overlay_search(o, key, klen) : NULL;

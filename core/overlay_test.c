@@ -16,9 +16,10 @@ static void put(struct ln_overlay *o, const char *key, const char *value) {
     assert_int_equal(ln_overlay_put(o, key, strlen(key), value, strlen(value)), LN_OK);
 }
 
-static void assert_row(const struct ln_overlay_node *n, const char *key, const char *value) {
+static void assert_row(const struct ln_overlay *o, const struct ln_overlay_node *n, const char *key,
+                       const char *value) {
     assert_non_null(n);
-    struct ln_overlay_row row = ln_overlay_row(n);
+    struct ln_overlay_row row = ln_overlay_row(o, n);
     assert_int_equal(row.klen, strlen(key));
     assert_memory_equal(row.key, key, row.klen);
     assert_false(row.deleted);
@@ -40,14 +41,18 @@ static void rows_come_in_the_order_of_memcmp(void **state) {
     const struct ln_overlay_node *n = ln_overlay_first(&o);
     for (size_t i = 0; i < sizeof order / sizeof *order; i++, n = ln_overlay_next(n)) {
         if (order[i])
-            assert_row(n, order[i], order[i]);
+            assert_row(&o, n, order[i], order[i]);
         else
-            assert_int_equal(ln_overlay_row(n).klen, 2);
+            assert_int_equal(ln_overlay_row(&o, n).klen, 2);
     }
     assert_null(n);
-    assert_row(ln_overlay_seek(&o, "abcdefghh", 9), "abcdefghi", "abcdefghi");
-    assert_row(ln_overlay_seek(&o, "ac", 2), "a\xff", "a\xff");
-    assert_row(ln_overlay_seek(&o, "", 0), "", "");
+    assert_row(&o, ln_overlay_seek(&o, "abcdefghh", 9), "abcdefghi", "abcdefghi");
+    assert_row(&o, ln_overlay_seek(&o, "ac", 2), "a\xff", "a\xff");
+    assert_row(&o, ln_overlay_seek(&o, "", 0), "", "");
+    assert_row(&o, ln_overlay_last(&o), "b", "b");
+    assert_row(&o, ln_overlay_seek_before(&o, "abcdefghh", 9), "abcdefgh", "abcdefgh");
+    assert_row(&o, ln_overlay_seek_before(&o, "a", 1), "", "");
+    assert_null(ln_overlay_seek_before(&o, "", 0));
     assert_null(ln_overlay_seek(&o, "c", 1));
     ln_overlay_free(&o);
 }
@@ -61,10 +66,10 @@ static void a_tombstone_is_a_row(void **state) {
     assert_int_equal(ln_overlay_delete(&o, "other", 5), LN_OK);
     assert_int_equal(o.count, 2);
     assert_int_equal(o.bytes, 6);
-    assert_true(ln_overlay_row(ln_overlay_find(&o, "k", 1)).deleted);
-    assert_true(ln_overlay_row(ln_overlay_find(&o, "other", 5)).deleted);
+    assert_true(ln_overlay_row(&o, ln_overlay_find(&o, "k", 1)).deleted);
+    assert_true(ln_overlay_row(&o, ln_overlay_find(&o, "other", 5)).deleted);
     put(&o, "k", "");
-    assert_row(ln_overlay_find(&o, "k", 1), "k", "");
+    assert_row(&o, ln_overlay_find(&o, "k", 1), "k", "");
     ln_overlay_free(&o);
 }
 
@@ -82,16 +87,105 @@ static void rollback_restores_what_the_mark_saw(void **state) {
     ln_overlay_rollback(&o);
     assert_int_equal(o.count, 2);
     assert_int_equal(o.bytes, 14);
-    assert_row(ln_overlay_first(&o), "gone", "old");
-    assert_row(ln_overlay_next(ln_overlay_first(&o)), "kept", "old");
+    assert_row(&o, ln_overlay_first(&o), "gone", "old");
+    assert_row(&o, ln_overlay_next(ln_overlay_first(&o)), "kept", "old");
     put(&o, "kept", "again");
     ln_overlay_rollback(&o); /* the mark has stayed */
-    assert_row(ln_overlay_find(&o, "kept", 4), "kept", "old");
+    assert_row(&o, ln_overlay_find(&o, "kept", 4), "kept", "old");
     ln_overlay_clear(&o);
     put(&o, "after", "x");
     ln_overlay_rollback(&o); /* clear moved it */
     assert_int_equal(o.count, 0);
     ln_overlay_free(&o);
+}
+
+static void assert_look(const struct ln_overlay *o, const char *key, const char *expected) {
+    struct ln_overlay_row row;
+    assert_true(ln_overlay_get(o, key, strlen(key), &row));
+    assert_int_equal(row.deleted, expected == NULL);
+    if (expected)
+        assert_memory_equal(row.value, expected, row.vlen);
+}
+
+static void delete_range(struct ln_overlay *o, const char *from, const char *to) {
+    assert_int_equal(ln_overlay_delete_range(o, from, strlen(from), to, to ? strlen(to) : 0),
+                     LN_OK);
+}
+
+static void a_deleted_range_covers_what_is_older_and_not_what_is_later(void **state) {
+    (void)state;
+    struct ln_overlay o;
+    struct ln_overlay_row row;
+    ln_overlay_init(&o);
+    put(&o, "a", "1");
+    put(&o, "m", "1");
+    delete_range(&o, "b", "y");
+    put(&o, "n", "2");
+    assert_look(&o, "a", "1");
+    assert_look(&o, "m", NULL);
+    assert_look(&o, "n", "2");
+    assert_look(&o, "b", NULL); /* there was no such row here; there may be one below */
+    assert_false(ln_overlay_get(&o, "y", 1, &row));
+    assert_false(ln_overlay_get(&o, "az", 2, &row));
+    delete_range(&o, "m", "nn");
+    delete_range(&o, "z", "c"); /* empty */
+    assert_look(&o, "n", NULL);
+    assert_int_equal(o.range_count, 3);
+    put(&o, "m", "3");
+    assert_look(&o, "m", "3");
+    delete_range(&o, "", NULL);
+    assert_int_equal(o.range_count, 1);
+    assert_look(&o, "zzz", NULL);
+    assert_look(&o, "m", NULL);
+    ln_overlay_free(&o);
+}
+
+static void rollback_takes_deleted_ranges_back(void **state) {
+    (void)state;
+    struct ln_overlay o;
+    struct ln_overlay_row row;
+    ln_overlay_init(&o);
+    put(&o, "a", "1");
+    delete_range(&o, "k", "m");
+    put(&o, "l", "1");
+    ln_overlay_begin(&o);
+    delete_range(&o, "", NULL);
+    put(&o, "a", "2");
+    delete_range(&o, "a", "b");
+    ln_overlay_rollback(&o);
+    assert_look(&o, "a", "1");
+    assert_look(&o, "k", NULL);
+    assert_look(&o, "l", "1");
+    assert_false(ln_overlay_get(&o, "z", 1, &row));
+    ln_overlay_clear(&o);
+    assert_false(ln_overlay_get(&o, "k", 1, &row));
+    ln_overlay_rollback(&o);
+    assert_false(ln_overlay_get(&o, "k", 1, &row));
+    ln_overlay_free(&o);
+}
+
+static void an_overlay_goes_in_pieces(void **state) {
+    (void)state;
+    struct ln_overlay o;
+    ln_overlay_init(&o);
+    char *big = calloc(1, 1 << 20);
+    for (int i = 0; i < 8; i++)
+        assert_int_equal(ln_overlay_put(&o, &i, sizeof i, big, 1 << 20), LN_OK);
+    for (int i = 0; i < 20000; i++)
+        assert_int_equal(ln_overlay_put(&o, &i, sizeof i - 1, big, 200), LN_OK);
+    delete_range(&o, "", NULL);
+    size_t pieces = 1, before = o.memory;
+    assert_true(before > 12 << 20);
+    while (!ln_overlay_reap(&o, 1 << 20)) {
+        assert_true(before - o.memory <= 2 << 20);
+        before = o.memory;
+        pieces++;
+    }
+    assert_true(pieces > 6);
+    assert_int_equal(o.memory, 0);
+    put(&o, "a", "it can be used again");
+    ln_overlay_free(&o);
+    free(big);
 }
 
 static void a_value_may_be_copied_from_the_overlay_itself(void **state) {
@@ -104,15 +198,15 @@ static void a_value_may_be_copied_from_the_overlay_itself(void **state) {
     text[len] = 0;
     text[0] = 'y';
     put(&o, "k", text);
-    struct ln_overlay_row row = ln_overlay_row(ln_overlay_find(&o, "k", 1));
+    struct ln_overlay_row row = ln_overlay_row(&o, ln_overlay_find(&o, "k", 1));
     assert_int_equal(ln_overlay_put(&o, "k", 1, row.value + 1, len - 1), LN_OK);
-    assert_row(ln_overlay_find(&o, "k", 1), "k", memset(text, 'x', len) ? text + 1 : NULL);
-    row = ln_overlay_row(ln_overlay_find(&o, "k", 1));
+    assert_row(&o, ln_overlay_find(&o, "k", 1), "k", memset(text, 'x', len) ? text + 1 : NULL);
+    row = ln_overlay_row(&o, ln_overlay_find(&o, "k", 1));
     assert_int_equal(ln_overlay_put(&o, row.value, 20, row.value, 20), LN_OK);
     ln_overlay_begin(&o);
-    row = ln_overlay_row(ln_overlay_find(&o, "k", 1));
+    row = ln_overlay_row(&o, ln_overlay_find(&o, "k", 1));
     assert_int_equal(ln_overlay_put(&o, "k", 1, row.value, 5), LN_OK);
-    assert_row(ln_overlay_find(&o, "k", 1), "k", "xxxxx");
+    assert_row(&o, ln_overlay_find(&o, "k", 1), "k", "xxxxx");
     free(text);
     ln_overlay_free(&o);
 }
@@ -161,7 +255,7 @@ enum { MODEL_KEYS = 300 };
 struct model_row {
     char key[24];
     size_t klen;
-    bool there, deleted;
+    bool there, deleted, covered;
     size_t vlen; /* the value is vlen bytes of `fill` */
     char fill;
 };
@@ -198,25 +292,31 @@ static void model_fill(void) {
 
 static void check_against_model(const struct ln_overlay *o) {
     size_t count = 0, bytes = 0;
-    const struct ln_overlay_node *n = ln_overlay_first(o);
+    const struct ln_overlay_node *n = ln_overlay_first(o), *before = NULL;
     for (size_t i = 0; i < MODEL_KEYS; i++) {
         const struct model_row *m = &model[i];
         assert_ptr_equal(ln_overlay_seek(o, m->key, m->klen), n);
         assert_ptr_equal(ln_overlay_find(o, m->key, m->klen), m->there ? n : NULL);
+        assert_ptr_equal(ln_overlay_seek_before(o, m->key, m->klen), before);
+        struct ln_overlay_row looked;
+        assert_int_equal(ln_overlay_get(o, m->key, m->klen, &looked), m->there || m->covered);
         if (!m->there)
             continue;
-        struct ln_overlay_row row = ln_overlay_row(n);
+        before = n;
+        struct ln_overlay_row row = ln_overlay_row(o, n);
         assert_int_equal(row.klen, m->klen);
         assert_memory_equal(row.key, m->key, m->klen);
         assert_int_equal(row.deleted, m->deleted);
-        assert_int_equal(row.vlen, m->vlen);
-        for (size_t k = 0; k < m->vlen; k += m->vlen < 100 ? 1 : 97)
+        if (!m->deleted)
+            assert_int_equal(row.vlen, m->vlen);
+        for (size_t k = 0; !m->deleted && k < m->vlen; k += m->vlen < 100 ? 1 : 97)
             assert_int_equal(row.value[k], m->fill);
         count++;
         bytes += m->klen + m->vlen;
         n = ln_overlay_next(n);
     }
     assert_null(n);
+    assert_ptr_equal(ln_overlay_last(o), before);
     assert_int_equal(o->count, count);
     assert_int_equal(o->bytes, bytes);
 }
@@ -235,6 +335,16 @@ static void model_put(struct ln_overlay *o, char *scratch) {
     }
 }
 
+static void model_delete_range(struct ln_overlay *o) {
+    size_t from = below(MODEL_KEYS), to = from + below(below(4) ? 8 : MODEL_KEYS);
+    const struct model_row *end = to < MODEL_KEYS ? &model[to] : NULL;
+    assert_int_equal(ln_overlay_delete_range(o, model[from].key, model[from].klen,
+                                             end ? end->key : NULL, end ? end->klen : 0),
+                     LN_OK);
+    for (size_t i = from; i < MODEL_KEYS && i < to; i++)
+        model[i].covered = model[i].deleted = true;
+}
+
 static void any_mix_of_calls_agrees_with_a_sorted_array(void **state) {
     (void)state;
     char *scratch = malloc(40000);
@@ -245,8 +355,10 @@ static void any_mix_of_calls_agrees_with_a_sorted_array(void **state) {
         model_fill();
         for (int i = 0; i < 30000; i++) {
             size_t dice = below(100);
-            if (dice < 90) {
+            if (dice < 87) {
                 model_put(&o, scratch);
+            } else if (dice < 90) {
+                model_delete_range(&o);
             } else if (dice < 95) {
                 ln_overlay_begin(&o);
                 memcpy(marked, model, sizeof model);
@@ -256,7 +368,7 @@ static void any_mix_of_calls_agrees_with_a_sorted_array(void **state) {
             } else if (below(4) == 0) {
                 ln_overlay_clear(&o);
                 for (size_t k = 0; k < MODEL_KEYS; k++)
-                    model[k].there = false;
+                    model[k].there = model[k].covered = model[k].deleted = false;
                 memcpy(marked, model, sizeof model);
             }
             if (i % 100 == 0)
@@ -274,6 +386,9 @@ int main(void) {
         cmocka_unit_test(rows_come_in_the_order_of_memcmp),
         cmocka_unit_test(a_tombstone_is_a_row),
         cmocka_unit_test(rollback_restores_what_the_mark_saw),
+        cmocka_unit_test(a_deleted_range_covers_what_is_older_and_not_what_is_later),
+        cmocka_unit_test(rollback_takes_deleted_ranges_back),
+        cmocka_unit_test(an_overlay_goes_in_pieces),
         cmocka_unit_test(a_value_may_be_copied_from_the_overlay_itself),
         cmocka_unit_test(large_values_do_not_pile_up),
         cmocka_unit_test(the_same_calls_build_the_same_list),

@@ -36,7 +36,8 @@
     X(EUNIX_FILE, "ENOTSOCK", LN_STATUS_OWN - 20,                                                  \
       "there is a file that is not a socket; it is left as it is")                                 \
     X(EUNIX_UNKNOWN, "EACCES", LN_STATUS_OWN - 21,                                                 \
-      "there is a socket that we have no permission to connect to; it is left as it is")
+      "there is a socket that we have no permission to connect to; it is left as it is")           \
+    X(EENGINE, "EENGINE", LN_STATUS_OWN - 40, "made with another storage engine")
 
 enum ln_status {
 #define LN_STATUS_ENUM(id, name, value, text) LN_##id = (value),

@@ -1,7 +1,8 @@
+/* Opening and closing, rows, advance and commit. */
 #include "store.h"
 
-#include "engine.h"
 #include "store_dir.h"
+#include "store_impl.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -10,106 +11,274 @@
 #include <string.h>
 #include <unistd.h>
 
-struct ln_store {
-    struct ln_overlay overlay;
-    struct ln_engine *engine;
-    uint64_t batches;
-    int failed; /* the status of the commit that failed, or LN_OK */
-    struct ln_detail failure;
-    struct ln_scan *scans; /* all that are open */
-    int lock_fd;
-    char dir[];
-};
-
-/* A cursor over two ordered sources. Each stands on its first row not yet passed, or on the row
- * handed out last (on_…). Where a source has changed since, its place is found again from the last
- * key. */
-struct ln_scan {
-    struct ln_store *store; /* NULL: closed before us */
-    struct ln_scan *next;
-    struct ln_scan **link; /* what points to us in the store's list */
-    const struct ln_overlay_node *node;
-    struct ln_engine_iter *iter;
-    uint64_t version; /* of the overlay, which node belongs to */
-    uint64_t batches; /* as iter saw them */
-    bool on_node, on_iter;
-    bool started, ended;
-    char *last; /* the seek key: from, then the smallest key after the last row's */
-    size_t last_len, last_cap;
-    size_t to_len;
-    bool has_to;
-    char to[];
-};
-
-/* ---- open, close */
-
-static int open_engine(struct ln_store *s, size_t cache, struct ln_detail *detail) {
-    struct ln_detail cause = {{0}};
-    struct ln_engine_options options = {.cache = cache};
-    char *path = NULL;
-    if (asprintf(&path, "%s/db", s->dir) < 0)
-        return ln_detail_set(detail, -ENOMEM, "no memory to open data directory %s", s->dir);
-    int rc = ln_engine_leveldb.open(path, &options, &cause, &s->engine);
-    free(path);
-    return rc == LN_OK ? LN_OK : ln_store_dir_fail(detail, s->dir, "open", rc, cause.text);
+int ln_store_fail(const struct ln_store *s, struct ln_detail *detail, const char *doing, int status,
+                  const char *cause) {
+    return ln_store_dir_fail(detail, s->dir ? s->dir : "(memory)", doing, status,
+                             cause && cause[0] ? cause : NULL);
 }
 
-int ln_store_open(const char *dir, const struct ln_store_options *options, struct ln_detail *detail,
-                  struct ln_store **out) {
-    struct ln_store_options o = options ? *options : LN_STORE_OPTIONS_DEFAULT;
-    size_t len = strlen(dir) + 1;
-    struct ln_store *s = calloc(1, sizeof *s + len);
-    if (!s)
-        return ln_detail_set(detail, -ENOMEM, "no memory to open data directory %s", dir);
-    memcpy(s->dir, dir, len);
-    ln_overlay_init(&s->overlay);
-    s->lock_fd = -1;
-    int rc = ln_store_dir_open(dir, o.create, detail, &s->lock_fd);
-    if (rc == LN_OK)
-        rc = open_engine(s, o.cache, detail);
-    if (rc != LN_OK) {
-        if (s->lock_fd >= 0)
-            close(s->lock_fd);
-        free(s);
-        return rc;
+/* ---- layers */
+
+struct ln_layer *ln_layer_new(void) {
+    struct ln_layer *layer = calloc(1, sizeof *layer);
+    if (!layer)
+        return NULL;
+    ln_overlay_init(&layer->rows);
+    layer->owners = 1;
+    return layer;
+}
+
+/* An overlay has many pages; to give them back takes longer than a turn of the loop should. */
+static void on_reap(struct ln_job *job) {
+    struct ln_store *s = LN_OWNER(struct ln_store, reap_job, job);
+    struct ln_layer *layer = s->dying;
+    if (ln_overlay_reap(&layer->rows, 1 << 20)) {
+        s->dying = layer->next;
+        free(layer);
     }
-    *out = s;
-    return LN_OK;
+    if (s->dying)
+        ln_loop_defer(s->loop, &s->reap_job, on_reap);
 }
 
-static void scan_detach(struct ln_scan *scan);
+void ln_layer_release(struct ln_store *s, struct ln_layer *layer) {
+    if (--layer->owners > 0)
+        return;
+    if (layer->rows.memory <= 1 << 20 || !s || s->closed) {
+        ln_overlay_free(&layer->rows);
+        free(layer);
+        return;
+    }
+    layer->next = s->dying;
+    s->dying = layer;
+    ln_loop_defer(s->loop, &s->reap_job, on_reap);
+}
 
-void ln_store_close(struct ln_store *s) {
-    while (s->scans)
-        scan_detach(s->scans);
-    s->engine->ops->close(s->engine);
-    ln_overlay_free(&s->overlay);
-    close(s->lock_fd);
+/* ---- open */
+
+static int open_engine(struct ln_store *s, struct ln_detail *detail) {
+    struct ln_detail cause = {{0}};
+    struct ln_engine_options options = {.cache = s->options.cache / 2};
+    char *path = NULL;
+    if (s->dir && asprintf(&path, "%s/db", s->dir) < 0)
+        return ln_detail_set(detail, -ENOMEM, "no memory to open data directory %s", s->dir);
+    int rc = s->ops->open(path, &options, &cause, &s->engine);
+    free(path);
+    return rc == LN_OK ? LN_OK : ln_store_fail(s, detail, "open", rc, cause.text);
+}
+
+/* Format 1 had the same rows, but none of ours, and users' keys from FF FF on as they are. */
+static int check_upgrade(struct ln_store *s, struct ln_detail *detail) {
+    struct ln_engine_iter *it = s->ops->iter_open(s->engine, NULL);
+    struct ln_overlay_row row;
+    struct ln_detail cause = {{0}};
+    if (!it)
+        return ln_store_fail(s, detail, "open", -ENOMEM, NULL);
+    s->ops->iter_seek(it, LN_SYSTEM_START, 2);
+    int rc = s->ops->iter_row(it, &cause, &row);
+    s->ops->iter_close(it);
+    if (rc == LN_OK)
+        return ln_detail_set(
+            detail, LN_EVERSION,
+            "data directory %s has format 1 with keys that begin with FF FF, which "
+            "cannot be upgraded; copy its rows with the lunode that made it",
+            s->dir);
+    if (rc != LN_EOF)
+        return ln_store_fail(s, detail, "read from", rc, cause.text);
+    return ln_store_dir_upgrade(s->dir, s->ops->name, detail);
+}
+
+/* What the last process left in the engine. */
+static int read_state(struct ln_store *s, struct ln_detail *detail) {
+    struct ln_detail cause = {{0}};
+    int rc = ln_read_applied(s->engine, &cause, &s->index);
+    if (rc == LN_OK)
+        rc = ln_read_leftovers(s->engine, &s->active->rows, &cause, &s->leftovers);
+    if (rc != LN_OK)
+        return ln_store_fail(s, detail, "read from", rc, cause.text);
+    s->durable_index = s->index;
+    s->logged = s->index > 0;
+    ln_overlay_begin(&s->active->rows);
+    if (s->leftovers && (rc = ln_store_seal(s)) == LN_OK)
+        rc = ln_store_kick(s);
+    return rc == LN_OK ? LN_OK : ln_store_fail(s, detail, "open", rc, NULL);
+}
+
+static struct ln_store *store_new(struct ln_loop *loop, const char *dir,
+                                  const struct ln_store_options *options) {
+    struct ln_store *s = calloc(1, sizeof *s);
+    if (!s)
+        return NULL;
+    s->loop = loop;
+    s->options = *options;
+    s->options.engine = NULL;
+    s->lock_fd = -1;
+    s->number = 1;
+    s->epoch = 1;
+    s->flushes_end = &s->flushes;
+    s->dir = dir ? malloc(strlen(dir) + 1) : NULL;
+    if (s->dir)
+        strcpy(s->dir, dir);
+    s->active = ln_layer_new();
+    s->cache = ln_row_cache_new(options->cache / 2);
+    if (s->active && s->cache && (!dir || s->dir) && ln_store_flusher_init(s) == LN_OK) {
+        s->active->number = s->number;
+        return s;
+    }
+    free(s->active);
+    ln_row_cache_free(s->cache);
+    free(s->dir);
+    free(s);
+    return NULL;
+}
+
+static void on_closing(struct ln_job *job) {
+    struct ln_store *s = LN_OWNER(struct ln_store, close_job, job);
+    for (struct ln_store_flush *f = s->flushes, *next; f; f = next) {
+        next = f->next;
+        f->fn(f, -ECANCELED, NULL, 0);
+    }
+    free(s->dir);
     free(s);
 }
 
-/* ---- rows */
+static int open_dir(struct ln_store *s, const char *engine, bool create, bool *upgrade,
+                    struct ln_detail *detail) {
+    char name[LN_STORE_DIR_ENGINE] = "memory";
+    int rc = LN_OK;
+    if (s->dir)
+        rc = ln_store_dir_open(s->dir, create, engine, detail, name, upgrade, &s->lock_fd);
+    if (rc == LN_OK && !s->ops)
+        s->ops = ln_engine_find(name);
+    return rc;
+}
+
+/* The engine by its name, before anything is touched. */
+static int check_engine(const char *dir, const char *name, struct ln_detail *detail) {
+    const struct ln_engine_ops *ops = name ? ln_engine_find(name) : NULL;
+    if (name && !ops)
+        return ln_detail_set(detail, -EINVAL,
+                             "there is no engine %s; give leveldb, rocksdb or memory", name);
+    if (!dir && ops != &ln_engine_memory)
+        return ln_detail_set(detail, -EINVAL, "only the engine memory goes without a directory");
+    return ops && ops->check ? ops->check(detail) : LN_OK;
+}
+
+int ln_store_open_engine(struct ln_loop *loop, const char *dir,
+                         const struct ln_store_options *options, const struct ln_engine_ops *ops,
+                         struct ln_detail *detail, struct ln_store **out) {
+    struct ln_store_options o = options ? *options : LN_STORE_OPTIONS_DEFAULT;
+    bool upgrade = false;
+    int rc = check_engine(dir, o.engine, detail);
+    if (rc != LN_OK)
+        return rc;
+    struct ln_store *s = store_new(loop, dir, &o);
+    if (!s)
+        return ln_detail_set(detail, -ENOMEM, "no memory to open data directory %s",
+                             dir ? dir : "(memory)");
+    s->ops = ops;
+    rc = open_dir(s, o.engine, o.create, &upgrade, detail);
+    if (rc == LN_OK)
+        rc = open_engine(s, detail);
+    if (rc == LN_OK && upgrade)
+        rc = check_upgrade(s, detail);
+    if (rc == LN_OK)
+        rc = read_state(s, detail);
+    if (rc == LN_OK)
+        *out = s;
+    else
+        ln_store_discard(s);
+    return rc;
+}
+
+int ln_store_open(struct ln_loop *loop, const char *dir, const struct ln_store_options *options,
+                  struct ln_detail *detail, struct ln_store **out) {
+    return ln_store_open_engine(loop, dir, options, NULL, detail, out);
+}
+
+/* ---- close */
+
+void ln_store_close(struct ln_store *s) {
+    if (s->closed)
+        return;
+    s->closed = true;
+    ln_store_stop(s);
+    ln_scan_detach_all(&s->scans);
+    while (s->snapshots)
+        ln_snapshot_detach(s->snapshots);
+    if (s->engine)
+        s->ops->close(s->engine);
+    ln_layer_release(s, s->active);
+    for (size_t i = 0; i < s->frozen_count; i++)
+        ln_layer_release(s, s->frozen[i]);
+    for (struct ln_layer *layer = s->dying, *next; layer; layer = next) {
+        next = layer->next;
+        ln_overlay_free(&layer->rows);
+        free(layer);
+    }
+    ln_job_cancel(&s->reap_job);
+    ln_job_cancel(&s->tell_job);
+    ln_timer_stop(&s->retry);
+    ln_row_cache_free(s->cache);
+    free(s->key.data);
+    ln_store_flusher_free(s);
+    if (s->lock_fd >= 0)
+        close(s->lock_fd);
+    ln_loop_closing(s->loop, &s->close_job, on_closing);
+}
+
+void ln_store_discard(struct ln_store *s) {
+    if (s->closed) { /* and whoever asked is gone */
+        s->flushes = NULL;
+        return;
+    }
+    s->flushes = NULL;
+    s->flushes_end = &s->flushes;
+    ln_store_close(s);
+}
+
+/* ---- reading */
+
+static int get_stored(struct ln_store *s, const void *key, size_t klen, struct ln_detail *detail,
+                      struct ln_value *value) {
+    const char *stored;
+    char *owned = NULL;
+    size_t stored_len, len = 0;
+    if (!s->engine)
+        return ln_detail_set(detail, s->full, "%s", s->failure.text);
+    int rc = ln_stored_key(&s->key, key, klen, &stored, &stored_len);
+    if (rc == LN_OK)
+        rc = s->ops->get(s->engine, NULL, stored, stored_len, detail, &owned, &len);
+    if (rc == LN_OK) {
+        ln_row_cache_add(s->cache, key, klen, owned, len);
+        *value = (struct ln_value){.data = owned, .len = len, .owned = owned};
+    } else if (rc == -ENOENT) {
+        ln_row_cache_add(s->cache, key, klen, NULL, 0);
+    } else if (detail) {
+        struct ln_detail cause = *detail;
+        ln_store_fail(s, detail, "read from", rc, cause.text);
+    }
+    return rc;
+}
 
 int ln_store_get(struct ln_store *s, const void *key, size_t klen, struct ln_detail *detail,
                  struct ln_value *value) {
-    const struct ln_overlay_node *n = ln_overlay_find(&s->overlay, key, klen);
-    if (n) {
-        struct ln_overlay_row row = ln_overlay_row(n);
+    struct ln_overlay_row row;
+    struct ln_cached cached;
+    bool found = ln_overlay_get(&s->active->rows, key, klen, &row);
+    for (size_t i = s->frozen_count; !found && i > 0; i--)
+        found = ln_overlay_get(&s->frozen[i - 1]->rows, key, klen, &row);
+    if (found) {
         if (row.deleted)
             return -ENOENT;
         *value = (struct ln_value){.data = row.value, .len = row.vlen};
         return LN_OK;
     }
-    char *owned;
-    size_t len;
-    int rc = s->engine->ops->get(s->engine, key, klen, detail, &owned, &len);
-    if (rc == LN_OK)
-        *value = (struct ln_value){.data = owned, .len = len, .owned = owned};
-    else if (rc != -ENOENT && detail) {
-        struct ln_detail cause = *detail;
-        ln_store_dir_fail(detail, s->dir, "read from", rc, cause.text);
-    }
-    return rc;
+    if (!ln_row_cache_get(s->cache, key, klen, &cached))
+        return get_stored(s, key, klen, detail, value);
+    if (cached.absent)
+        return -ENOENT;
+    *value = (struct ln_value){.data = cached.value, .len = cached.vlen};
+    return LN_OK;
 }
 
 void ln_value_release(struct ln_value *value) {
@@ -117,207 +286,183 @@ void ln_value_release(struct ln_value *value) {
     *value = (struct ln_value){0};
 }
 
+/* ---- writing */
+
+/* A cached row is what the engine has. Where an overlay knows better, it is not looked at, and it
+ * must be gone by the time the engine has the overlay. So it goes at the write: as long as the key
+ * lies in an overlay, reads do not bring it back. */
+static int written(struct ln_store *s, int rc) {
+    if (rc != LN_OK)
+        return rc;
+    s->dirty = true;
+    if (s->active_since == 0)
+        s->active_since = ln_loop_now(s->loop) + 1; /* 0: nothing was written */
+    return LN_OK;
+}
+
 int ln_store_put(struct ln_store *s, const void *key, size_t klen, const void *value, size_t vlen) {
     if (klen > LN_STORE_MAX_BYTES || vlen > LN_STORE_MAX_BYTES)
         return -E2BIG;
-    return ln_overlay_put(&s->overlay, key, klen, value, vlen);
+    if (s->failed != LN_OK)
+        return s->failed;
+    int rc = ln_overlay_put(&s->active->rows, key, klen, value, vlen);
+    if (rc == LN_OK) /* last: key and value may be borrowed from there */
+        ln_row_cache_drop(s->cache, key, klen);
+    return written(s, rc);
 }
 
 int ln_store_delete(struct ln_store *s, const void *key, size_t klen) {
     if (klen > LN_STORE_MAX_BYTES)
         return -E2BIG;
-    return ln_overlay_delete(&s->overlay, key, klen);
+    if (s->failed != LN_OK)
+        return s->failed;
+    int rc = ln_overlay_delete(&s->active->rows, key, klen);
+    if (rc == LN_OK)
+        ln_row_cache_drop(s->cache, key, klen);
+    return written(s, rc);
+}
+
+int ln_store_delete_range(struct ln_store *s, const void *from, size_t from_len, const void *to,
+                          size_t to_len) {
+    if (from_len > LN_STORE_MAX_BYTES || to_len > LN_STORE_MAX_BYTES)
+        return -E2BIG;
+    if (s->failed != LN_OK)
+        return s->failed;
+    int rc = ln_overlay_delete_range(&s->active->rows, from, from_len, to, to_len);
+    if (rc == LN_OK)
+        ln_row_cache_drop_range(s->cache, from, from_len, to, to_len);
+    return written(s, rc);
 }
 
 void ln_store_begin(struct ln_store *s) {
-    ln_overlay_begin(&s->overlay);
+    ln_overlay_begin(&s->active->rows);
 }
 
 void ln_store_rollback(struct ln_store *s) {
-    ln_overlay_rollback(&s->overlay);
+    ln_overlay_rollback(&s->active->rows);
+}
+
+/* ---- under a log */
+
+int ln_store_advance(struct ln_store *s, uint64_t index) {
+    if (s->failed != LN_OK)
+        return s->failed;
+    if (index <= s->index)
+        return -EINVAL;
+    s->index = index;
+    s->logged = true;
+    s->dirty = false;
+    ln_overlay_begin(&s->active->rows);
+    ln_store_maybe_seal(s);
+    return LN_OK;
+}
+
+uint64_t ln_store_applied(const struct ln_store *s) {
+    return s->index;
+}
+
+int ln_store_room(struct ln_store *s, struct ln_detail *detail) {
+    int rc = LN_OK;
+    if (s->failed != LN_OK)
+        return ln_detail_set(detail, s->failed, "%s", s->failure.text);
+    if (s->full != LN_OK)
+        rc = ln_detail_set(detail, s->full, "%s", s->failure.text);
+    else if (ln_store_memory(s) > s->options.limit)
+        rc = ln_detail_set(detail, -EAGAIN,
+                           "the flush is behind: %zu MiB of writes wait for the engine",
+                           ln_store_memory(s) >> 20);
+    s->no_room |= rc != LN_OK;
+    return rc;
+}
+
+/* ---- alone */
+
+/* Writes the active layer, here and now. Nothing is frozen. */
+static int commit_active(struct ln_store *s, bool sync) {
+    struct ln_overlay *rows = &s->active->rows;
+    struct ln_write w = {.engine = s->engine,
+                         .rows = rows,
+                         .index = s->index,
+                         .sync = sync,
+                         .leftovers = s->leftovers};
+    size_t bytes = rows->bytes;
+    int rc = ln_write_batch(&w);
+    if (rc != LN_OK) {
+        ln_store_failed(s, rc, &w.detail);
+        return rc;
+    }
+    s->leftovers = w.leftovers;
+    s->unsynced = !sync;
+    if (w.leftovers) { /* the rows of a range are many: the thread goes on */
+        rc = ln_store_seal(s);
+        return rc == LN_OK ? ln_store_kick(s) : rc;
+    }
+    s->epoch++;
+    s->batches += bytes > 0 || !ln_layer_empty(s->active);
+    s->purged += w.purged;
+    s->flushed_bytes += bytes;
+    if (s->ops->durable && s->index > s->durable_index) {
+        s->durable_index = s->index;
+        s->tell_flushed = true;
+        ln_store_tell(s);
+    }
+    ln_overlay_clear(rows);
+    s->active_since = 0;
+    s->durable_number = s->number;
+    s->active->number = ++s->number;
+    if (s->flushes)
+        ln_store_tell(s);
+    return LN_OK;
 }
 
 int ln_store_commit(struct ln_store *s, bool sync, struct ln_detail *detail) {
-    size_t pending = s->overlay.count;
-    if (s->failed == LN_OK && (pending || sync)) {
-        struct ln_detail cause = {{0}};
-        int rc = s->engine->ops->write(s->engine, &s->overlay, sync, &cause);
-        if (rc != LN_OK)
-            s->failed = ln_store_dir_fail(&s->failure, s->dir, "write to", rc, cause.text);
-    }
-    if (s->failed != LN_OK)
-        return ln_detail_set(detail, s->failed, "%s", s->failure.text);
-    if (pending) {
-        s->batches++;
-        ln_overlay_clear(&s->overlay);
-    }
+    if (s->failed == LN_OK && s->logged && s->dirty)
+        return ln_detail_set(detail, -EINVAL, "commit in the middle of an entry: advance first");
+    int rc = s->failed;
+    if (rc == LN_OK && s->full != LN_OK)
+        rc = ln_store_recover(s, NULL);
+    if (rc == LN_OK)
+        rc = ln_store_wait(s, NULL);
+    if (rc == LN_OK && (!ln_layer_empty(s->active) || (sync && s->unsynced)))
+        rc = commit_active(s, sync);
+    if (rc != LN_OK)
+        return ln_detail_set(detail, rc, "%s",
+                             s->failure.text[0] ? s->failure.text : ln_status_text(rc));
+    ln_overlay_begin(&s->active->rows);
+    if (!s->logged)
+        s->dirty = false;
     return LN_OK;
-}
-
-/* ---- scans */
-
-int ln_store_scan(struct ln_store *s, const void *from, size_t from_len, const void *to,
-                  size_t to_len, struct ln_scan **out) {
-    struct ln_scan *scan = calloc(1, sizeof *scan + to_len);
-    if (!scan)
-        return -ENOMEM;
-    scan->last_cap = from_len + 64; /* the keys that follow are often a little longer */
-    scan->last = malloc(scan->last_cap);
-    if (!scan->last) {
-        free(scan);
-        return -ENOMEM;
-    }
-    if (from_len)
-        memcpy(scan->last, from, from_len);
-    scan->last_len = from_len;
-    scan->has_to = to != NULL;
-    scan->to_len = to_len;
-    if (to && to_len)
-        memcpy(scan->to, to, to_len);
-    scan->store = s;
-    scan->next = s->scans;
-    scan->link = &s->scans;
-    if (s->scans)
-        s->scans->link = &scan->next;
-    s->scans = scan;
-    *out = scan;
-    return LN_OK;
-}
-
-static void scan_close_iter(struct ln_scan *scan) {
-    if (scan->iter)
-        scan->iter->ops->iter_close(scan->iter);
-    scan->iter = NULL;
-}
-
-static void scan_detach(struct ln_scan *scan) {
-    scan_close_iter(scan);
-    *scan->link = scan->next;
-    if (scan->next)
-        scan->next->link = scan->link;
-    scan->store = NULL;
-}
-
-void ln_scan_close(struct ln_scan *scan) {
-    if (scan->store)
-        scan_detach(scan);
-    free(scan->last);
-    free(scan);
-}
-
-/* Brings both sources to the first row not yet passed. */
-static int scan_advance(struct ln_scan *scan) {
-    struct ln_store *s = scan->store;
-    if (!scan->started || scan->version != s->overlay.version)
-        scan->node = ln_overlay_seek(&s->overlay, scan->last, scan->last_len);
-    else if (scan->on_node)
-        scan->node = ln_overlay_next(scan->node);
-    if (!scan->iter || scan->batches != s->batches) {
-        scan_close_iter(scan);
-        scan->iter = s->engine->ops->iter_open(s->engine);
-        if (!scan->iter)
-            return -ENOMEM;
-        s->engine->ops->iter_seek(scan->iter, scan->last, scan->last_len);
-    } else if (scan->on_iter) {
-        s->engine->ops->iter_next(scan->iter);
-    }
-    scan->started = true;
-    scan->version = s->overlay.version;
-    scan->batches = s->batches;
-    scan->on_node = scan->on_iter = false;
-    return LN_OK;
-}
-
-static int compare(const char *a, size_t alen, const char *b, size_t blen) {
-    size_t common = alen < blen ? alen : blen;
-    int order = common ? memcmp(a, b, common) : 0;
-    return order ? order : (alen > blen) - (alen < blen);
-}
-
-/* The smaller of the two rows; of equal ones the overlay's. LN_EOF where both sources are done. */
-static int scan_pick(struct ln_scan *scan, struct ln_detail *detail, struct ln_overlay_row *row) {
-    struct ln_overlay_row stored;
-    int rc = scan->iter->ops->iter_row(scan->iter, detail, &stored);
-    if (rc != LN_OK && rc != LN_EOF)
-        return rc;
-    scan->on_iter = rc == LN_OK;
-    scan->on_node = scan->node != NULL;
-    if (!scan->on_iter && !scan->on_node)
-        return LN_EOF;
-    if (scan->on_node)
-        *row = ln_overlay_row(scan->node);
-    if (scan->on_iter && scan->on_node) {
-        int order = compare(row->key, row->klen, stored.key, stored.klen);
-        scan->on_node = order <= 0;
-        scan->on_iter = order >= 0;
-    }
-    if (!scan->on_node)
-        *row = stored;
-    return LN_OK;
-}
-
-/* The smallest key after key is key and a zero byte. */
-static int scan_remember(struct ln_scan *scan, const struct ln_overlay_row *row) {
-    size_t need = row->klen + 1;
-    if (need > scan->last_cap) {
-        char *last = realloc(scan->last, need * 2);
-        if (!last)
-            return -ENOMEM;
-        scan->last = last;
-        scan->last_cap = need * 2;
-    }
-    if (row->klen)
-        memcpy(scan->last, row->key, row->klen);
-    scan->last[row->klen] = 0;
-    scan->last_len = need;
-    return LN_OK;
-}
-
-static int scan_step(struct ln_scan *scan, struct ln_detail *detail, struct ln_overlay_row *row) {
-    int rc;
-    do {
-        rc = scan_advance(scan);
-        if (rc == LN_OK)
-            rc = scan_pick(scan, detail, row);
-        if (rc == LN_OK && scan->has_to &&
-            compare(row->key, row->klen, scan->to, scan->to_len) >= 0)
-            rc = LN_EOF;
-    } while (rc == LN_OK && row->deleted);
-    return rc == LN_OK ? scan_remember(scan, row) : rc;
-}
-
-int ln_scan_next(struct ln_scan *scan, struct ln_detail *detail, struct ln_overlay_row *row) {
-    struct ln_overlay_row found;
-    struct ln_detail cause;
-    cause.text[0] = 0;
-    if (!scan->store)
-        return ln_detail_set(detail, -EBADF, "the store is closed");
-    if (scan->ended)
-        return LN_EOF;
-    int rc = scan_step(scan, &cause, &found);
-    if (rc == LN_OK) {
-        *row = found;
-        return LN_OK;
-    }
-    scan->ended = rc == LN_EOF;
-    scan->started = false; /* another try starts from the last key */
-    scan_close_iter(scan);
-    if (rc != LN_EOF)
-        ln_store_dir_fail(detail, scan->store->dir, "read from", rc,
-                          cause.text[0] ? cause.text : NULL);
-    return rc;
 }
 
 /* ---- figures */
 
-void ln_store_stats(struct ln_store *s, struct ln_store_stats *out) {
-    *out = (struct ln_store_stats){.pending = s->overlay.count,
-                                   .pending_bytes = s->overlay.bytes,
-                                   .batches = s->batches,
-                                   .disk_bytes = s->engine->ops->disk_bytes(s->engine),
-                                   .engine = s->engine->ops->name};
+size_t ln_store_pending(const struct ln_store *s) {
+    size_t pending = s->active->rows.count + s->active->rows.range_count;
+    for (size_t i = 0; i < s->frozen_count; i++)
+        pending += s->frozen[i]->rows.count + s->frozen[i]->rows.range_count;
+    return pending;
 }
 
-size_t ln_store_pending(const struct ln_store *s) {
-    return s->overlay.count;
+void ln_store_stats(struct ln_store *s, struct ln_store_stats *out) {
+    struct ln_row_cache_stats cache;
+    ln_row_cache_stats(s->cache, &cache);
+    *out = (struct ln_store_stats){.pending = ln_store_pending(s),
+                                   .pending_bytes = s->active->rows.bytes,
+                                   .overlay_bytes = ln_store_memory(s),
+                                   .frozen = s->frozen_count,
+                                   .batches = s->batches,
+                                   .applied = s->index,
+                                   .durable = s->durable_index,
+                                   .flushed_bytes = s->flushed_bytes,
+                                   .flush_time = s->flush_time,
+                                   .purged = s->purged,
+                                   .cache_hits = cache.hits,
+                                   .cache_misses = cache.misses,
+                                   .cache_rows = cache.rows,
+                                   .cache_bytes = cache.bytes,
+                                   .disk_bytes = s->engine ? s->ops->disk_bytes(s->engine) : 0,
+                                   .engine = s->ops->name,
+                                   .full = s->full != LN_OK};
+    for (size_t i = 0; i < s->frozen_count; i++)
+        out->pending_bytes += s->frozen[i]->rows.bytes;
 }

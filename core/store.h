@@ -1,24 +1,28 @@
 /* The ordered store: byte strings to byte strings, ordered as memcmp orders them.
  *
- * Writes gather in an overlay in memory, where reads and scans see them at once; commit hands them
- * to the engine as one atomic batch. begin and rollback undo the writes of one command.
+ * Three layers. Writes go into an overlay in memory, where reads and scans see them at once. A
+ * thread writes overlays that have grown to the engine (LevelDB, RocksDB or memory), each as one
+ * atomic, synced batch together with the index of the last log entry in it. Between them lies a
+ * cache of rows that were read. So the engine's stalls are not the caller's: writes go on until the
+ * overlays have reached a bound, and ln_store_room says no; reads go on always.
  *
- * A data directory holds
+ * Two ways to use it:
  *
- *   FORMAT   text, one line: "lunode data 1\n"
- *   LOCK     locked while a process has the store open; holds that process's id in decimal
- *   db/      the engine's files
+ * - Under a log. Each entry's writes are followed by ln_store_advance(index). What is flushed is
+ *   always a whole number of entries; after a crash, ln_store_applied says up to which entry, and
+ *   the log brings back the rest. on_flushed says up to where the log is no longer needed.
+ * - Alone. ln_store_commit writes all that is pending as one atomic batch, and blocks meanwhile.
  *
- * FORMAT appears as a whole (written as FORMAT.tmp, synced, renamed) and before the engine writes
- * anything. So a directory without FORMAT that holds only LOCK and FORMAT.tmp (or lost+found) was
- * never finished, and is as good as empty; one that holds anything else is not ours and stays
- * untouched.
+ * begin and rollback undo the writes of one command.
+ *
+ * The directory is specified in docs/data-format.md.
  *
  * Keys and values are copied in. What is handed out is borrowed, each for as long as it says.
- * Nothing here calls back. Not thread-safe. */
+ * Callbacks come from the loop, never from within a call. Not thread-safe. */
 #ifndef LUNODE_STORE_H
 #define LUNODE_STORE_H
 
+#include "loop.h"
 #include "overlay.h"
 #include "status.h"
 
@@ -31,31 +35,58 @@
 
 struct ln_store;
 struct ln_scan;
+struct ln_snapshot;
+struct ln_store_flush;
 
 struct ln_store_options {
-    bool create;  /* make the directory (not its parents) where it is missing */
-    size_t cache; /* bytes of the engine's block cache */
+    bool create;        /* make the directory (not its parents) where it is missing */
+    size_t cache;       /* bytes of cache: half for rows, half for the engine's blocks */
+    const char *engine; /* "leveldb", "rocksdb", "memory"; NULL: the directory's, leveldb if new */
+    size_t overlay;     /* bytes of memory at which an overlay is flushed */
+    size_t limit;       /* bytes of all overlays past which there is no room */
+    int64_t max_age;    /* nanoseconds after which an overlay is flushed at the next advance */
+
+    /* All that was written up to index is durable, and the log's prefix may go; or the flush has
+     * failed, which is final. Either may be NULL. An engine that keeps nothing tells nothing. */
+    void (*on_flushed)(void *arg, int status, const struct ln_detail *detail, uint64_t index);
+    /* There is room again, after ln_store_room said no. */
+    void (*on_room)(void *arg);
+    void *arg;
 };
 
-#define LN_STORE_OPTIONS_DEFAULT ((struct ln_store_options){.create = true, .cache = 64 << 20})
+#define LN_STORE_OPTIONS_DEFAULT                                                                   \
+    ((struct ln_store_options){.create = true,                                                     \
+                               .cache = 64 << 20,                                                  \
+                               .overlay = 32 << 20,                                                \
+                               .limit = 96 << 20,                                                  \
+                               .max_age = 30 * LN_SECOND})
 
-/* Opens the store in dir; options may be NULL. LN_OK; or a status, a detail that says in one
- * sentence what is wrong and what to do, and everything that was in dir is still there:
+/* Opens the store in dir; options may be NULL, and so may dir for the engine "memory", which then
+ * touches no disk. LN_OK; or a status, a detail that says in one sentence what is wrong and what to
+ * do, and everything that was in dir is still there:
  *
  *   LN_ELOCKED   another process, or this one, has it open
  *   LN_EVERSION  made by a newer lunode
  *   LN_EFOREIGN  the directory is not empty and not lunode's
+ *   LN_EENGINE   it holds another engine's data
  *   LN_ECORRUPT  damaged
+ *   -EINVAL      there is no such engine
+ *   -ENOSYS      this engine was left out of the build, or cannot be loaded
  *   -ENOENT, -ENOTDIR, -EACCES, -EROFS, -ENOSPC, … from the system */
-int ln_store_open(const char *dir, const struct ln_store_options *options, struct ln_detail *detail,
-                  struct ln_store **out);
+int ln_store_open(struct ln_loop *loop, const char *dir, const struct ln_store_options *options,
+                  struct ln_detail *detail, struct ln_store **out);
 
-/* Drops what is not committed, ends all scans (see ln_scan_next), and frees the store. */
+/* Drops what is not flushed, ends all scans and snapshots, and gives the directory back at once;
+ * waits for a batch that is being written. Flushes that were asked for end with -ECANCELED. The
+ * store's memory goes in the loop's closing phase. */
 void ln_store_close(struct ln_store *s);
+
+/* The same, and nobody is told of anything any more. */
+void ln_store_discard(struct ln_store *s);
 
 /* ---- rows */
 
-/* A value found: borrowed from the overlay until the next write, rollback or commit, or owned. */
+/* A value found: borrowed until the next call on the store, or owned. */
 struct ln_value {
     const char *data; /* never NULL after LN_OK */
     size_t len;
@@ -70,52 +101,123 @@ int ln_store_get(struct ln_store *s, const void *key, size_t klen, struct ln_det
 /* Idempotent; a zeroed value may be released too. */
 void ln_value_release(struct ln_value *value);
 
-/* LN_OK; or -ENOMEM, -E2BIG, and nothing has changed. Key and value may be borrowed from this
- * store. */
+/* LN_OK; or -ENOMEM, -E2BIG, or what a flush has failed with, and nothing has changed. Key and
+ * value may be borrowed from this store. */
 int ln_store_put(struct ln_store *s, const void *key, size_t klen, const void *value, size_t vlen);
 int ln_store_delete(struct ln_store *s, const void *key, size_t klen);
 
+/* Deletes the rows with from <= key < to (to == NULL: no end), however many, with one marker: as of
+ * now they are gone from all reads and scans; the engine's rows go in the background. */
+int ln_store_delete_range(struct ln_store *s, const void *from, size_t from_len, const void *to,
+                          size_t to_len);
+
 /* begin sets the mark to here; rollback undoes all writes since the mark, which stays. There is one
- * mark, they do not nest. Open and a successful commit set it too: what is committed stays. */
+ * mark, they do not nest. Open, advance, commit, flush and snapshot set it too: what they saw
+ * stays. */
 void ln_store_begin(struct ln_store *s);
 void ln_store_rollback(struct ln_store *s);
 
-/* Hands all pending writes to the engine as one atomic batch. Once it returns LN_OK they survive a
- * crash of this process; with sync, they and all earlier commits survive a power failure, also
- * where nothing is pending.
+/* ---- under a log */
+
+/* All writes so far belong to entries up to index. LN_OK; -EINVAL where index is not greater than
+ * the last one; or what a flush has failed with. */
+int ln_store_advance(struct ln_store *s, uint64_t index);
+
+/* The last advance; after open, of what is in the engine. 0: none. */
+uint64_t ln_store_applied(const struct ln_store *s);
+
+/* LN_OK: write on. -EAGAIN: the overlays are past their bound, as the flush is behind. -ENOSPC: the
+ * disk is full; the flush tries again by itself, once there is space. Writes are taken all the
+ * same, since an entry that is in the log has to be applied; it is for the caller to stop proposing
+ * until on_room. Else what a flush has failed with, for good. */
+int ln_store_room(struct ln_store *s, struct ln_detail *detail);
+
+/* A flush that somebody waits for. */
+struct ln_store_flush {
+    /* Once: LN_OK when all that was written before is durable; else why it is not. */
+    void (*fn)(struct ln_store_flush *flush, int status, const struct ln_detail *detail,
+               uint64_t index);
+    struct ln_store_flush *next; /* private, and so is the rest */
+    uint64_t number;
+};
+
+/* Has everything that is written by now flushed (under a log: up to the next advance, where an
+ * entry is half applied), and calls flush->fn, until when the flush belongs to the store and the
+ * loop stays alive. LN_OK; or what a flush has failed with, or why there is no thread; and fn is
+ * not called. */
+int ln_store_flush(struct ln_store *s, struct ln_store_flush *flush, struct ln_detail *detail);
+
+/* ---- alone */
+
+/* Writes all that is pending as one atomic batch, on this thread, behind flushes under way. Once it
+ * returns LN_OK they survive a crash of this process; with sync, they and all before survive a
+ * power failure, also where nothing is pending. -EINVAL in the middle of a log's entry.
  *
  * After a failure the writes are still pending and readable, but what the disk holds is unknown:
  * the batch may come back whole at the next open, or not at all. So the store stops: every later
- * commit fails with the same status and detail, and the only way on is to close and open anew. */
+ * write fails with the same status and detail, and the only way on is to close and open anew. Only
+ * on a full disk (-ENOSPC) a later commit opens the engine anew by itself, and writes all again. */
 int ln_store_commit(struct ln_store *s, bool sync, struct ln_detail *detail);
+
+/* How many writes are not flushed or committed. */
+size_t ln_store_pending(const struct ln_store *s);
 
 /* ---- scans */
 
-/* Walks the rows with from <= key < to; to == NULL: no end. LN_OK or -ENOMEM. */
+/* Walks the rows with from <= key < to, backwards with reverse; to == NULL: no end. LN_OK or
+ * -ENOMEM. */
 int ln_store_scan(struct ln_store *s, const void *from, size_t from_len, const void *to,
-                  size_t to_len, struct ln_scan **out);
+                  size_t to_len, bool reverse, struct ln_scan **out);
 
-/* The first row whose key is greater than that of the row before, in the store as it is now:
- * writes, rollback and commit between two calls are allowed, and show. The row is borrowed until
- * the next call on the scan or the next write, rollback, commit or close of the store. LN_EOF at
- * the end; -EBADF once the store is closed; else why the row cannot be read. */
+/* The first row past the row before, in the store as it is now: writes, rollback, flushes and
+ * commit between two calls are allowed, and show. The row is borrowed until the next call on the
+ * scan or the store. LN_EOF at the end; -EBADF once the store, or the snapshot, is closed; else why
+ * the row cannot be read. */
 int ln_scan_next(struct ln_scan *scan, struct ln_detail *detail, struct ln_overlay_row *row);
 
 /* Frees the scan, before or after its store's close. */
 void ln_scan_close(struct ln_scan *scan);
 
+/* ---- snapshots */
+
+/* The rows as they are now, whatever is written later. Costs memory up to the next flush, and then
+ * disk space. LN_OK; -EINVAL in the middle of a log's entry; -EAGAIN where too many were taken
+ * while the flush was behind: wait for room, or for a flush; -ENOMEM. */
+int ln_store_snapshot(struct ln_store *s, struct ln_detail *detail, struct ln_snapshot **out);
+
+/* As of the store. A snapshot that a full disk has taken (the engine had to be opened anew) says
+ * -ESTALE; that of a closed store -EBADF. */
+int ln_snapshot_get(struct ln_snapshot *snapshot, const void *key, size_t klen,
+                    struct ln_detail *detail, struct ln_value *value);
+int ln_snapshot_scan(struct ln_snapshot *snapshot, const void *from, size_t from_len,
+                     const void *to, size_t to_len, bool reverse, struct ln_scan **out);
+
+/* The index that the snapshot stands at. */
+uint64_t ln_snapshot_applied(const struct ln_snapshot *snapshot);
+
+/* Ends its scans and frees it, before or after its store's close. */
+void ln_snapshot_close(struct ln_snapshot *snapshot);
+
 /* ---- figures */
 
 struct ln_store_stats {
-    size_t pending;       /* rows written and not committed */
-    size_t pending_bytes; /* of their keys and values */
-    uint64_t batches;     /* committed since open */
-    uint64_t disk_bytes;  /* about; the engine's log is not counted */
-    const char *engine;   /* "leveldb" */
+    size_t pending;         /* rows and ranges written and not flushed or committed */
+    size_t pending_bytes;   /* of their keys and values */
+    size_t overlay_bytes;   /* of memory that the overlays take */
+    size_t frozen;          /* overlays that are being flushed, or wait for it */
+    uint64_t batches;       /* flushed or committed since open */
+    uint64_t applied;       /* the last advance */
+    uint64_t durable;       /* up to which the engine has it */
+    uint64_t flushed_bytes; /* keys and values, since open */
+    int64_t flush_time;     /* nanoseconds that the last flush took */
+    uint64_t purged;        /* rows that deleted ranges took out of the engine */
+    uint64_t cache_hits, cache_misses;
+    size_t cache_rows, cache_bytes;
+    uint64_t disk_bytes; /* about; the engine's log is not counted */
+    const char *engine;  /* "leveldb" */
+    bool full;           /* waits for disk space */
 };
 
 void ln_store_stats(struct ln_store *s, struct ln_store_stats *out);
-
-size_t ln_store_pending(const struct ln_store *s);
 
 #endif

@@ -1,5 +1,7 @@
 #include "store_dir.h"
 
+#include "engine.h"
+
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -12,12 +14,16 @@
 
 #define FORMAT_PREFIX "lunode data "
 
-enum { FORMAT_NUMBER = 1 };
+#define ENGINE_PREFIX "engine "
+
+enum { FORMAT_NUMBER = 2 };
 
 struct dir {
     const char *path;
     int fd;
-    int lock; /* LOCK's descriptor, or -1 */
+    int lock;                         /* LOCK's descriptor, or -1 */
+    long format;                      /* what FORMAT says; 0: there is none */
+    char engine[LN_STORE_DIR_ENGINE]; /* the same */
     struct ln_detail *detail;
 };
 
@@ -35,6 +41,8 @@ static const char *remedy(int status) {
         return "create it, or give another --data";
     case LN_ELOCKED:
         return "stop that process, or give another --data";
+    case -ENOSYS:
+        return "do that, or ask for another engine";
     case -EMFILE:
     case -ENFILE:
         return "raise the limit of open files (ulimit -n)";
@@ -96,32 +104,64 @@ static ssize_t read_whole(int fd, char *out, size_t size) {
     return n < 0 ? -1 : (ssize_t)len;
 }
 
-/* LN_OK: there is FORMAT, and it is ours. -ENOENT: there is none. */
-static int read_format(struct dir *d) {
-    char line[64] = {0};
-    int fd = openat(d->fd, "FORMAT", O_RDONLY | O_CLOEXEC);
-    if (fd < 0)
-        return errno == ENOENT ? -ENOENT : fail_errno(d, "read FORMAT in");
-    ssize_t n = read_whole(fd, line, sizeof line - 1);
-    int saved = errno;
-    close(fd);
-    errno = saved;
-    if (n < 0)
-        return fail_errno(d, "read FORMAT in");
+static int fail_foreign(struct dir *d) {
+    return ln_detail_set(d->detail, LN_EFOREIGN,
+                         "data directory %s is not lunode's (its FORMAT says something else); "
+                         "give another --data",
+                         d->path);
+}
+
+/* "lunode data 2\nengine leveldb\n"; format 1 had the first line only. */
+static int parse_format(struct dir *d, char *text) {
     size_t prefix = strlen(FORMAT_PREFIX);
-    char *end = line;
-    long number = strncmp(line, FORMAT_PREFIX, prefix) ? 0 : strtol(line + prefix, &end, 10);
-    if (number < 1 || strcmp(end, "\n") != 0)
-        return ln_detail_set(d->detail, LN_EFOREIGN,
-                             "data directory %s is not lunode's (its FORMAT says something else); "
-                             "give another --data",
-                             d->path);
-    if (number > FORMAT_NUMBER)
+    char *end = text;
+    d->format = strncmp(text, FORMAT_PREFIX, prefix) ? 0 : strtol(text + prefix, &end, 10);
+    if (d->format < 1 || *end != '\n')
+        return fail_foreign(d);
+    if (d->format > FORMAT_NUMBER)
         return ln_detail_set(d->detail, LN_EVERSION,
                              "data directory %s has format %ld, and this lunode knows up to %d; "
                              "run a newer lunode, or give another --data",
-                             d->path, number, FORMAT_NUMBER);
+                             d->path, d->format, FORMAT_NUMBER);
+    char *line = end + 1;
+    strcpy(d->engine, "leveldb");
+    if (d->format == 1)
+        return *line ? fail_foreign(d) : LN_OK;
+    size_t len = strcspn(line, "\n");
+    if (strncmp(line, ENGINE_PREFIX, strlen(ENGINE_PREFIX)) != 0 || strcmp(line + len, "\n") != 0 ||
+        len - strlen(ENGINE_PREFIX) >= sizeof d->engine)
+        return fail_foreign(d);
+    line[len] = 0;
+    strcpy(d->engine, line + strlen(ENGINE_PREFIX));
+    if (!ln_engine_find(d->engine))
+        return ln_detail_set(d->detail, LN_EVERSION,
+                             "data directory %s holds data of the engine %s, which this lunode "
+                             "does not know; run a newer lunode, or give another --data",
+                             d->path, d->engine);
     return LN_OK;
+}
+
+/* LN_OK: there is FORMAT, and it is ours. -ENOENT: there is none. */
+static int read_format(struct dir *d) {
+    char text[96] = {0};
+    int fd = openat(d->fd, "FORMAT", O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return errno == ENOENT ? -ENOENT : fail_errno(d, "read FORMAT in");
+    ssize_t n = read_whole(fd, text, sizeof text - 1);
+    int saved = errno;
+    close(fd);
+    errno = saved;
+    return n < 0 ? fail_errno(d, "read FORMAT in") : parse_format(d, text);
+}
+
+static int check_engine(struct dir *d, const char *wanted) {
+    if (!wanted || strcmp(wanted, d->engine) == 0)
+        return LN_OK;
+    return ln_detail_set(
+        d->detail, LN_EENGINE,
+        "data directory %s holds data of the engine %s, not %s; ask for %s, or give "
+        "another --data",
+        d->path, d->engine, wanted, d->engine);
 }
 
 /* LN_OK: nothing is there but what an unfinished open leaves. */
@@ -161,8 +201,9 @@ static int check_owner(struct dir *d, bool *finished) {
 }
 
 static int write_format(struct dir *d) {
-    char line[64];
-    int len = snprintf(line, sizeof line, FORMAT_PREFIX "%d\n", FORMAT_NUMBER);
+    char line[96];
+    int len = snprintf(line, sizeof line, FORMAT_PREFIX "%d\n" ENGINE_PREFIX "%s\n", FORMAT_NUMBER,
+                       d->engine);
     int fd = openat(d->fd, "FORMAT.tmp", O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
     if (fd < 0)
         return fail_errno(d, "write to");
@@ -229,7 +270,8 @@ static void name_holder(struct dir *d) {
         (void)!ftruncate(d->lock, 0);
 }
 
-int ln_store_dir_open(const char *dir, bool create, struct ln_detail *detail, int *lock_fd) {
+int ln_store_dir_open(const char *dir, bool create, const char *engine, struct ln_detail *detail,
+                      char name[LN_STORE_DIR_ENGINE], bool *upgrade, int *lock_fd) {
     struct dir d = {.path = dir, .fd = -1, .lock = -1, .detail = detail};
     bool finished = false;
     int rc = make_and_open(&d, create);
@@ -237,15 +279,34 @@ int ln_store_dir_open(const char *dir, bool create, struct ln_detail *detail, in
         rc = take_lock(&d);
     if (rc == LN_OK)
         rc = check_owner(&d, &finished);
+    if (rc == LN_OK && finished)
+        rc = check_engine(&d, engine);
     if (rc == LN_OK)
         name_holder(&d);
-    if (rc == LN_OK && !finished)
+    if (rc == LN_OK && !finished) {
+        strcpy(d.engine, engine ? engine : "leveldb");
+        d.format = FORMAT_NUMBER;
+        rc = write_format(&d);
+    }
+    if (d.fd >= 0)
+        close(d.fd);
+    if (rc == LN_OK) {
+        *lock_fd = d.lock;
+        *upgrade = d.format < FORMAT_NUMBER;
+        strcpy(name, d.engine);
+    } else if (d.lock >= 0) {
+        close(d.lock);
+    }
+    return rc;
+}
+
+int ln_store_dir_upgrade(const char *dir, const char *engine, struct ln_detail *detail) {
+    struct dir d = {.path = dir, .fd = -1, .lock = -1, .detail = detail};
+    strcpy(d.engine, engine);
+    int rc = make_and_open(&d, false);
+    if (rc == LN_OK)
         rc = write_format(&d);
     if (d.fd >= 0)
         close(d.fd);
-    if (rc == LN_OK)
-        *lock_fd = d.lock;
-    else if (d.lock >= 0)
-        close(d.lock);
     return rc;
 }

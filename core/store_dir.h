@@ -7,10 +7,18 @@
 
 #include <stdbool.h>
 
+enum { LN_STORE_DIR_ENGINE = 32 }; /* room for an engine's name */
+
 /* Makes (with create), locks and checks the data directory, and brings a new one to the current
- * format. LN_OK, and the caller owns *lock_fd: closing it gives the directory back. Else a status
- * and a detail as ln_store_open says. */
-int ln_store_dir_open(const char *dir, bool create, struct ln_detail *detail, int *lock_fd);
+ * format. engine: what the caller wants; NULL: what is there, or leveldb. LN_OK, the name of its
+ * engine is in name, and the caller owns *lock_fd: closing it gives the directory back; *upgrade:
+ * it has the former format, and is for ln_store_dir_upgrade. Else a status and a detail as
+ * ln_store_open says. */
+int ln_store_dir_open(const char *dir, bool create, const char *engine, struct ln_detail *detail,
+                      char name[LN_STORE_DIR_ENGINE], bool *upgrade, int *lock_fd);
+
+/* Gives a directory that is locked the current format. */
+int ln_store_dir_upgrade(const char *dir, const char *engine, struct ln_detail *detail);
 
 /* A detail for people about status, which befell the directory in `doing` it ("open", "write to"),
  * with what to do about it. cause: the words of whoever failed; may be NULL. Returns status. */

@@ -1,7 +1,5 @@
-#include "store.h"
-#include "test_dir.h"
+#include "store_test.h"
 
-#include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
 #include <signal.h>
@@ -9,81 +7,6 @@
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
-
-static char path[64];
-static uint64_t seed;
-
-static int set_up(void **state) {
-    (void)state;
-    test_dir_make(path);
-    return 0;
-}
-
-static int tear_down(void **state) {
-    (void)state;
-    test_dir_remove(path);
-    return 0;
-}
-
-static struct ln_store *open_store(void) {
-    struct ln_store *s = NULL;
-    struct ln_detail detail = {{0}};
-    if (ln_store_open(path, NULL, &detail, &s) != LN_OK)
-        fail_msg("%s", detail.text);
-    return s;
-}
-
-static void put(struct ln_store *s, const char *key, const char *value) {
-    assert_int_equal(ln_store_put(s, key, strlen(key), value, strlen(value)), LN_OK);
-}
-
-static void drop(struct ln_store *s, const char *key) {
-    assert_int_equal(ln_store_delete(s, key, strlen(key)), LN_OK);
-}
-
-static void commit(struct ln_store *s) {
-    struct ln_detail detail = {{0}};
-    if (ln_store_commit(s, false, &detail) != LN_OK)
-        fail_msg("%s", detail.text);
-}
-
-static void assert_value(struct ln_store *s, const char *key, const char *expected) {
-    struct ln_value value = {0};
-    int rc = ln_store_get(s, key, strlen(key), NULL, &value);
-    assert_int_equal(rc, expected ? LN_OK : -ENOENT);
-    if (expected) {
-        assert_int_equal(value.len, strlen(expected));
-        assert_memory_equal(value.data, expected, value.len);
-    }
-    ln_value_release(&value);
-}
-
-static struct ln_scan *scan(struct ln_store *s, const char *from, const char *to) {
-    struct ln_scan *sc = NULL;
-    assert_int_equal(ln_store_scan(s, from, strlen(from), to, to ? strlen(to) : 0, &sc), LN_OK);
-    return sc;
-}
-
-/* Walks the rest of the scan, and compares it with "key=value key=value …". */
-static void assert_rest(struct ln_scan *sc, const char *expected) {
-    char met[512] = "";
-    struct ln_overlay_row row;
-    int rc;
-    while ((rc = ln_scan_next(sc, NULL, &row)) == LN_OK) {
-        size_t used = strlen(met);
-        snprintf(met + used, sizeof met - used, "%s%.*s=%.*s", used ? " " : "", (int)row.klen,
-                 row.key, (int)row.vlen, row.value);
-    }
-    assert_int_equal(rc, LN_EOF);
-    assert_string_equal(met, expected);
-}
-
-static void assert_rows(struct ln_store *s, const char *from, const char *to,
-                        const char *expected) {
-    struct ln_scan *sc = scan(s, from, to);
-    assert_rest(sc, expected);
-    ln_scan_close(sc);
-}
 
 /* ---- rows */
 
@@ -158,7 +81,7 @@ static void a_commit_survives_the_death_of_the_process(void **state) {
     pid_t pid = fork();
     if (pid == 0) {
         struct ln_store *s = NULL;
-        if (ln_store_open(path, NULL, NULL, &s) != LN_OK)
+        if (ln_store_open(loop, path, NULL, NULL, &s) != LN_OK)
             _exit(1);
         for (char i = 0; i < 100; i++) {
             (void)ln_store_put(s, &i, 1, "x", 1);
@@ -252,175 +175,12 @@ static void a_scan_outlives_its_store(void **state) {
     ln_scan_close(fresh);
 }
 
-/* ---- a model: for each of a few keys, what is stored, pending, and as of the mark */
-
-enum { KEYS = 60, SCANS = 3 };
-
-struct model_value {
-    bool there;
-    size_t len;
-    char fill;
-};
-
-static struct model {
-    char key[8];
-    size_t klen;
-    struct model_value stored, now, mark;
-    bool pending, mark_pending;
-} model[KEYS];
-
-static struct model_scan {
-    struct ln_scan *scan; /* or NULL */
-    size_t next, to;      /* indices: the first key it may meet, and the end */
-} scans[SCANS];
-
-static size_t below(size_t n) {
-    seed = seed * 6364136223846793005u + 1442695040888963407u;
-    return (size_t)(seed >> 33) % n;
-}
-
-static void close_scan(struct model_scan *m) {
-    if (m->scan)
-        ln_scan_close(m->scan);
-    m->scan = NULL;
-}
-
-static void forget_uncommitted(void) {
-    for (size_t i = 0; i < KEYS; i++) {
-        model[i].now = model[i].mark = model[i].stored;
-        model[i].pending = model[i].mark_pending = false;
-    }
-}
-
-static void model_write(struct ln_store *s) {
-    struct model *m = &model[below(KEYS)];
-    struct ln_value old = {0};
-    char value[3000];
-    m->pending = true;
-    m->now.there = below(3) != 0;
-    if (!m->now.there) {
-        assert_int_equal(ln_store_delete(s, m->key, m->klen), LN_OK);
-        return;
-    }
-    m->now.len = below(below(10) ? 40 : sizeof value);
-    m->now.fill = (char)below(256);
-    memset(value, m->now.fill, m->now.len);
-    (void)ln_store_get(s, m->key, m->klen, NULL,
-                       &old); /* a value that is still held does no harm */
-    assert_int_equal(ln_store_put(s, m->key, m->klen, value, m->now.len), LN_OK);
-    ln_value_release(&old);
-}
-
-static void assert_model_value(const struct model *m, const char *data, size_t len) {
-    assert_true(m->now.there);
-    assert_int_equal(len, m->now.len);
-    for (size_t i = 0; i < len; i++)
-        assert_int_equal(data[i], m->now.fill);
-}
-
-static void model_get(struct ln_store *s) {
-    struct model *m = &model[below(KEYS)];
-    struct ln_value value = {0};
-    int rc = ln_store_get(s, m->key, m->klen, NULL, &value);
-    assert_int_equal(rc, m->now.there ? LN_OK : -ENOENT);
-    if (rc == LN_OK)
-        assert_model_value(m, value.data, value.len);
-    ln_value_release(&value);
-}
-
-static void model_scan(struct ln_store *s) {
-    struct model_scan *c = &scans[below(SCANS)];
-    if (!c->scan) {
-        c->next = below(KEYS);
-        c->to = below(2) ? KEYS : below(KEYS);
-        const struct model *from = &model[c->next], *to = &model[c->to % KEYS];
-        assert_int_equal(ln_store_scan(s, from->key, from->klen, c->to < KEYS ? to->key : NULL,
-                                       c->to < KEYS ? to->klen : 0, &c->scan),
-                         LN_OK);
-    }
-    for (size_t steps = below(8); steps > 0 && c->scan; steps--) {
-        struct ln_overlay_row row;
-        while (c->next < c->to && !model[c->next].now.there)
-            c->next++;
-        int rc = ln_scan_next(c->scan, NULL, &row);
-        assert_int_equal(rc, c->next < c->to ? LN_OK : LN_EOF);
-        if (rc == LN_OK) {
-            const struct model *m = &model[c->next++];
-            assert_int_equal(row.klen, m->klen);
-            assert_memory_equal(row.key, m->key, m->klen);
-            assert_model_value(m, row.value, row.vlen);
-        } else {
-            close_scan(c);
-        }
-    }
-}
-
-static void model_commit(struct ln_store *s) {
-    assert_int_equal(ln_store_commit(s, below(10) == 0, NULL), LN_OK);
-    for (size_t i = 0; i < KEYS; i++)
-        model[i].stored = model[i].now;
-    forget_uncommitted();
-}
-
-static void model_mark(struct ln_store *s, bool back) {
-    if (back)
-        ln_store_rollback(s);
-    else
-        ln_store_begin(s);
-    for (size_t i = 0; i < KEYS; i++) {
-        struct model *m = &model[i];
-        *(back ? &m->now : &m->mark) = back ? m->mark : m->now;
-        *(back ? &m->pending : &m->mark_pending) = back ? m->mark_pending : m->pending;
-    }
-}
-
-static struct ln_store *model_reopen(struct ln_store *s) {
-    for (size_t i = 0; i < SCANS; i++)
-        close_scan(&scans[i]);
-    ln_store_close(s);
-    forget_uncommitted();
-    return open_store();
-}
-
-static void any_mix_of_calls_agrees_with_a_model(void **state) {
-    (void)state;
-    memset(model, 0, sizeof model);
-    for (size_t i = 1; i < KEYS;
-         i++) { /* the first key is empty; then "a", "a\0", "a\0\0", "b", … */
-        model[i].klen = 1 + (i - 1) % 3;
-        model[i].key[0] = (char)('a' + (i - 1) / 3);
-    }
-    seed = 7;
-    struct ln_store *s = open_store();
-    for (int i = 0; i < 60000; i++) {
-        size_t dice = below(1000), pending = 0;
-        if (dice < 400)
-            model_write(s);
-        else if (dice < 600)
-            model_get(s);
-        else if (dice < 850)
-            model_scan(s);
-        else if (dice < 950)
-            model_mark(s, below(2) == 0);
-        else if (dice < 998)
-            model_commit(s);
-        else
-            s = model_reopen(s);
-        for (size_t k = 0; k < KEYS; k++)
-            pending += model[k].pending;
-        assert_int_equal(ln_store_pending(s), pending);
-    }
-    for (size_t i = 0; i < SCANS; i++)
-        close_scan(&scans[i]);
-    ln_store_close(s);
-}
-
 /* ---- opening what cannot be opened */
 
 static void assert_open_fails(int status, const char *cause, const char *remedy) {
     struct ln_store *s = NULL;
     struct ln_detail detail = {{0}};
-    int rc = ln_store_open(path, NULL, &detail, &s);
+    int rc = ln_store_open(loop, path, NULL, &detail, &s);
     if (rc != status)
         fail_msg("%s: %s", ln_status_name(rc), detail.text);
     assert_null(s);
@@ -456,7 +216,7 @@ static int open_as_another(void) {
     struct ln_store *s = NULL;
     struct ln_detail detail = {{0}};
     char expected[64];
-    int rc = ln_store_open(path, NULL, &detail, &s);
+    int rc = ln_store_open(loop, path, NULL, &detail, &s);
     snprintf(expected, sizeof expected, "is in use by process %d; stop it", (int)holder);
     return rc == LN_ELOCKED && strstr(detail.text, expected) ? 0 : 1;
 }
@@ -481,8 +241,10 @@ static void a_directory_in_use_names_who_has_it(void **state) {
 
 static void a_newer_format_is_left_alone(void **state) {
     (void)state;
-    test_dir_write(path, "FORMAT", "lunode data 2\n");
-    assert_open_fails(LN_EVERSION, "has format 2", "run a newer lunode");
+    test_dir_write(path, "FORMAT", "lunode data 3\n");
+    assert_open_fails(LN_EVERSION, "has format 3", "run a newer lunode");
+    test_dir_write(path, "FORMAT", "lunode data 2\nengine granite\n");
+    assert_open_fails(LN_EVERSION, "of the engine granite", "run a newer lunode");
     assert_false(has("LOCK"));
     assert_false(has("db"));
 }
@@ -503,7 +265,11 @@ static void what_is_not_ours_is_left_alone(void **state) {
                              "lunode data 0\n",
                              "lunode data -1\n",
                              "lunode data 1",
-                             "lunode data 1\nmore\n"};
+                             "lunode data 1\nmore\n",
+                             "lunode data 2\n",
+                             "lunode data 2\nengine leveldb",
+                             "lunode data 2\nengine leveldb\nmore\n",
+                             "lunode data 2\nengine a name that is longer than any engine's\n"};
     for (size_t i = 0; i < sizeof formats / sizeof *formats; i++) {
         test_dir_write(path, "FORMAT", formats[i]);
         assert_open_fails(LN_EFOREIGN, "not lunode's", "give another --data");
@@ -530,7 +296,7 @@ static void a_missing_directory_is_made_on_request_only(void **state) {
     strcpy(top, path);
     strcat(path, "/new");
     options.create = false;
-    assert_int_equal(ln_store_open(path, &options, &detail, &s), -ENOENT);
+    assert_int_equal(ln_store_open(loop, path, &options, &detail, &s), -ENOENT);
     assert_non_null(strstr(detail.text, "create it, or give another --data"));
     assert_int_not_equal(access(path, F_OK), 0);
     strcat(path, "/deep");
@@ -561,7 +327,7 @@ static void a_damaged_engine_says_so(void **state) {
 static int open_without_rights(void) {
     struct ln_store *s = NULL;
     struct ln_detail detail = {{0}};
-    int rc = ln_store_open(path, NULL, &detail, &s);
+    int rc = ln_store_open(loop, path, NULL, &detail, &s);
     return rc == -EACCES && strstr(detail.text, "Permission denied; give this user") ? 0 : 1;
 }
 
@@ -666,7 +432,6 @@ int main(void) {
         TEST(a_scan_merges_what_is_pending_with_what_is_stored),
         TEST(a_scan_goes_on_through_writes_rollback_and_commit),
         TEST(a_scan_outlives_its_store),
-        TEST(any_mix_of_calls_agrees_with_a_model),
         TEST(a_directory_in_use_names_who_has_it),
         TEST(a_newer_format_is_left_alone),
         TEST(what_is_not_ours_is_left_alone),

@@ -191,7 +191,7 @@ describe("a data directory that cannot be used is left as it is:", function()
   it("one of a newer format", function()
     make_data()
     tmp.write(dir .. "/FORMAT", "lunode data 999\n")
-    refused_and_untouched(dir, "has format 999, and this lunode knows up to 1; run a newer lunode")
+    refused_and_untouched(dir, "has format 999, and this lunode knows up to 2; run a newer lunode")
   end)
 
   it("one whose keys are of a newer format", function()

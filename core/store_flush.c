@@ -1,0 +1,443 @@
+/* The flush: overlays set aside, the thread that writes them, and what comes of it. */
+#include "store_impl.h"
+
+#include <assert.h>
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <time.h>
+#include <unistd.h>
+
+/* ---- the thread */
+
+static int64_t clock_now(void) {
+    struct timespec t;
+    (void)clock_gettime(CLOCK_MONOTONIC, &t);
+    return (int64_t)t.tv_sec * LN_SECOND + t.tv_nsec;
+}
+
+/* REQUIRES, here and below: the lock is held, and so it is after. */
+static void run_flush(struct ln_flusher *f) {
+    struct ln_write *w = &f->write;
+    int64_t start = clock_now();
+    f->work = false;
+    f->working = true;
+    pthread_mutex_unlock(&f->lock);
+    int rc = ln_write_batch(w);
+    pthread_mutex_lock(&f->lock);
+    f->nanoseconds = clock_now() - start;
+    if (rc == LN_OK && w->leftovers) { /* durable, but more is to do */
+        f->durable = true;
+        ln_async_post(&f->async);
+        pthread_mutex_unlock(&f->lock);
+        rc = ln_write_purge(w, &f->stop);
+        pthread_mutex_lock(&f->lock);
+    }
+    struct ln_compaction **end = &f->compactions;
+    while (*end)
+        end = &(*end)->next;
+    *end = w->compactions;
+    w->compactions = NULL;
+    f->status = rc;
+    f->ended = true;
+    f->working = false;
+    pthread_cond_broadcast(&f->done);
+    ln_async_post(&f->async);
+}
+
+/* LevelDB walks over what was deleted, in each scan that comes by, until this is done. */
+static void run_compaction(struct ln_flusher *f) {
+    struct ln_compaction *c = f->compactions;
+    struct ln_engine *engine = f->engine;
+    f->compactions = c->next;
+    c->next = NULL;
+    f->compacting = true;
+    pthread_mutex_unlock(&f->lock);
+    engine->ops->compact(engine, c->from, c->from_len, c->to, c->to_len);
+    ln_compactions_free(c);
+    pthread_mutex_lock(&f->lock);
+    f->compacting = false;
+    pthread_cond_broadcast(&f->done);
+}
+
+static void *thread_main(void *arg) {
+    struct ln_flusher *f = arg;
+    pthread_mutex_lock(&f->lock);
+    while (!f->quit) {
+        if (f->work)
+            run_flush(f);
+        else if (f->compactions && !f->paused)
+            run_compaction(f);
+        else
+            pthread_cond_wait(&f->wake, &f->lock);
+    }
+    pthread_mutex_unlock(&f->lock);
+    return NULL;
+}
+
+static void on_async(struct ln_async *async);
+
+/* Signals are for the loop's thread. */
+static int start_thread(struct ln_store *s) {
+    struct ln_flusher *f = &s->flusher;
+    sigset_t all, former;
+    if (f->started)
+        return LN_OK;
+    int rc = ln_async_start(s->loop, &f->async, on_async);
+    if (rc != LN_OK)
+        return rc;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &former);
+    int error = pthread_create(&f->thread, NULL, thread_main, f);
+    pthread_sigmask(SIG_SETMASK, &former, NULL);
+    f->started = error == 0;
+    if (error != 0)
+        ln_async_stop(&f->async);
+    return -error;
+}
+
+int ln_store_flusher_init(struct ln_store *s) {
+    struct ln_flusher *f = &s->flusher;
+    if (pthread_mutex_init(&f->lock, NULL) != 0)
+        return -ENOMEM;
+    pthread_cond_init(&f->wake, NULL);
+    pthread_cond_init(&f->done, NULL);
+    atomic_init(&f->stop, false);
+    return LN_OK;
+}
+
+void ln_store_flusher_free(struct ln_store *s) {
+    struct ln_flusher *f = &s->flusher;
+    ln_compactions_free(f->compactions);
+    ln_compactions_free(f->write.compactions);
+    pthread_cond_destroy(&f->done);
+    pthread_cond_destroy(&f->wake);
+    pthread_mutex_destroy(&f->lock);
+}
+
+void ln_store_stop(struct ln_store *s) {
+    struct ln_flusher *f = &s->flusher;
+    if (!f->started)
+        return;
+    pthread_mutex_lock(&f->lock);
+    f->quit = true;
+    atomic_store(&f->stop, true);
+    pthread_cond_signal(&f->wake);
+    pthread_mutex_unlock(&f->lock);
+    pthread_join(f->thread, NULL);
+    ln_async_stop(&f->async);
+    f->started = false;
+}
+
+/* ---- layers */
+
+size_t ln_store_memory(const struct ln_store *s) {
+    size_t memory = s->active->rows.memory;
+    for (size_t i = 0; i < s->frozen_count; i++)
+        memory += s->frozen[i]->rows.memory;
+    return memory;
+}
+
+int ln_store_seal(struct ln_store *s) {
+    if (s->frozen_count == LN_STORE_FROZEN)
+        return -EAGAIN;
+    struct ln_layer *fresh = ln_layer_new();
+    if (!fresh)
+        return -ENOMEM;
+    ln_overlay_begin(&s->active->rows);
+    s->active->index = s->index;
+    s->frozen[s->frozen_count++] = s->active;
+    s->active = fresh;
+    s->active->number = ++s->number;
+    s->active_since = 0;
+    s->dirty &= s->logged;
+    s->epoch++;
+    return LN_OK;
+}
+
+int ln_store_kick(struct ln_store *s) {
+    struct ln_flusher *f = &s->flusher;
+    if (f->busy || s->frozen_count == 0 || s->full != LN_OK || s->failed != LN_OK)
+        return LN_OK;
+    int rc = start_thread(s);
+    if (rc != LN_OK)
+        return rc;
+    struct ln_layer *layer = s->frozen[0];
+    pthread_mutex_lock(&f->lock);
+    f->engine = s->engine;
+    f->write = (struct ln_write){.engine = s->engine,
+                                 .rows = &layer->rows,
+                                 .index = layer->index,
+                                 .sync = true,
+                                 .leftovers = s->leftovers};
+    f->work = true;
+    pthread_cond_signal(&f->wake);
+    pthread_mutex_unlock(&f->lock);
+    f->busy = true;
+    return LN_OK;
+}
+
+void ln_store_maybe_seal(struct ln_store *s) {
+    const struct ln_overlay *rows = &s->active->rows;
+    bool wanted = s->wanted_number == s->active->number;
+    if (s->failed != LN_OK || s->full != LN_OK || s->frozen_count > 0)
+        return;
+    if (s->logged ? s->dirty || (!wanted && ln_layer_empty(s->active)) : !wanted)
+        return;
+    if (wanted || rows->memory >= s->options.overlay || rows->range_count >= LN_STORE_RANGES ||
+        (s->active_since > 0 && ln_loop_now(s->loop) - s->active_since >= s->options.max_age))
+        if (ln_store_seal(s) == LN_OK)
+            (void)ln_store_kick(s); /* else the next advance tries again */
+}
+
+/* ---- what has ended */
+
+static void is_durable(struct ln_store *s, const struct ln_layer *layer) {
+    s->durable_number = layer->number;
+    if (s->ops->durable && layer->index > s->durable_index) {
+        s->durable_index = layer->index;
+        s->tell_flushed = true;
+    }
+}
+
+static void finish_layer(struct ln_store *s) {
+    struct ln_layer *layer = s->frozen[0];
+    is_durable(s, layer);
+    s->batches++;
+    s->flushed_bytes += layer->rows.bytes;
+    s->leftovers = false;
+    s->unsynced = false;
+    s->frozen_count--;
+    memmove(s->frozen, s->frozen + 1, s->frozen_count * sizeof(struct ln_layer *));
+    s->epoch++;
+    ln_snapshots_settle(s, layer->number);
+    ln_layer_release(s, layer);
+    ln_store_maybe_seal(s);
+    (void)ln_store_kick(s);
+}
+
+static void on_retry(struct ln_timer *timer) {
+    struct ln_store *s = LN_OWNER(struct ln_store, retry, timer);
+    (void)ln_store_recover(s, NULL);
+}
+
+static void retry_later(struct ln_store *s) {
+    if (s->full != LN_OK && s->frozen_count > 0)
+        (void)ln_timer_start(s->loop, &s->retry, LN_SECOND / 2, 0, on_retry);
+}
+
+void ln_store_failed(struct ln_store *s, int status, const struct ln_detail *detail) {
+    ln_store_fail(s, &s->failure, "write to", status, detail->text);
+    s->leftovers = true; /* who knows */
+    if (status == -ENOSPC || status == -EDQUOT) {
+        s->full = status;
+        retry_later(s);
+        return;
+    }
+    s->failed = status;
+    s->tell_failed = true;
+    ln_store_tell(s);
+}
+
+/* Takes notice of what the thread has done. Calls nothing back. */
+static void collect(struct ln_store *s) {
+    struct ln_flusher *f = &s->flusher;
+    pthread_mutex_lock(&f->lock);
+    bool durable = f->durable, ended = f->ended;
+    f->durable = f->ended = false;
+    pthread_mutex_unlock(&f->lock);
+    if (durable)
+        is_durable(s, s->frozen[0]);
+    if (!ended)
+        return;
+    f->busy = false;
+    s->flush_time = f->nanoseconds;
+    s->purged += f->write.purged;
+    if (f->status == LN_OK)
+        finish_layer(s);
+    else
+        ln_store_failed(s, f->status, &f->write.detail);
+}
+
+int ln_store_wait(struct ln_store *s, struct ln_detail *detail) {
+    struct ln_flusher *f = &s->flusher;
+    int rc = LN_OK;
+    while (rc == LN_OK && s->frozen_count > 0) {
+        rc = ln_store_kick(s);
+        if (rc != LN_OK)
+            break;
+        pthread_mutex_lock(&f->lock);
+        while (!f->ended)
+            pthread_cond_wait(&f->done, &f->lock);
+        pthread_mutex_unlock(&f->lock);
+        collect(s);
+        ln_store_tell(s);
+        rc = s->failed != LN_OK ? s->failed : s->full;
+    }
+    return rc == LN_OK ? LN_OK : ln_detail_set(detail, rc, "%s", s->failure.text);
+}
+
+/* ---- telling */
+
+/* Those who wait now; what they ask for anew waits for the next turn. */
+static void tell_flushes(struct ln_store *s) {
+    size_t count = 0;
+    for (struct ln_store_flush *f = s->flushes; f; f = f->next)
+        count++;
+    while (count-- > 0 && s->flushes &&
+           (s->failed != LN_OK || s->flushes->number <= s->durable_number)) {
+        struct ln_store_flush *f = s->flushes;
+        s->flushes = f->next;
+        if (!s->flushes)
+            s->flushes_end = &s->flushes;
+        if (s->flushes == NULL && s->flusher.held) {
+            s->flusher.held = false;
+            ln_async_release(&s->flusher.async);
+        }
+        bool done = f->number <= s->durable_number;
+        f->fn(f, done ? LN_OK : s->failed, done ? NULL : &s->failure, s->durable_index);
+        if (s->closed)
+            return;
+    }
+    if (s->flushes && (s->failed != LN_OK || s->flushes->number <= s->durable_number))
+        ln_store_tell(s);
+}
+
+static void deliver(struct ln_store *s) {
+    const struct ln_store_options *o = &s->options;
+    if (s->tell_flushed && o->on_flushed)
+        o->on_flushed(o->arg, LN_OK, NULL, s->durable_index);
+    s->tell_flushed = false;
+    if (!s->closed && s->tell_failed && o->on_flushed)
+        o->on_flushed(o->arg, s->failed, &s->failure, s->durable_index);
+    s->tell_failed = false;
+    if (!s->closed)
+        tell_flushes(s);
+    if (s->closed || !s->no_room || ln_store_room(s, NULL) != LN_OK)
+        return;
+    s->no_room = false;
+    if (o->on_room)
+        o->on_room(o->arg);
+}
+
+static void on_async(struct ln_async *async) {
+    struct ln_store *s = LN_OWNER(struct ln_store, flusher.async, async);
+    collect(s);
+    deliver(s);
+}
+
+static void on_tell(struct ln_job *job) {
+    deliver(LN_OWNER(struct ln_store, tell_job, job));
+}
+
+void ln_store_tell(struct ln_store *s) {
+    ln_loop_defer(s->loop, &s->tell_job, on_tell);
+}
+
+int ln_store_flush(struct ln_store *s, struct ln_store_flush *flush, struct ln_detail *detail) {
+    if (s->failed != LN_OK)
+        return ln_detail_set(detail, s->failed, "%s", s->failure.text);
+    const struct ln_layer *last = s->frozen_count ? s->frozen[s->frozen_count - 1] : NULL;
+    uint64_t index = last ? last->index : s->durable_index;
+    bool pending = !ln_layer_empty(s->active) || s->index > index || s->dirty;
+    flush->next = NULL;
+    flush->number = last ? last->number : s->durable_number;
+    if (pending || s->unsynced)
+        flush->number = s->active->number;
+    if (flush->number > s->durable_number) {
+        int rc = start_thread(s);
+        if (rc != LN_OK)
+            return ln_store_fail(s, detail, "flush", rc, "no thread can be started");
+        if (!s->flusher.held)
+            ln_async_hold(&s->flusher.async);
+        s->flusher.held = true;
+    }
+    if (flush->number == s->active->number)
+        s->wanted_number = flush->number;
+    ln_store_maybe_seal(s);
+    (void)ln_store_kick(s);
+    *s->flushes_end = flush;
+    s->flushes_end = &flush->next;
+    ln_store_tell(s);
+    return LN_OK;
+}
+
+/* ---- a full disk */
+
+/* To open the engine takes at least what its logs hold, which become tables, and then comes what
+ * could not be written. Opening must not fail half way: there would be no reads. */
+static bool has_space(struct ln_store *s) {
+    char path[4096];
+    struct statvfs v;
+    struct stat st;
+    if (snprintf(path, sizeof path, "%s/db", s->dir) >= (int)sizeof path)
+        return true; /* nobody knows */
+    DIR *dir = opendir(path);
+    uint64_t need = 2 * ln_store_memory(s) + (1 << 18);
+    for (struct dirent *e; dir && (e = readdir(dir));) {
+        size_t n = strlen(e->d_name);
+        if (n > 4 && strcmp(e->d_name + n - 4, ".log") == 0 &&
+            fstatat(dirfd(dir), e->d_name, &st, 0) == 0)
+            need += (uint64_t)st.st_size;
+    }
+    if (dir)
+        closedir(dir);
+    return statvfs(path, &v) != 0 || (uint64_t)v.f_bavail * v.f_frsize >= need;
+}
+
+/* A batch that failed has left the engine's log in a state that nobody knows. What was flushed
+ * before it was synced; what failed is still here, whole, and may be written twice. So the engine
+ * begins anew from the disk. */
+static int reopen(struct ln_store *s) {
+    struct ln_engine_options options = {.cache = s->options.cache / 2};
+    struct ln_detail cause = {{0}};
+    char path[4096];
+    if (snprintf(path, sizeof path, "%s/db", s->dir) >= (int)sizeof path)
+        return -ENAMETOOLONG;
+    ln_scan_drop_iters(s->scans);
+    ln_snapshots_lose(s);
+    s->epoch++;
+    if (s->engine)
+        s->ops->close(s->engine);
+    s->engine = NULL;
+    int rc = s->ops->open(path, &options, &cause, &s->engine);
+    if (rc != LN_OK)
+        ln_store_fail(s, &s->failure, "open", rc, cause.text);
+    return rc;
+}
+
+int ln_store_recover(struct ln_store *s, struct ln_detail *detail) {
+    struct ln_flusher *f = &s->flusher;
+    if (s->full == LN_OK || !s->dir)
+        return LN_OK;
+    if (!has_space(s)) {
+        retry_later(s);
+        return ln_detail_set(detail, s->full, "%s", s->failure.text);
+    }
+    pthread_mutex_lock(&f->lock);
+    f->paused = true;
+    while (f->working || f->compacting)
+        pthread_cond_wait(&f->done, &f->lock);
+    pthread_mutex_unlock(&f->lock);
+    int rc = reopen(s);
+    if (rc != LN_OK) {
+        retry_later(s);
+        return ln_detail_set(detail, rc, "%s", s->failure.text);
+    }
+    s->full = LN_OK;
+    s->failure.text[0] = 0;
+    pthread_mutex_lock(&f->lock);
+    f->engine = s->engine;
+    f->paused = false;
+    pthread_cond_signal(&f->wake);
+    pthread_mutex_unlock(&f->lock);
+    rc = ln_store_kick(s);
+    ln_store_tell(s);
+    return rc;
+}

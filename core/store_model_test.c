@@ -1,0 +1,321 @@
+/* The store under a log, on each engine, against a sorted array: any mix of writes, deleted ranges,
+ * rollbacks, scans both ways, snapshots, flushes and reopens. A reopened store has to be exactly
+ * what it was at the index it says. */
+#include "store_test.h"
+
+#include <stdio.h>
+
+enum { KEYS = 60, SCANS = 3, SNAPSHOTS = 3, HISTORY = 4096 };
+
+struct value {
+    bool there;
+    uint16_t len;
+    char fill;
+};
+
+static char keys[KEYS][6];
+static size_t klens[KEYS];
+static uint64_t seed;
+static struct value now[KEYS], mark[KEYS], history[HISTORY][KEYS];
+static uint64_t applied;
+static const struct ln_engine_ops *ops;
+static struct ln_store *s;
+static size_t flushes, purged, reopens;
+
+static struct cursor {
+    struct ln_scan *scan; /* or NULL */
+    struct value *rows;   /* what it walks over */
+    int next, end;        /* indices: the first key it may meet, and where it ends (exclusive) */
+    int step;
+} scans[SCANS];
+
+static struct shot {
+    struct ln_snapshot *snapshot; /* or NULL */
+    struct value rows[KEYS];
+} shots[SNAPSHOTS];
+
+static size_t below(size_t n) {
+    seed = seed * 6364136223846793005u + 1442695040888963407u;
+    return (size_t)(seed >> 33) % n;
+}
+
+/* Some lie around the store's own rows, which begin with FF FF 00; some are prefixes of others. */
+static void make_keys(void) {
+    static const char *const around[] = {
+        "\xfe\xff",     "\xff",         "\xff\x61",     "\xff\xff",
+        "\xff\xff\x01", "\xff\xff\xfe", "\xff\xff\xff", "\xff\xff\xff\xff"};
+    size_t extra = sizeof around / sizeof *around;
+    memset(keys, 0, sizeof keys);
+    for (size_t i = 1; i < KEYS - extra;
+         i++) { /* the empty one, then "a", "a\0", "a\0\0", "b", … */
+        klens[i] = 1 + (i - 1) % 3;
+        keys[i][0] = (char)('a' + (i - 1) / 3);
+    }
+    for (size_t i = 0; i < extra; i++) {
+        size_t k = KEYS - extra + i;
+        klens[k] = strlen(around[i]);
+        memcpy(keys[k], around[i], klens[k]);
+    }
+}
+
+static void assert_row(const struct value *v, const char *data, size_t len) {
+    assert_true(v->there);
+    assert_int_equal(len, v->len);
+    for (size_t i = 0; i < len; i++)
+        assert_int_equal(data[i], v->fill);
+}
+
+static void close_scan(struct cursor *c) {
+    if (c->scan)
+        ln_scan_close(c->scan);
+    c->scan = NULL;
+}
+
+static void close_shot(struct shot *shot) {
+    for (size_t i = 0; i < SCANS; i++)
+        if (scans[i].rows == shot->rows)
+            close_scan(&scans[i]);
+    if (shot->snapshot)
+        ln_snapshot_close(shot->snapshot);
+    shot->snapshot = NULL;
+}
+
+static void write_one(void) {
+    size_t i = below(KEYS);
+    char bytes[3000];
+    struct value *v = &now[i];
+    v->there = below(3) != 0;
+    if (!v->there) {
+        v->len = 0;
+        assert_int_equal(ln_store_delete(s, keys[i], klens[i]), LN_OK);
+        return;
+    }
+    v->len = (uint16_t)below(below(10) ? 40 : sizeof bytes);
+    v->fill = (char)below(256);
+    memset(bytes, v->fill, v->len);
+    assert_int_equal(ln_store_put(s, keys[i], klens[i], bytes, v->len), LN_OK);
+}
+
+static void delete_range(void) {
+    size_t from = below(KEYS), to = from + below(below(4) ? 10 : KEYS);
+    bool bounded = to < KEYS;
+    assert_int_equal(ln_store_delete_range(s, keys[from], klens[from], bounded ? keys[to] : NULL,
+                                           bounded ? klens[to] : 0),
+                     LN_OK);
+    for (size_t i = from; i < KEYS && i < to; i++)
+        now[i].there = false;
+}
+
+static void advance(void) {
+    assert_int_equal(ln_store_advance(s, ++applied), LN_OK);
+    memcpy(history[applied % HISTORY], now, sizeof now);
+    memcpy(mark, now, sizeof now);
+}
+
+static void get_one(void) {
+    size_t i = below(KEYS), which = below(SNAPSHOTS * 3);
+    struct ln_value value = {0};
+    struct shot *shot = which < SNAPSHOTS && shots[which].snapshot ? &shots[which] : NULL;
+    int rc = shot ? ln_snapshot_get(shot->snapshot, keys[i], klens[i], NULL, &value)
+                  : ln_store_get(s, keys[i], klens[i], NULL, &value);
+    const struct value *v = shot ? &shot->rows[i] : &now[i];
+    assert_int_equal(rc, v->there ? LN_OK : -ENOENT);
+    if (rc == LN_OK)
+        assert_row(v, value.data, value.len);
+    ln_value_release(&value);
+}
+
+static void open_scan(struct cursor *c) {
+    int from = (int)below(KEYS), to = below(2) ? KEYS : (int)below(KEYS);
+    const char *end = to < KEYS ? keys[to] : NULL;
+    size_t end_len = to < KEYS ? klens[to] : 0;
+    size_t which = below(SNAPSHOTS * 2);
+    bool reverse = below(2) == 0;
+    struct shot *shot = which < SNAPSHOTS && shots[which].snapshot ? &shots[which] : NULL;
+    c->rows = shot ? shot->rows : now;
+    c->step = reverse ? -1 : 1;
+    c->next = reverse ? to - 1 : from;
+    c->end = reverse ? from - 1 : to;
+    assert_int_equal(
+        shot ? ln_snapshot_scan(shot->snapshot, keys[from], klens[from], end, end_len, reverse,
+                                &c->scan)
+             : ln_store_scan(s, keys[from], klens[from], end, end_len, reverse, &c->scan),
+        LN_OK);
+}
+
+static void scan_some(void) {
+    struct cursor *c = &scans[below(SCANS)];
+    if (!c->scan)
+        open_scan(c);
+    for (size_t steps = below(8); steps > 0 && c->scan; steps--) {
+        struct ln_overlay_row row;
+        while ((c->end - c->next) * c->step > 0 && !c->rows[c->next].there)
+            c->next += c->step;
+        int rc = ln_scan_next(c->scan, NULL, &row);
+        assert_int_equal(rc, (c->end - c->next) * c->step > 0 ? LN_OK : LN_EOF);
+        if (rc != LN_OK) {
+            close_scan(c);
+            return;
+        }
+        assert_int_equal(row.klen, klens[c->next]);
+        assert_memory_equal(row.key, keys[c->next], row.klen);
+        assert_row(&c->rows[c->next], row.value, row.vlen);
+        c->next += c->step;
+    }
+}
+
+static void take_snapshot(void) {
+    struct shot *shot = &shots[below(SNAPSHOTS)];
+    struct ln_detail detail;
+    close_shot(shot);
+    advance();
+    int rc = ln_store_snapshot(s, &detail, &shot->snapshot);
+    if (rc == -EAGAIN)
+        return;
+    assert_int_equal(rc, LN_OK);
+    assert_true(ln_snapshot_applied(shot->snapshot) == applied);
+    memcpy(shot->rows, now, sizeof now);
+}
+
+static void on_flush(struct ln_store_flush *flush, int status, const struct ln_detail *detail,
+                     uint64_t index) {
+    (void)detail;
+    assert_int_equal(status, LN_OK);
+    assert_true(!ops->durable || index >= *(uint64_t *)(flush + 1));
+    flushes++;
+    free(flush);
+}
+
+static void flush(void) {
+    struct ln_store_flush *f = calloc(1, sizeof *f + sizeof applied);
+    f->fn = on_flush;
+    memcpy(f + 1, &applied, sizeof applied);
+    assert_int_equal(ln_store_flush(s, f, NULL), LN_OK);
+}
+
+static void mark_or_back(void) {
+    if (below(2)) {
+        ln_store_begin(s);
+        memcpy(mark, now, sizeof now);
+    } else {
+        ln_store_rollback(s);
+        memcpy(now, mark, sizeof now);
+    }
+}
+
+static void on_cancelled(struct ln_store_flush *f, int status, const struct ln_detail *detail,
+                         uint64_t index) {
+    (void)detail, (void)index;
+    assert_true(status == -ECANCELED || status == LN_OK);
+    free(f);
+}
+
+static void reopen(void) {
+    struct ln_store_stats stats;
+    for (struct ln_store_flush *f = s->flushes; f; f = f->next)
+        f->fn = on_cancelled;
+    for (size_t i = 0; i < SNAPSHOTS; i++)
+        close_shot(&shots[i]);
+    for (size_t i = 0; i < SCANS; i++)
+        close_scan(&scans[i]);
+    ln_store_stats(s, &stats);
+    uint64_t durable = stats.durable;
+    purged += stats.purged;
+    ln_store_close(s);
+    assert_int_equal(ln_loop_step(loop, 0), LN_OK); /* frees it */
+    s = open_with(&(struct ln_store_options){.create = true,
+                                             .cache = 1 << 14,
+                                             .overlay = 2000,
+                                             .limit = 1 << 20,
+                                             .max_age = INT64_MAX,
+                                             .engine = ops->name},
+                  NULL);
+    assert_true(ln_store_applied(s) >= durable && ln_store_applied(s) <= applied);
+    assert_true(applied - ln_store_applied(s) < HISTORY);
+    applied = ln_store_applied(s);
+    memcpy(now, history[applied % HISTORY], sizeof now);
+    memcpy(mark, now, sizeof now);
+    if (applied == 0)
+        memset(now, 0, sizeof now), memset(mark, 0, sizeof mark);
+    reopens++;
+}
+
+static void any_one(void) {
+    size_t dice = below(1000);
+    if (dice < 380)
+        write_one();
+    else if (dice < 400)
+        delete_range();
+    else if (dice < 600)
+        get_one();
+    else if (dice < 800)
+        scan_some();
+    else if (dice < 850)
+        mark_or_back();
+    else if (dice < 940)
+        advance();
+    else if (dice < 960)
+        flush();
+    else if (dice < 970)
+        take_snapshot();
+    else if (dice < 998 || below(8))
+        (void)ln_loop_step(loop, 0);
+    else
+        reopen();
+}
+
+static void run(const char *name) {
+    ops = ln_engine_find(name);
+    if (ops->check && ops->check(NULL) != LN_OK)
+        skip();
+    make_keys();
+    memset(now, 0, sizeof now);
+    memset(mark, 0, sizeof mark);
+    memset(history, 0, sizeof history);
+    applied = 0;
+    flushes = purged = reopens = 0;
+    seed = 7;
+    ln_write_inline_rows = 5; /* so that marks are needed */
+    s = open_with(&(struct ln_store_options){.create = true,
+                                             .cache = 1 << 14,
+                                             .overlay = 2000,
+                                             .limit = 1 << 20,
+                                             .max_age = INT64_MAX,
+                                             .engine = name},
+                  NULL);
+    int count = getenv("LUNODE_FULL") ? 400000 : 40000;
+    for (int i = 0; i < count; i++)
+        any_one();
+    reopen();
+    assert_true(flushes > 100 && reopens > 3);
+    assert_true(ops->ranges || purged > 100);
+    ln_store_close(s);
+    (void)ln_loop_step(loop, 0);
+    ln_write_inline_rows = 20000;
+}
+
+static void on_leveldb_any_mix_agrees_with_an_array(void **state) {
+    (void)state;
+    run("leveldb");
+}
+
+static void on_rocksdb_any_mix_agrees_with_an_array(void **state) {
+    (void)state;
+    run("rocksdb");
+}
+
+static void in_memory_any_mix_agrees_with_an_array(void **state) {
+    (void)state;
+    run("memory");
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        TEST(on_leveldb_any_mix_agrees_with_an_array),
+        TEST(on_rocksdb_any_mix_agrees_with_an_array),
+        TEST(in_memory_any_mix_agrees_with_an_array),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
