@@ -22,9 +22,9 @@ local HEAD = ">i8i8"
 local HEAD_BYTES = 16
 
 local DATA = 1 -- the type of our entries
+local TERM = 0 -- of all entries, while there is one member
 
-local IN_FLIGHT = 64 << 20 -- bytes proposed and not yet committed: past that, `room` says EBUSY
-local REPLAY_BYTES = 4 << 20 -- read at a time
+local IN_FLIGHT = 64 << 20 -- bytes proposed and not yet committed: past that, `room` says EAGAIN
 
 ---@class lunode.entry
 ---@field index integer
@@ -37,7 +37,7 @@ local REPLAY_BYTES = 4 << 20 -- read at a time
 ---@field dir string
 ---@field sync "always"|"everysec"|"no"
 ---@field apply fun(entry: lunode.entry)
----@field on_room? fun()     there may be room again, after `room` had said EBUSY
+---@field on_room? fun()     there may be room again, after `room` had said EAGAIN
 ---@field on_failure fun(err: string)
 ---@field cache? integer   bytes of the store's caches
 ---@field engine? string   "leveldb", "rocksdb", "memory"
@@ -55,26 +55,11 @@ local replica_mt = { __name = "lunode.replica", __index = methods }
 
 -- ---- opening
 
-local function each_entry(self, from, fn)
-  local last = self.log:last()
-  while from <= last do
-    local entries, err, code = self.log:read(from, last, REPLAY_BYTES)
-    if not entries then
-      return nil, err, code
-    end
-    for _, entry in ipairs(entries) do
-      fn(entry)
-      from = entry.index + 1
-    end
-  end
-  return true
-end
-
 -- The store may hold more than the log does: its flush was synced, the log's tail was not. Then the log goes on behind it.
 local function align(self)
   local handle, applied = self.log, self.applied
   if handle:last() < applied then
-    return handle:truncate_prefix(applied)
+    return handle:truncate_prefix(applied, TERM)
   elseif handle:first() > applied + 1 then
     return nil, ("the log in %s begins with entry %d, but the store holds entries up to %d only: the files are not of one node; "
       .. "restore a backup, or ask `lunode check %s`"):format(self.dir, handle:first(), applied, self.dir), "ECORRUPT"
@@ -110,8 +95,8 @@ function M.open(options)
   self.store, err, code = store.open(options.dir, {
     cache = options.cache,
     engine = options.engine,
-    on_flushed = function(flush_err, flush_code, index)
-      self:flushed(flush_err, flush_code, index)
+    on_flushed = function(flush_err, _, index)
+      self:flushed(flush_err, index)
     end,
     on_room = self.on_room,
   })
@@ -134,17 +119,14 @@ function M.open(options)
   return self
 end
 
----Applies what the log holds and the store does not, and begins to take proposals.
----@return integer? entries  how many
----@return string? err, lunode.code? code
+---Applies what the log holds and the store does not, and begins to take proposals. Raises where an entry cannot be read, or what
+---`apply` raises.
+---@return integer entries  how many
 function methods:recover()
   local count = 0
-  local ok, err, code = each_entry(self, self.applied + 1, function(entry)
-    self:apply_entry(entry.index, entry.payload, nil)
+  for index, payload in self.log:entries(self.applied + 1) do
+    self:apply_entry(index, payload, nil)
     count = count + 1
-  end)
-  if not ok then
-    return nil, err, code
   end
   self.timer = loop.timer(1, function()
     if self.sync == "everysec" then
@@ -189,10 +171,10 @@ end
 ---Whether so many bytes can be proposed now.
 ---@param bytes integer
 ---@return boolean? room
----@return string? err, lunode.code? code  "EBUSY": on_room tells when; "ENOSPC", …: when the disk has room again
+---@return string? err, lunode.code? code  "EAGAIN": on_room tells when; "ENOSPC", …: when the disk has room again
 function methods:room(bytes)
   if self.in_flight_bytes > IN_FLIGHT then
-    return nil, "too much waits for the disk", "EBUSY"
+    return nil, "too much waits for the disk", "EAGAIN"
   end
   local ok, err, code = self.store:room()
   if not ok then
@@ -210,7 +192,7 @@ function methods:reserve(bytes)
 end
 
 local function append(self, payload)
-  local index, err = self.log:append(DATA, payload)
+  local index, err = self.log:append(DATA, payload, TERM)
   if not index then
     self:fail(err)
     return nil
@@ -294,12 +276,12 @@ function methods:set_sync(sync)
 end
 
 -- The store has made entries durable: the log need not keep them.
-function methods:flushed(err, code, index)
+function methods:flushed(err, index)
   if self.closed then
     return
-  elseif err and code ~= "ENOSPC" then -- a full disk: the store tries again, and tells when
+  elseif err then
     self:fail(err)
-  elseif not err then
+  elseif index >= self.log:first() then
     local ok, failure = self.log:truncate_prefix(index)
     if not ok then
       self:fail(failure)

@@ -44,6 +44,11 @@ function M.open(store)
     return nil, err, code
   elseif format == nil then
     store:put(keys.FORMAT_ROW, keys.FORMAT)
+    local ok
+    ok, err, code = store:commit(true)
+    if not ok then
+      return nil, err, code
+    end
   elseif format ~= keys.FORMAT then
     return nil, ("its keys have format %s, this lunode reads format %s"):format(format, keys.FORMAT), "EVERSION"
   end

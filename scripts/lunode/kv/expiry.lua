@@ -1,10 +1,12 @@
--- Commands on the expiry of keys: EXPIRE and its kin, TTL and its kin, PERSIST.
+-- Commands on the expiry of keys: EXPIRE and its kin, TTL and its kin, PERSIST; and the node's own, which delete keys whose time
+-- has come.
 local command = require "lunode.kv.command"
 local deadline = require "lunode.kv.deadline"
 local errors = require "lunode.kv.errors"
 local keys = require "lunode.kv.keys"
 local numbers = require "lunode.kv.numbers"
 local resp = require "lunode.resp"
+local writes = require "lunode.kv.writes"
 
 local expiry_of = keys.expiry
 
@@ -125,3 +127,16 @@ command.command("PERSIST", {
     return 1
   end,
 })
+
+-- ---- what has expired
+
+local PER_TURN = 500 -- keys that the background deletes; then the next turn goes on
+
+writes.internal("expire", function(ctx)
+  ctx.db:expire_due(PER_TURN)
+end)
+
+-- A reading command has met it.
+writes.internal("expire_row", function(ctx, row)
+  ctx.db:expire_row(row)
+end)

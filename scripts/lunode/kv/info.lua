@@ -61,18 +61,40 @@ function sections.memory()
 end
 
 function sections.persistence(ctx)
-  local store = ctx.db.store:stats()
+  local replica = ctx.node.replica
+  local store, log = replica.store:stats(), replica.log:stats()
+  local ok = not ctx.node.failed and not log.full and not store.full
   return {
     { "loading", 0 },
     { "rdb_changes_since_last_save", 0 },
     { "rdb_bgsave_in_progress", 0 },
     { "aof_enabled", 1 },
-    { "aof_last_write_status", ctx.node.failed and "err" or "ok" },
-    { "sync", ctx.node.sync },
+    { "aof_last_write_status", ok and "ok" or "err" },
+    { "aof_current_size", log.bytes },
+    { "aof_pending_bio_fsync", log.unsynced_bytes > 0 and 1 or 0 },
+    { "sync", replica.sync },
+    { "log_first_index", replica.log:first() },
+    { "log_last_index", replica.log:last() },
+    { "log_synced_index", replica.log:synced() },
+    { "log_segments", log.segments },
+    { "log_bytes", log.bytes },
+    { "log_syncs", log.syncs },
+    { "log_last_sync_usec", math.floor(log.last_sync_seconds * 1e6) },
+    { "log_full", log.full and 1 or 0 },
     { "store_engine", store.engine },
+    { "store_applied_index", store.applied },
+    { "store_durable_index", store.durable },
     { "store_pending_writes", store.pending },
+    { "store_overlay_bytes", store.overlay_bytes },
+    { "store_flush_in_progress", store.frozen > 0 and 1 or 0 },
+    { "store_last_flush_usec", math.floor(store.flush_time * 1e6) },
     { "store_batches", store.batches },
     { "store_disk_bytes", store.disk_bytes },
+    { "store_full", store.full and 1 or 0 },
+    { "cache_hits", store.cache_hits },
+    { "cache_misses", store.cache_misses },
+    { "cache_rows", store.cache_rows },
+    { "cache_bytes", store.cache_bytes },
   }
 end
 

@@ -28,7 +28,6 @@ local M = {}
 
 M.command = command.command
 
-local EXPIRE_PER_TURN = 500 -- keys; then the next turn goes on
 local EXPIRE_INTERVAL = 0.1
 local EXPIRE_RETRY = 60
 local CLOSE_GRACE = 5 -- seconds that clients have to take their last replies
@@ -228,14 +227,6 @@ function methods:fail(err)
   loop.stop()
 end
 
-writes.internal("expire", function(ctx)
-  ctx.db:expire_due(EXPIRE_PER_TURN)
-end)
-
-writes.internal("expire_row", function(ctx, row)
-  ctx.db:expire_row(row)
-end)
-
 local function start_timers(node)
   node.timers.expire = loop.timer(EXPIRE_INTERVAL, function(timer)
     timer:again(EXPIRE_RETRY) -- an error, of rows that cannot be read, neither ends it nor comes ten times a second
@@ -273,18 +264,11 @@ local function open_data(node, options)
     node.ctx = context.new(node, node.db)
     node.started = node:read_clock()
     node.writes = writes.new(node, node.replica)
-    node.db.on_expired = function(row)
-      if node.writes:ready() then -- else the background deletes it
-        node.writes:internal("expire_row", row)
-      end
-    end
-    local ok, count
-    ok, count, err, code = pcall(node.replica.recover, node.replica)
-    if ok and count then
+    local ok, count = pcall(node.replica.recover, node.replica)
+    if ok then
       return count
-    elseif not ok then
-      err, code = count, "ECORRUPT"
     end
+    err, code = count, "ECORRUPT"
   end
   node.replica:abandon()
   return nil, ("cannot use the data in %s: %s"):format(options.dir, err), code

@@ -121,10 +121,10 @@ local function go_on(self)
 end
 
 ---Replies to the command that has waited longest.
----@param value any
-function methods:answer(value)
+---@param bytes string
+function methods:answer(bytes)
   self.waiting = self.waiting - 1
-  if not self.closed and resp.reply(self.conn, value) == false then
+  if not self.closed and self.conn:write(bytes) == false then
     self.full = true
     self.conn:pause()
   end
@@ -328,10 +328,11 @@ function M.error_handler(node)
   return function(conn, err)
     local session = node.sessions[conn]
     node.stats.errors = node.stats.errors + 1
-    if node.db.writing then
-      node.db:rollback()
+    local entry = session.command
+    if entry and entry.write then
+      node.writes:undo()
     end
-    local value, faulty = answer_for(session.command, err)
+    local value, faulty = answer_for(entry, err)
     if faulty then
       session:quit()
     end

@@ -40,7 +40,7 @@ local writes_mt = { __name = "lunode.kv.writes", __index = methods }
 ---@param replica lunode.replica
 ---@return lunode.kv.writes
 function M.new(node, replica)
-  return setmetatable({
+  local self = setmetatable({
     node = node,
     ctx = node.ctx,
     db = node.db,
@@ -54,7 +54,14 @@ function M.new(node, replica)
     waiters = nil, -- of this turn's entry, in the order of the commands
     newest = nil, -- the waiters of the newest entry that is not yet applied
     stalled = nil, -- commands that are not even proposed, as there is no room; in order
+    kept = false, -- the command that ran last is in the batch
   }, writes_mt)
+  self.db.on_expired = function(row)
+    if self:ready() then -- else the background deletes it
+      self:internal("expire_row", row)
+    end
+  end
+  return self
 end
 
 ---Adds a command of the node's own, which changes keys and replies to nobody.
@@ -93,7 +100,7 @@ local function begin_entry(self)
     self.reserved = RESERVE
     self.time, self.seed = self.replica:next_entry(self.ctx.now)
     self.ctx.now, self.db.now = self.time, self.time
-  elseif code == "EBUSY" then
+  elseif code == "EAGAIN" then
     self.waits, self.stalled = true, {}
     return false
   else
@@ -114,10 +121,11 @@ local function keep(self, value, name, args, ...)
     end
     self.reserved = bytes + RESERVE
   end
+  self.kept = true
   return value
 end
 
----Runs a command that writes, at once. Raises what it raises; then the caller rolls back. REQUIRES: `ready`.
+---Runs a command that writes, at once. Raises what it raises; then the caller calls `undo`. REQUIRES: `ready`.
 ---@param entry table     the command's
 ---@param name string     as it was sent
 ---@param args string[]?  its arguments, where they come as a list
@@ -128,6 +136,7 @@ function methods:run(entry, name, args, ...)
     return self.refusal
   end
   local ctx, db = self.ctx, self.db
+  self.kept = false
   db:begin()
   ctx.seed = self.seed + self.batch:commands()
   local value
@@ -143,6 +152,18 @@ function methods:run(entry, name, args, ...)
     return keep(self, value, name, args, ...)
   end
   return value -- it has changed nothing: there is nothing to keep
+end
+
+---The command that has just run has failed, or its reply cannot be encoded: as if it had never been.
+function methods:undo()
+  if self.kept then
+    self.batch:undo()
+    self.kept = false
+    self.db:rollback()
+  elseif self.db.writing then
+    self.db:rollback()
+  end
+  self.ctx.seed = nil
 end
 
 ---Whether commands can `run` in this turn.
@@ -182,10 +203,10 @@ function methods:propose(waiter)
     if not ok then
       self.batch:undo()
       self.reserved = 0
-      if code == "EBUSY" then
+      if code == "EAGAIN" then
         self.stalled = { waiter }
       else
-        self:reply(waiter, misconf(err))
+        self:reply(waiter, resp.encode(misconf(err)))
       end
       return
     end
@@ -210,44 +231,51 @@ function methods:internal(name, ...)
   end
   local ok, err = xpcall(self.run, with_traceback, self, entry, name, nil, ...)
   if not ok then
-    self.db:rollback()
+    self:undo()
     M.answer_for(entry, err)
   end
 end
 
 -- ---- running what has waited
 
-function methods:reply(waiter, value, faulty)
+function methods:reply(waiter, bytes, faulty)
   local session = waiter.session
   if session then
-    session:answer(value)
+    session:answer(bytes)
     if faulty then
       session:quit()
     end
   end
 end
 
--- (value, whether it failed by its own fault). A command that writes does all of it, or nothing.
+local function run_and_encode(entry, ctx, args, ...)
+  local session, value = ctx.session, nil
+  if entry.variadic then
+    value = entry.run(ctx, args or { ... })
+  elseif args then
+    value = entry.run(ctx, table.unpack(args))
+  else
+    value = entry.run(ctx, ...)
+  end
+  return resp.encode(value, session and session.protocol)
+end
+
+-- (the reply's bytes, whether it failed by its own fault). A command that writes does all of it, or nothing; a reply that cannot be
+-- encoded counts as a failure on every replica, also where nobody waits for it.
 local function call(self, entry, args, ...)
-  local ctx, db = self.ctx, self.db
+  local db = self.db
   if entry.write then
     db:begin()
   end
-  local ok, value
-  if entry.variadic then
-    ok, value = xpcall(entry.run, with_traceback, ctx, args or { ... })
-  elseif args then
-    ok, value = xpcall(entry.run, with_traceback, ctx, table.unpack(args))
-  else
-    ok, value = xpcall(entry.run, with_traceback, ctx, ...)
-  end
+  local ok, result = xpcall(run_and_encode, with_traceback, entry, self.ctx, args, ...)
   if ok then
     db:finish()
-    return value, false
+    return result, false
   elseif entry.write then
     db:rollback()
   end
-  return M.answer_for(entry, value)
+  local value, faulty = M.answer_for(entry, result)
+  return resp.encode(value), faulty
 end
 
 local function set_session(self, waiter)
@@ -294,17 +322,17 @@ local function apply_command(self, waiters, at, ordinal, name, first, ...)
   local waiter = waiters[at]
   set_session(self, waiter)
   self.ctx.seed = self.seed + ordinal
-  local value, faulty
+  local bytes, faulty
   if is_list then
-    value, faulty = call(self, entry, first)
+    bytes, faulty = call(self, entry, first)
   elseif first == nil then
-    value, faulty = call(self, entry)
+    bytes, faulty = call(self, entry)
   else
-    value, faulty = call(self, entry, nil, first, ...)
+    bytes, faulty = call(self, entry, nil, first, ...)
   end
   self.ctx.seed = nil
   if waiter then
-    self:reply(waiter, value, faulty)
+    self:reply(waiter, bytes, faulty)
   end
   return at + 1
 end
