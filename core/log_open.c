@@ -69,17 +69,15 @@ static int write_zeros(int fd, uint64_t from, uint64_t to) {
     return rc == LN_OK ? ln_log_datasync(fd) : rc;
 }
 
-/* From the last one back, so that there is never a gap. */
+/* From the last one back, each durably before the next: there must never be a gap. */
 static int remove_later(struct recovery *r) {
     int rc = LN_OK;
-    bool any = false;
     for (size_t i = r->scan.count; rc == LN_OK && i > 0 && r->scan.numbers[i - 1] > r->log->number;
          i--) {
         rc = ln_log_segment_remove(r->log->dir_fd, r->scan.numbers[i - 1]);
-        any = true;
+        if (rc == LN_OK && fsync(r->log->dir_fd) != 0)
+            rc = -errno;
     }
-    if (rc == LN_OK && any && fsync(r->log->dir_fd) != 0)
-        rc = -errno;
     return rc;
 }
 

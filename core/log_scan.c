@@ -459,6 +459,7 @@ static int walk_and_judge(struct ln_log_scan *s) {
 int ln_log_scan_run(struct ln_log_scan *s) {
     ln_log_window_init(&s->window, -1, 0);
     s->facts = LN_LOG_FACTS_EMPTY;
+    s->report.first = s->facts.first;
     int rc = ln_log_dir_list(s->dir_fd, &s->numbers, &s->count);
     if (rc != LN_OK || s->count == 0)
         return rc;
