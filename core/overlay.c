@@ -18,18 +18,6 @@ enum {
     UNDO_KEEP = 4096, /* entries an empty overlay keeps room for */
 };
 
-/* Most comparisons end with the prefix: rows start with a slot and a hash, so their first eight
- * bytes differ, and no key needs to be fetched. */
-struct ln_overlay_node {
-    uint64_t prefix; /* the first bytes of the key as a big-endian number, zero-padded */
-    uint64_t seq;    /* of the write that gave it its value */
-    char *value;
-    uint32_t klen, vlen, vcap;
-    uint8_t height;
-    bool deleted;
-    struct ln_overlay_node *next[]; /* height of them; the key follows */
-};
-
 struct ln_overlay_block {
     struct ln_overlay_block *below;
     size_t used, cap; /* of data */
@@ -53,10 +41,6 @@ struct ln_overlay_undo {
 
 static char nothing[1];
 
-static char *node_key(const struct ln_overlay_node *n) {
-    return (char *)&n->next[n->height];
-}
-
 static uint64_t prefix_of(const void *key, size_t klen) {
     uint64_t prefix = 0;
     if (klen >= sizeof prefix)
@@ -69,7 +53,7 @@ static uint64_t prefix_of(const void *key, size_t klen) {
 /* The order of the node's key against a key with the same prefix. */
 static int compare_rest(const struct ln_overlay_node *n, const void *key, size_t klen) {
     size_t common = n->klen < klen ? n->klen : klen;
-    int order = common > sizeof n->prefix ? memcmp(node_key(n), key, common) : 0;
+    int order = common > sizeof n->prefix ? memcmp(ln_overlay_key(n), key, common) : 0;
     return order ? order : (n->klen > klen) - (n->klen < klen);
 }
 
@@ -208,14 +192,9 @@ const struct ln_overlay_node *ln_overlay_seek(const struct ln_overlay *o, const 
     return n;
 }
 
-static bool node_is(const struct ln_overlay_node *n, const void *key, size_t klen) {
-    return n && n->klen == klen && (klen == 0 || memcmp(node_key(n), key, klen) == 0);
-}
-
 const struct ln_overlay_node *ln_overlay_search(const struct ln_overlay *o, const void *key,
                                                 size_t klen) {
-    const struct ln_overlay_node *n = ln_overlay_seek(o, key, klen);
-    return node_is(n, key, klen) ? n : NULL;
+    return ln_overlay_table_find(&o->table, key, klen);
 }
 
 const struct ln_overlay_node *ln_overlay_seek_before(const struct ln_overlay *o, const void *key,
@@ -253,10 +232,10 @@ const struct ln_overlay_node *ln_overlay_next(const struct ln_overlay_node *node
 }
 
 struct ln_overlay_row ln_overlay_row(const struct ln_overlay *o, const struct ln_overlay_node *n) {
-    const struct ln_range *r = ln_overlay_covering(o, node_key(n), n->klen);
+    const struct ln_range *r = ln_overlay_covering(o, ln_overlay_key(n), n->klen);
     if (r && r->seq > n->seq)
-        return (struct ln_overlay_row){node_key(n), n->klen, nothing, 0, true};
-    return (struct ln_overlay_row){node_key(n), n->klen, n->value, n->vlen, n->deleted};
+        return (struct ln_overlay_row){ln_overlay_key(n), n->klen, nothing, 0, true};
+    return (struct ln_overlay_row){ln_overlay_key(n), n->klen, n->value, n->vlen, n->deleted};
 }
 
 bool ln_overlay_look(const struct ln_overlay *o, const void *key, size_t klen,
@@ -294,7 +273,7 @@ static struct ln_overlay_node *node_new(struct ln_overlay *o, const void *key, s
                                   .klen = (uint32_t)klen,
                                   .height = height};
     if (klen)
-        memcpy(node_key(n), key, klen);
+        memcpy(ln_overlay_key(n), key, klen);
     return n;
 }
 
@@ -308,11 +287,12 @@ static void link_node(struct ln_overlay *o, struct ln_overlay_node *n,
     }
     o->count++;
     o->bytes += n->klen;
+    ln_overlay_table_add(&o->table, n);
 }
 
 static void unlink_node(struct ln_overlay *o, struct ln_overlay_node *n) {
     struct ln_overlay_node **cells[LN_OVERLAY_HEIGHT];
-    struct ln_overlay_node *found = seek_links(o, node_key(n), n->klen, cells);
+    struct ln_overlay_node *found = seek_links(o, ln_overlay_key(n), n->klen, cells);
     assert(found == n);
     (void)found;
     for (int level = 0; level < n->height; level++)
@@ -321,6 +301,7 @@ static void unlink_node(struct ln_overlay *o, struct ln_overlay_node *n) {
         o->height--;
     o->count--;
     o->bytes -= n->klen;
+    ln_overlay_table_remove(&o->table, n);
 }
 
 /* Gives the node a value. Memory written before the mark stays as it is, for rollback; memory
@@ -356,13 +337,15 @@ static int set(struct ln_overlay *o, const void *key, size_t klen, const void *v
                bool deleted) {
     assert(klen < UINT32_MAX && vlen < UINT32_MAX);
     struct ln_overlay_node **cells[LN_OVERLAY_HEIGHT];
-    struct ln_overlay_node *n = seek_links(o, key, klen, cells);
-    bool fresh = !node_is(n, key, klen);
-    if (undo_reserve(o) != LN_OK)
+    struct ln_overlay_node *n = ln_overlay_table_find(&o->table, key, klen);
+    bool fresh = !n;
+    if (undo_reserve(o) != LN_OK || (fresh && ln_overlay_table_reserve(&o->table) != LN_OK))
         return -ENOMEM;
     o->seq++;
-    if (fresh)
+    if (fresh) {
+        (void)seek_links(o, key, klen, cells);
         n = node_new(o, key, klen);
+    }
     if (!n || assign(o, n, value, vlen, deleted) != LN_OK)
         return -ENOMEM; /* a node made here stays in the arena, in no list */
     if (fresh) {
@@ -420,6 +403,7 @@ void ln_overlay_clear(struct ln_overlay *o) {
         o->undo_cap = 0;
     }
     memset(o->head, 0, sizeof o->head);
+    ln_overlay_table_clear(&o->table);
     o->height = 0;
     o->count = o->bytes = 0;
     o->range_count = 0;
@@ -439,6 +423,7 @@ bool ln_overlay_reap(struct ln_overlay *o, size_t bytes) {
         free_block(o);
     if (o->larges || o->block)
         return false;
+    free(o->table.slots);
     free(o->undo);
     free(o->ranges);
     free(o->saved_ranges);

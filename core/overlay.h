@@ -4,8 +4,9 @@
  * A deleted range is one marker, however many rows it covers, here or below. Writes are numbered:
  * a row that is older than a range that covers it counts as deleted, a later one stands.
  *
- * A skip list in an arena, ordered as memcmp orders (a prefix comes first). The heights come from a
- * generator seeded alike in every overlay, so the same calls build the same list.
+ * A skip list in an arena, ordered as memcmp orders (a prefix comes first), and a hash table of its
+ * nodes for those who look for one key. The heights come from a generator seeded alike in every
+ * overlay, so the same calls build the same list.
  *
  * Keys and values are copied in; they may point into the overlay itself. What is handed out is
  * borrowed: values until the next call that is not const, nodes until the next rollback or clear.
@@ -26,6 +27,13 @@ struct ln_overlay_block;
 struct ln_overlay_large;
 struct ln_overlay_undo;
 
+/* The nodes by their keys: open addressing, linear probing. */
+struct ln_overlay_table {
+    struct ln_overlay_slot *slots; /* NULL: no nodes yet */
+    size_t mask, used;
+    uint64_t seed;
+};
+
 /* The keys with from <= key < to; to == NULL: no end. */
 struct ln_range {
     const char *from, *to;
@@ -40,6 +48,7 @@ struct ln_overlay {     /* all fields private but the first five */
     uint64_t version;   /* grows with each change */
     size_t range_count; /* deleted ranges, in order and apart from each other */
 
+    struct ln_overlay_table table;
     struct ln_overlay_node *head[LN_OVERLAY_HEIGHT];
     int height;
     uint64_t random;
