@@ -191,9 +191,14 @@ function methods:reserve(bytes)
   return self.log:room(bytes + HEAD_BYTES)
 end
 
+-- Written when it returns: what follows from the entry, a reply, leaves later.
 local function append(self, payload)
   local index, err = self.log:append(DATA, payload, TERM)
-  if not index then
+  local ok = index ~= nil
+  if ok then
+    ok, err = self.log:flush()
+  end
+  if not ok then
     self:fail(err)
     return nil
   end

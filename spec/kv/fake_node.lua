@@ -180,6 +180,7 @@ end
 
 function node_methods:open()
   self.db = assert(database.open(assert(store.open(self.dir))))
+  self.replica.store = self.db.store
   self.ctx = context.new(self, self.db)
   self.writes = writes.new(self, self.replica)
   self:read_clock()
@@ -235,9 +236,27 @@ function replica_methods:commit_all()
   end
 end
 
+local FAKE_LOG = {
+  first = function()
+    return 1
+  end,
+  last = function()
+    return 0
+  end,
+  synced = function()
+    return 0
+  end,
+  stats = function()
+    return { disk_bytes = 0, unsynced_bytes = 0, segments = 1, syncs = 0, last_sync_seconds = 0, full = false }
+  end,
+}
+
 local function new_replica(node, sync)
   return setmetatable(
-    { node = node, sync = sync or "no", seed = 0, entries = {}, proposed = {}, waiting = 0, full = nil },
+    {
+      node = node, sync = sync or "no", log = FAKE_LOG, store = nil,
+      seed = 0, entries = {}, proposed = {}, waiting = 0, full = nil,
+    },
     { __index = replica_methods }
   )
 end

@@ -44,23 +44,19 @@ describe("a node", function()
     assert.equal("1", redis.connect(node.host, node.port):call("GET", "a"))
   end)
 
-  it("commits the writes of one turn as one batch, before the replies leave", function()
+  it("makes the writes of one turn one entry of the log, on disk before the replies leave", function()
     start { sync = "always" }
     local client = redis.connect(node.host, node.port)
     client:call("PING")
-    local commits, original = {}, node.db.commit
-    node.db.commit = function(db, sync)
-      commits[#commits + 1] = { pending = db.store:pending(), sync = sync }
-      return original(db, sync)
-    end
+    local log = node.replica.log
+    local before = log:last()
     local commands = {}
     for i = 1, 10 do
       commands[i] = { "SET", "key" .. i, "x" }
     end
     client:pipeline(commands)
-    assert.equal(1, #commits)
-    assert.is_true(commits[1].sync)
-    assert.is_true(commits[1].pending >= 10)
+    assert.equal(before + 1, log:last())
+    assert.equal(log:last(), log:synced())
   end)
 
   it("stops where it cannot write, and lets no reply to a lost write leave", function()
@@ -71,16 +67,23 @@ describe("a node", function()
     start()
     local client = redis.connect(node.host, node.port)
     client:call("PING")
-    node.db.commit = function()
-      return nil, "cannot write: No space left on device; free some space", "ENOSPC"
-    end
+    local log = node.replica.log
+    node.replica.log = setmetatable({
+      flush = function()
+        return nil, "cannot write: Input/output error", "EIO"
+      end,
+    }, { __index = function(_, name)
+      return function(_, ...)
+        return log[name](log, ...)
+      end
+    end })
     client:send("SET a 1\r\nGET a\r\n")
     client:wait_closed()
     logger.sink = sink
     assert.equal("", client:bytes())
-    assert.equal("cannot write: No space left on device; free some space", node.failed)
+    assert.equal("cannot write: Input/output error", node.failed)
     assert.equal(1, #logged)
-    assert.matches("^error the node stops: cannot write: No space left on device; free some space. Every", logged[1])
+    assert.matches("^error the node stops: cannot write: Input/output error. Every", logged[1])
     close()
   end)
 

@@ -68,7 +68,7 @@ describe("commands about the node", function()
       client("CONFIG", "GET", "MAX*", "maxmemory"))
     assert.same({ "MaxMemory", "0" }, client("CONFIG", "GET", "MaxMemory")) -- as it was spelt
     assert.equal("OK", client("CONFIG", "SET", "maxclients", "20", "appendfsync", "always"))
-    assert.same({ 20, "always" }, { node.maxclients, node.sync })
+    assert.same({ 20, "always" }, { node.maxclients, node.replica.sync })
     for _, case in ipairs {
       { "ERR CONFIG SET failed (possibly related to argument 'maxclients') - argument must be between 1 and 4294967295 "
         .. "inclusive", "appendfsync", "no", "maxclients", "0" },
@@ -80,7 +80,7 @@ describe("commands about the node", function()
     } do
       assert.equal(case[1], client:err("CONFIG", "SET", table.unpack(case, 2)))
     end
-    assert.same({ 20, "always" }, { node.maxclients, node.sync })
+    assert.same({ 20, "always" }, { node.maxclients, node.replica.sync })
   end)
 
   it("COMMAND tells what the registry knows", function()

@@ -74,7 +74,8 @@ command.command("SHUTDOWN", {
     elseif given.ABORT then
       return NO_SHUTDOWN
     end
-    ctx.node:close() -- closes this connection too, so that no reply leaves: as in Redis
+    ctx.node:close()
+    ctx.session.conn:close() -- so that no reply leaves: as in Redis
     return nil
   end,
 })
