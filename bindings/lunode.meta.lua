@@ -393,7 +393,7 @@ local store = {}
 
 ---@class lunode.store_options
 ---@field create? boolean    make the directory where it is missing (default true)
----@field cache? integer     bytes of cache, half for rows, half for the engine's blocks (default 64 MiB)
+---@field cache? integer     bytes of cache, a quarter for rows, the rest for the engine's blocks (default 64 MiB)
 ---@field engine? string     "leveldb", "rocksdb" or "memory" (default: that of the directory, "leveldb" for a new one)
 ---@field overlay? integer   bytes of writes in memory at which they are flushed (default 32 MiB)
 ---@field limit? integer     bytes of writes in memory past which there is no `room` (default 96 MiB)

@@ -96,6 +96,21 @@ static void what_is_read_once_does_not_push_out_what_is_hot(void **state) {
     ln_row_cache_free(c);
 }
 
+static void it_wants_what_is_asked_for_again(void **state) {
+    (void)state;
+    struct ln_row_cache *c = ln_row_cache_new(1 << 20), *none = ln_row_cache_new(0);
+    size_t wanted = 0;
+    assert_false(ln_row_cache_wants(c, "a", 1));
+    assert_true(ln_row_cache_wants(c, "a", 1));
+    for (uint32_t once = 0; once < 100000; once++)
+        wanted += ln_row_cache_wants(c, &once, sizeof once);
+    assert_true(wanted < 15000); /* by chance */
+    assert_false(ln_row_cache_wants(none, "a", 1));
+    assert_false(ln_row_cache_wants(none, "a", 1));
+    ln_row_cache_free(none);
+    ln_row_cache_free(c);
+}
+
 static void a_dropped_range_takes_what_was_there_and_no_more(void **state) {
     (void)state;
     struct ln_row_cache *c = ln_row_cache_new(1 << 20);
@@ -158,6 +173,7 @@ int main(void) {
         cmocka_unit_test(it_knows_rows_and_keys_without_rows),
         cmocka_unit_test(it_stays_within_its_memory),
         cmocka_unit_test(what_is_read_once_does_not_push_out_what_is_hot),
+        cmocka_unit_test(it_wants_what_is_asked_for_again),
         cmocka_unit_test(a_dropped_range_takes_what_was_there_and_no_more),
         cmocka_unit_test(it_never_knows_what_is_wrong),
     };
