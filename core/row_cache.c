@@ -202,9 +202,8 @@ void ln_row_cache_free(struct ln_row_cache *c) {
         return;
     struct entry *heads[] = {&c->probation, &c->main};
     for (size_t i = 0; i < 2; i++)
-        while (heads[i]->next != heads[i]) {
-            struct entry *e = heads[i]->next;
-            unlink_entry(e);
+        for (struct entry *e = heads[i]->next, *next; e != heads[i]; e = next) {
+            next = e->next;
             free(e);
         }
     free(c->slots);

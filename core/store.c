@@ -115,9 +115,10 @@ static struct ln_store *store_new(struct ln_loop *loop, const char *dir,
     s->number = 1;
     s->epoch = 1;
     s->flushes_end = &s->flushes;
-    s->dir = dir ? malloc(strlen(dir) + 1) : NULL;
+    size_t len = dir ? strlen(dir) + 1 : 0;
+    s->dir = dir ? malloc(len) : NULL;
     if (s->dir)
-        strcpy(s->dir, dir);
+        memcpy(s->dir, dir, len);
     s->active = ln_layer_new();
     s->cache = ln_row_cache_new(options->cache / 4);
     if (s->active && s->cache && (!dir || s->dir) && ln_store_flusher_init(s) == LN_OK) {

@@ -1,6 +1,7 @@
 /* Scans, which merge the overlays and the engine, in both directions; and snapshots. */
 #include "store_impl.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -256,6 +257,7 @@ static int row_of(struct ln_scan *scan, size_t i, struct ln_detail *detail,
     }
     if (scan->iter_ended)
         return LN_EOF;
+    assert(scan->iter);
     int rc = scan->iter->ops->iter_row(scan->iter, detail, row);
     if (rc == LN_OK) {
         size_t skip = ln_stored_skip(row->key, row->klen);

@@ -29,7 +29,7 @@ int ln_stored_key(struct ln_key *buffer, const void *key, size_t klen, const cha
         *stored_len = klen;
         return LN_OK;
     }
-    if (buffer->cap < klen + 1) {
+    if (!buffer->data || buffer->cap < klen + 1) {
         char *data = realloc(buffer->data, klen + 64);
         if (!data)
             return -ENOMEM;
@@ -70,7 +70,7 @@ static int put_mark(struct ln_engine *engine, uint32_t number, const struct mark
     if (mark->from_len)
         memcpy(value + 4, mark->from, mark->from_len);
     value[4 + mark->from_len] = mark->to != NULL;
-    if (mark->to_len)
+    if (mark->to && mark->to_len)
         memcpy(value + 5 + mark->from_len, mark->to, mark->to_len);
     engine->ops->put(engine, key, sizeof key, value, len);
     free(value);
