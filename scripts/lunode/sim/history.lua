@@ -83,7 +83,7 @@ function methods:invoke(process, name, key, ...)
   local busy = self.busy[process]
   if busy then
     error(("%s calls %s while its %s has not ended: complete that (ok, fail, unknown) or use a name of its own"):format(
-      tostring(process), name, busy.name), 2)
+      values.name(process), values.name(name), values.name(busy.name)), 2)
   end
   local place, at = tick(self)
   local op = {
@@ -167,7 +167,7 @@ end
 ---@field init any              the state before all operations, or a function that makes it
 ---@field step fun(state: any, op: table): boolean, any  is `op` (name, args, result, known) legal here? And the next
 ---  state. Where op.known is false the result is not known: any is legal. It never changes `state`
----@field hash? fun(state: any): any  the same number, string or boolean for equal states; not needed where they are such
+---@field hash? fun(state: any): any  the same number, string or boolean for equal states; needless where they are such
 ---@field show? fun(state: any): string
 ---@field pure? fun(op: table): boolean  does it, with this result, change no state whatever? Makes the check fast
 
