@@ -152,6 +152,11 @@ function conn:peer() end
 ---@return string? host, integer|string port_or_message, lunode.code? code
 function conn:sock() end
 
+---Who is at the other end of a Unix socket, as the kernel knows it (SO_PEERCRED): who connected, or who listened.
+---@return integer? pid
+---@return integer|string uid, integer|lunode.code gid  or what went wrong: "EOPNOTSUPP" over TCP, "ENOTCONN"
+function conn:credentials() end
+
 ---`queued`: output not yet sent; `kept`: input that no message has consumed yet; `fd`: -1 while there is none.
 ---@return {bytes_read: integer, bytes_written: integer, queued: integer, kept: integer, fd: integer, state: "connecting"|"open"|"closing"|"closed"}
 function conn:stats() end
@@ -182,14 +187,14 @@ function conn:is_open() end
 ---and the position behind it; or nil when more bytes are needed, and beside it, best, how many bytes the message takes in all: before
 ---they are there it is not asked again. Without that it is asked at each arrival, at the cost of a copy of what is kept: then keep
 ---`max_message` small. Or nil and a text: the bytes are malformed. What it raises goes to loop.on_error, and the connection closes with ECALLBACK.
----@alias lunode.decoder fun(bytes: string, position: integer): any, (integer|string)?
+---@alias lunode.decoder_function fun(bytes: string, position: integer): any, (integer|string)?
 
 ---@class lunode.conn_callbacks : lunode.conn_options
 ---@field on_read? fun(conn: lunode.conn, data: string)
 ---@field on_writable? fun(conn: lunode.conn)  the queue fell below the low watermark after `write` had returned false
 ---@field on_end? fun(conn: lunode.conn)  the peer shut down its sending side; without it the connection then closes by itself once its queue is sent
 ---@field on_close? fun(conn: lunode.conn, err: string?, code: lunode.code?)  always, exactly once, last; "ECALLBACK" after a callback raised
----@field decoder? "line"|"resp"|"msgpack"|lunode.length|lunode.decoder  bytes become messages, see lunode.decoder
+---@field decoder? "line"|"resp"|"msgpack"|lunode.length|lunode.decoder_function  bytes become messages, see lunode.decoder_function
 ---@field on_message? fun(conn: lunode.conn, ...): any  once for each message, in order; not while paused. What it returns is written, as the decoder has it; above the high watermark no more messages are taken until the queue is short again
 ---@field on_long_message? fun(conn: lunode.conn, name: string, args: string[]): any  as on_message, for commands of more than 4096 words; without it the decoder refuses them
 ---@field on_error? fun(conn: lunode.conn, err: any): any  on_message raised `err` (a string comes with its traceback, another value as it is); what it returns is the reply, and the connection goes on. Without it, the connection closes with code ECALLBACK
@@ -246,6 +251,63 @@ function server:sock() end
 ---@return integer count  open connections of this server
 function server:connections() end
 
+-- ---------------------------------------------------------------- lunode.decoder
+
+---The decoders of connections without a socket: pure functions of bytes, for scripts that get their bytes elsewhere, and for
+---the simulator, whose connections so decode exactly as real ones.
+---@class lunode.decoder_module
+local decoder = {}
+
+---@class lunode.decoder_options
+---@field decoder "line"|"resp"|"msgpack"|lunode.length|lunode.decoder_function  what the bytes mean
+---@field long_messages? boolean  decoder "resp": take commands of more than 4096 words (default false: refuse them)
+---@field protocol? 2|3  as the option of a connection; so are those that follow
+---@field authenticated? boolean
+---@field max_args? integer
+---@field max_bulk? integer
+---@field max_line? integer
+---@field max_message? integer
+---@field max_values? integer
+
+---@param options lunode.decoder_options
+---@return lunode.decoder_object
+function decoder.new(options) end
+
+---Whether a connection's option is one that the decoders know (`decoder` and those behind it in lunode.decoder_options), and
+---whether it may have that value.
+---@param key string
+---@param value any
+---@return boolean? known  false: none of theirs; nil: theirs, but the value is wrong
+---@return string? err
+function decoder.check(key, value) end
+
+---@class lunode.decoder_object
+local decoder_object = {}
+
+---Bytes have arrived: they join those that are kept.
+---@param bytes string
+function decoder_object:feed(bytes) end
+
+---Takes the next message from the bytes that are kept. What a decoder function raises goes through; then it cannot be asked again.
+---@return "message"|"long"|nil kind  "long": name and list of a long command; nil: more bytes are needed, or they are refused
+---@return any ...  the values, as `on_message` gets them; where they are refused: why
+function decoder_object:next() end
+
+---What is written for the value that `on_message` returned. Raises where the protocol has none for it.
+---@param value any
+---@return string? bytes  nothing where nothing is to be written
+function decoder_object:encode(value) end
+
+---Changes limits and protocol: all of them, or none where one is wrong.
+---@param options lunode.decoder_options  without `decoder` and `long_messages`
+function decoder_object:set(options) end
+
+---@return integer bytes  that no message has consumed yet
+function decoder_object:kept() end
+
+---Frees it. A decoder that is a function, and refers to its object, is not collected before.
+function decoder_object:close() end
+
 -- ---------------------------------------------------------------- lunode.resp
 
 ---The Redis protocol. Lua values become replies: a string a bulk string, an integer an integer, nil or `null` the null,
@@ -298,7 +360,7 @@ function resp.encode(value, protocol) end
 ---Encodes one value straight into the connection's queue; else as `conn:write(resp.encode(value, protocol))`.
 ---@param conn lunode.conn
 ---@param value any
----@param protocol? 2|3  (default: the connection's, else 2)
+---@param protocol? 2|3  (default: the connection's, or what its metamethod `__protocol` returns; else 2)
 ---@return boolean? room
 ---@return string? err, lunode.code? code
 function resp.reply(conn, value, protocol) end
@@ -467,4 +529,240 @@ function slot.of(key) end
 ---@return string
 function slot.row(kind, key) end
 
-return { loop = loop, tcp_client = tcp_client, tcp_server = tcp_server, msgpack = msgpack, resp = resp, store = store, slot = slot }
+-- ---------------------------------------------------------------- lunode.hash
+
+---Hashes of values, for seeds and traces. Not against people who want collisions.
+---@class lunode.hash
+local hash = {}
+
+---XXH3 of the values, one folded into the other, so that their order, their number and their types count.
+---@param seed integer
+---@param ... string|number|boolean|nil
+---@return integer  64 bits
+function hash.of(seed, ...) end
+
+-- ---------------------------------------------------------------- lunode.watchdog
+
+---Ends Lua code that runs too long, at no cost while it does not. For those who run the code of others: simulators, prompts.
+---@class lunode.watchdog
+local watchdog = {}
+
+---From now on each `call` has a budget of processor time, which is looked at four times in it. Starts are counted: the first one's
+---budget holds until the last `stop`. Takes the signal SIGVTALRM.
+---@param seconds number  0.001 … 1e6
+function watchdog.start(seconds) end
+
+---No budgets any more, once it was called as often as `start`.
+function watchdog.stop() end
+
+---Calls a function as xpcall does. Once its budget is spent, an error is raised at each further instruction until it has returned: no
+---pcall and no coroutine can swallow that. What runs inside of one C function for ten budgets ends the process, with a line on stderr.
+---@param what string  who is called: for that line
+---@param handler fun(err: any): any
+---@param fn function
+---@param ... any
+---@return boolean ok
+---@return any ...  its results; else what the handler returned, or the reason's text
+---@return "budget"|"cancelled"|nil reason  after a text: why it was ended
+---@return string? traceback  where it was
+function watchdog.call(what, handler, fn, ...) end
+
+---Ends the innermost `call` from within, as a spent budget does. Does not return.
+---@param value any  what `call` returns after false
+function watchdog.cancel(value) end
+
+---Whether the innermost `call` is being ended: then a handler of xpcall has to return at once.
+---@return boolean
+function watchdog.ending() end
+
+---As coroutine.resume; budgets reach into the coroutine.
+---@param thread thread
+---@param ... any
+---@return boolean ok
+---@return any ...
+function watchdog.resume(thread, ...) end
+
+---As coroutine.wrap; budgets reach into the coroutine.
+---@param fn function
+---@return function
+function watchdog.wrap(fn) end
+
+---As coroutine.close; budgets reach into what it closes.
+---@param thread thread
+---@return boolean ok
+---@return any? err
+function watchdog.close(thread) end
+
+-- ---------------------------------------------------------------- lunode.batch
+
+---Commands packed into one string, the payload of a log entry, and read back: pure functions, no door to the world. The grammar is
+---in core/batch.h.
+---@class lunode.batch
+local batch = {}
+
+---@class lunode.batch_builder
+local builder = {}
+
+---An empty batch.
+---@return lunode.batch_builder
+function batch.new() end
+
+---Reads the command at `position` (default 1).
+---@param bytes string
+---@param position? integer
+---@return integer? next     where the next command begins; nil alone at the end
+---@return string name_or_err  the command's name, or what is wrong
+---@return string|string[]|lunode.code? ...  its arguments; those of a command of more than 4096 words as one list. "EPROTO" where the bytes are malformed
+function batch.next(bytes, position) end
+
+---Adds a command.
+---@param name string
+---@param ... string
+---@return integer bytes  of the batch
+function builder:add(name, ...) end
+
+---Adds a command whose arguments are a list.
+---@param name string
+---@param args string[]
+---@return integer bytes  of the batch
+function builder:add_list(name, args) end
+
+---Takes the command back that was added last.
+function builder:undo() end
+
+---@return integer
+function builder:bytes() end
+
+---How many it holds.
+---@return integer
+function builder:commands() end
+
+---The batch as a string behind `head` (default ""); it is empty then.
+---@param head? string
+---@return string
+function builder:take(head) end
+
+-- ---------------------------------------------------------------- lunode.budget
+
+---Ends code that does not end by itself: for what people type. It cannot look into one long call of C's (`string.rep`), nor
+---into the message handler of an `xpcall`.
+---@class lunode.budget
+local budget = {}
+
+---From here on, code in the calling coroutine, and in those made in it, raises when the loop's turn has taken too long, or at Ctrl-C.
+---Code that catches this and goes on is ended all the same. Instructions cost a few times as much.
+function budget.arm() end
+
+---Takes that off the calling coroutine.
+function budget.disarm() end
+
+---What ends it, for the whole state.
+---@param seconds? number  of a turn of the loop (default: no limit)
+---@param interrupt? boolean  a SIGINT that waits to be delivered does, too (default false)
+function budget.set(seconds, interrupt) end
+
+-- ---------------------------------------------------------------- lunode.edit
+
+---The terminal, for prompts: lines edited with libedit while the loop goes on. In the binary only, and loaded by the first `require`.
+---@class lunode.edit
+local edit = {}
+
+---What an editor wants next. "waits": more input, for `feed`. "line": it is complete; beside it, its text. "complete": Tab was pressed, so
+---`answer`; beside it, the text and how many of its bytes lie before the cursor. "end": Ctrl-D on an empty line. "idle": no line is being edited,
+---so `begin`.
+---@alias lunode.editor.event "waits"|"line"|"complete"|"cancelled"|"end"|"idle"
+
+---Opens the editor on the standard input and output. While no line is edited the terminal is as it was before; so it is
+---after every end of the process but SIGKILL.
+---@return lunode.editor? editor
+---@return string? err, lunode.code? code  "ENOTTY"; "EBUSY": there is one already
+function edit.open() end
+
+---Calls `fn(bytes)` with what arrives on the standard input, and `fn(nil, err)` once at its end. It keeps the loop alive.
+---@param fn fun(bytes: string?, err: string?)
+---@return lunode.watcher? watcher
+---@return string? err, lunode.code? code
+function edit.watch(fn) end
+
+---Of the terminal on the standard output; 80 and 24 where it is none.
+---@return integer columns, integer rows
+function edit.size() end
+
+---@param fd integer  0, 1 or 2
+---@return boolean
+function edit.is_terminal(fd) end
+
+---Opens a file to read and to append to, with mode 0600 from its beginning; one that is there gets that mode.
+---@param path string
+---@return file*? file
+---@return string? err, lunode.code? code  "EINVAL": it is no file
+function edit.private_file(path) end
+
+---@class lunode.editor
+local editor = {}
+
+---Begins a line.
+---@param prompt string  bytes between two \1 take no room: colours
+---@return lunode.editor.event event, string? text, integer? cursor
+function editor:begin(prompt) end
+
+---Gives it what was typed. What lies behind the end of the line is for the next one.
+---@param bytes string
+---@return lunode.editor.event event, string? text, integer? cursor
+function editor:feed(bytes) end
+
+---After "complete": inserts the text at the cursor, or beeps.
+---@param text? string
+---@return lunode.editor.event event, string? text, integer? cursor
+function editor:answer(text) end
+
+---Drops the line, as Ctrl-C does.
+---@return lunode.editor.event event
+function editor:cancel() end
+
+---Takes the line off the screen, so that whole lines can be printed in its place.
+function editor:hide() end
+
+---Draws the line again.
+function editor:show() end
+
+---Tells that the terminal's size has changed (SIGWINCH).
+function editor:resize() end
+
+---Stops the process as Ctrl-Z does, and returns when it goes on (SIGCONT).
+function editor:suspend() end
+
+---Adds a line to those that the arrow keys bring back.
+---@param line string
+function editor:remember(line) end
+
+---Gives the terminal back.
+function editor:close() end
+
+---@class lunode.watcher
+local watcher = {}
+
+---Reads no more for now.
+function watcher:pause() end
+
+---Reads again.
+function watcher:resume() end
+
+---Reads no more, and keeps the loop alive no longer.
+function watcher:close() end
+
+return {
+  batch = batch,
+  budget = budget,
+  decoder = decoder,
+  edit = edit,
+  hash = hash,
+  loop = loop,
+  msgpack = msgpack,
+  resp = resp,
+  slot = slot,
+  store = store,
+  tcp_client = tcp_client,
+  tcp_server = tcp_server,
+  watchdog = watchdog,
+}
