@@ -24,6 +24,7 @@ int luaopen_lunode_decoder(lua_State *L);
 int luaopen_lunode_hash(lua_State *L);
 int luaopen_lunode_batch(lua_State *L);
 int luaopen_lunode_budget(lua_State *L);
+int luaopen_lunode_log(lua_State *L);
 int luaopen_lunode_loop(lua_State *L);
 int luaopen_lunode_msgpack(lua_State *L);
 int luaopen_lunode_resp(lua_State *L);

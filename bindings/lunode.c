@@ -16,6 +16,7 @@ static const luaL_Reg modules[] = {
     {"lunode.hash", luaopen_lunode_hash},
     {"lunode.batch", luaopen_lunode_batch},
     {"lunode.budget", luaopen_lunode_budget},
+    {"lunode.log", luaopen_lunode_log},
     {"lunode.loop", luaopen_lunode_loop},
     {"lunode.msgpack", luaopen_lunode_msgpack},
     {"lunode.resp", luaopen_lunode_resp},

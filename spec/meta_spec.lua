@@ -61,6 +61,7 @@ describe("lunode.meta.lua", function()
     "decoder",
     "edit",
     "hash",
+    "log",
     "loop",
     "msgpack",
     "resp",
@@ -81,6 +82,7 @@ describe("lunode.meta.lua", function()
     builder = "lunode.batch",
     editor = "lunode.editor",
     watcher = "lunode.watcher",
+    log_handle = "lunode.log_handle",
   }
 
   it("is a Lua file that returns the modules by name", function()

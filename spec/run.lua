@@ -17,6 +17,7 @@ for _, name in ipairs {
   "decoder",
   "edit",
   "hash",
+  "log",
   "loop",
   "msgpack",
   "resp",
