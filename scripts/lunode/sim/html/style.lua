@@ -39,7 +39,8 @@ main { flex: 1; display: flex; min-height: 0; }
 #view { flex: 1; position: relative; overflow: auto; min-width: 0; }
 #paper { position: sticky; top: 0; left: 0; display: block; }
 #over { width: 18px; cursor: pointer; border-left: 1px solid var(--rule); }
-aside { width: 340px; padding: 10px 12px; overflow: auto; background: var(--panel); border-left: 1px solid var(--rule); }
+aside { width: 340px; padding: 10px 12px; overflow: auto; border-left: 1px solid var(--rule); }
+aside { background: var(--panel); }
 aside h2 { margin: 0 0 6px; font-size: 14px; overflow-wrap: anywhere; }
 dl { display: grid; grid-template-columns: auto 1fr; gap: 1px 10px; margin: 0 0 8px; }
 dt { color: var(--faint); }
