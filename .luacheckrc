@@ -31,6 +31,5 @@ for _, name in ipairs { "cli", "repl", "test" } do
   files["scripts/lunode/" .. name .. ".lua"] = { std = "lua54" }
   files["scripts/lunode/" .. name] = { std = "lua54" }
 end
-files["spec"] = { std = "lua54+busted" }
+files["spec"] = { std = "lua54+busted", read_globals = { "describe_both", "expect", "sim_it" } }
 files["scripts/lunode/cli/run.lua"] = { globals = { "arg" } } -- it makes the script's
-files["spec/run.lua"] = { globals = { "arg" } }

@@ -6,7 +6,7 @@ local version = require "lunode.version"
 local M = {}
 
 -- In the order of help. Loaded when needed: `version` and `help` need no loop.
-local VERBS = { "run", "kv", "version", "help" }
+local VERBS = { "run", "kv", "test", "version", "help" }
 
 local function verb_module(name)
   return require("lunode.cli." .. name)
@@ -15,6 +15,7 @@ end
 local SUMMARY = {
   run = "run a Lua script, then the loop until nothing is active",
   kv = "run a key-value node that Redis clients talk to",
+  test = "run specs, on the real world and in the simulator",
   version = "print the version",
   help = "explain a verb",
 }
@@ -55,6 +56,10 @@ end
 
 function verbs.kv(words)
   return verb_module("kv").main(words)
+end
+
+function verbs.test(words)
+  return verb_module("test").main(words)
 end
 
 function verbs.version(words)

@@ -10,7 +10,7 @@
 --   silent()                       host and port where no connect is ever answered
 
 local busted = require "busted"
-local cleanup = require "spec.support.cleanup"
+local cleanup = require "lunode.test.cleanup"
 
 local M = {}
 

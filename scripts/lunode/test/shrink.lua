@@ -1,7 +1,7 @@
 -- Makes a failing list small: drops runs of halving length, down to single elements, while it still fails.
 -- Does not change elements.
 --
---   local shrink = require "spec.support.shrink"
+--   local shrink = require "lunode.test.shrink"
 --   local small = shrink.list(steps, function(candidate) return not passes(candidate) end)
 
 local M = {}
@@ -11,7 +11,7 @@ local function without(list, from, count)
   return table.move(list, from + count, #list, from, rest)
 end
 
----@generic T
+---@generic T: any
 ---@param list T[]  one for which `fails` holds
 ---@param fails fun(list: T[]): boolean
 ---@return T[]  no single element of it can go
