@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 static const luaL_Reg modules[] = {
+    {"lunode.batch", luaopen_lunode_batch},
     {"lunode.loop", luaopen_lunode_loop},
     {"lunode.msgpack", luaopen_lunode_msgpack},
     {"lunode.resp", luaopen_lunode_resp},

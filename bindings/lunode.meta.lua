@@ -472,4 +472,53 @@ function slot.of(key) end
 ---@return string
 function slot.row(kind, key) end
 
-return { loop = loop, tcp_client = tcp_client, tcp_server = tcp_server, msgpack = msgpack, resp = resp, store = store, slot = slot }
+-- ---------------------------------------------------------------- lunode.batch
+
+---Commands packed into one string, the payload of a log entry, and read back: pure functions, no door to the world. The grammar is
+---in core/batch.h.
+---@class lunode.batch
+local batch = {}
+
+---@class lunode.batch_builder
+local builder = {}
+
+---An empty batch.
+---@return lunode.batch_builder
+function batch.new() end
+
+---Reads the command at `position` (default 1).
+---@param bytes string
+---@param position? integer
+---@return integer? next     where the next command begins; nil alone at the end
+---@return string name_or_err  the command's name, or what is wrong
+---@return string|string[]|lunode.code? ...  its arguments; those of a command of more than 4096 words as one list. "EPROTO" where the bytes are malformed
+function batch.next(bytes, position) end
+
+---Adds a command.
+---@param name string
+---@param ... string
+---@return integer bytes  of the batch
+function builder:add(name, ...) end
+
+---Adds a command whose arguments are a list.
+---@param name string
+---@param args string[]
+---@return integer bytes  of the batch
+function builder:add_list(name, args) end
+
+---Takes the command back that was added last.
+function builder:undo() end
+
+---@return integer
+function builder:bytes() end
+
+---How many it holds.
+---@return integer
+function builder:commands() end
+
+---The batch as a string behind `head` (default ""); it is empty then.
+---@param head? string
+---@return string
+function builder:take(head) end
+
+return { batch = batch, loop = loop, tcp_client = tcp_client, tcp_server = tcp_server, msgpack = msgpack, resp = resp, store = store, slot = slot }

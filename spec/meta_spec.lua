@@ -55,7 +55,7 @@ local function methods(name)
 end
 
 describe("lunode.meta.lua", function()
-  local modules = { "loop", "tcp_client", "tcp_server", "msgpack", "resp", "store", "slot" }
+  local modules = { "loop", "tcp_client", "tcp_server", "msgpack", "resp", "store", "slot", "batch" }
   local types = {
     timer = "lunode.timer",
     hook = "lunode.hook",
@@ -63,6 +63,7 @@ describe("lunode.meta.lua", function()
     conn = "lunode.conn",
     server = "lunode.server",
     handle = "lunode.store_handle",
+    builder = "lunode.batch",
   }
 
   it("is a Lua file that returns the modules by name", function()
