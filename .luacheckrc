@@ -33,3 +33,7 @@ for _, name in ipairs { "cli", "repl", "test" } do
 end
 files["spec"] = { std = "lua54+busted", read_globals = { "describe_both", "expect", "sim_it" } }
 files["scripts/lunode/cli/run.lua"] = { globals = { "arg" } } -- it makes the script's
+-- The simulator reads the code of nodes, and makes their globals of the real ones.
+for _, name in ipairs { "code", "env", "order", "output", "loop" } do
+  files["scripts/lunode/sim/" .. name .. ".lua"] = { std = "lua54" }
+end

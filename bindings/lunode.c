@@ -12,6 +12,8 @@
 #include <unistd.h>
 
 static const luaL_Reg modules[] = {
+    {"lunode.decoder", luaopen_lunode_decoder},
+    {"lunode.hash", luaopen_lunode_hash},
     {"lunode.batch", luaopen_lunode_batch},
     {"lunode.loop", luaopen_lunode_loop},
     {"lunode.msgpack", luaopen_lunode_msgpack},
@@ -20,6 +22,7 @@ static const luaL_Reg modules[] = {
     {"lunode.store", luaopen_lunode_store},
     {"lunode.tcp_client", luaopen_lunode_tcp_client},
     {"lunode.tcp_server", luaopen_lunode_tcp_server},
+    {"lunode.watchdog", luaopen_lunode_watchdog},
     {NULL, NULL},
 };
 

@@ -187,14 +187,14 @@ function conn:is_open() end
 ---and the position behind it; or nil when more bytes are needed, and beside it, best, how many bytes the message takes in all: before
 ---they are there it is not asked again. Without that it is asked at each arrival, at the cost of a copy of what is kept: then keep
 ---`max_message` small. Or nil and a text: the bytes are malformed. What it raises goes to loop.on_error, and the connection closes with ECALLBACK.
----@alias lunode.decoder fun(bytes: string, position: integer): any, (integer|string)?
+---@alias lunode.decoder_function fun(bytes: string, position: integer): any, (integer|string)?
 
 ---@class lunode.conn_callbacks : lunode.conn_options
 ---@field on_read? fun(conn: lunode.conn, data: string)
 ---@field on_writable? fun(conn: lunode.conn)  the queue fell below the low watermark after `write` had returned false
 ---@field on_end? fun(conn: lunode.conn)  the peer shut down its sending side; without it the connection then closes by itself once its queue is sent
 ---@field on_close? fun(conn: lunode.conn, err: string?, code: lunode.code?)  always, exactly once, last; "ECALLBACK" after a callback raised
----@field decoder? "line"|"resp"|"msgpack"|lunode.length|lunode.decoder  bytes become messages, see lunode.decoder
+---@field decoder? "line"|"resp"|"msgpack"|lunode.length|lunode.decoder_function  bytes become messages, see lunode.decoder_function
 ---@field on_message? fun(conn: lunode.conn, ...): any  once for each message, in order; not while paused. What it returns is written, as the decoder has it; above the high watermark no more messages are taken until the queue is short again
 ---@field on_long_message? fun(conn: lunode.conn, name: string, args: string[]): any  as on_message, for commands of more than 4096 words; without it the decoder refuses them
 ---@field on_error? fun(conn: lunode.conn, err: any): any  on_message raised `err` (a string comes with its traceback, another value as it is); what it returns is the reply, and the connection goes on. Without it, the connection closes with code ECALLBACK
@@ -251,6 +251,63 @@ function server:sock() end
 ---@return integer count  open connections of this server
 function server:connections() end
 
+-- ---------------------------------------------------------------- lunode.decoder
+
+---The decoders of connections without a socket: pure functions of bytes, for scripts that get their bytes elsewhere, and for
+---the simulator, whose connections so decode exactly as real ones.
+---@class lunode.decoder_module
+local decoder = {}
+
+---@class lunode.decoder_options
+---@field decoder "line"|"resp"|"msgpack"|lunode.length|lunode.decoder_function  what the bytes mean
+---@field long_messages? boolean  decoder "resp": take commands of more than 4096 words (default false: refuse them)
+---@field protocol? 2|3  as the option of a connection; so are those that follow
+---@field authenticated? boolean
+---@field max_args? integer
+---@field max_bulk? integer
+---@field max_line? integer
+---@field max_message? integer
+---@field max_values? integer
+
+---@param options lunode.decoder_options
+---@return lunode.decoder_object
+function decoder.new(options) end
+
+---Whether a connection's option is one that the decoders know (`decoder` and those behind it in lunode.decoder_options), and
+---whether it may have that value.
+---@param key string
+---@param value any
+---@return boolean? known  false: none of theirs; nil: theirs, but the value is wrong
+---@return string? err
+function decoder.check(key, value) end
+
+---@class lunode.decoder_object
+local decoder_object = {}
+
+---Bytes have arrived: they join those that are kept.
+---@param bytes string
+function decoder_object:feed(bytes) end
+
+---Takes the next message from the bytes that are kept. What a decoder function raises goes through; then it cannot be asked again.
+---@return "message"|"long"|nil kind  "long": name and list of a long command; nil: more bytes are needed, or they are refused
+---@return any ...  the values, as `on_message` gets them; where they are refused: why
+function decoder_object:next() end
+
+---What is written for the value that `on_message` returned. Raises where the protocol has none for it.
+---@param value any
+---@return string? bytes  nothing where nothing is to be written
+function decoder_object:encode(value) end
+
+---Changes limits and protocol: all of them, or none where one is wrong.
+---@param options lunode.decoder_options  without `decoder` and `long_messages`
+function decoder_object:set(options) end
+
+---@return integer bytes  that no message has consumed yet
+function decoder_object:kept() end
+
+---Frees it. A decoder that is a function, and refers to its object, is not collected before.
+function decoder_object:close() end
+
 -- ---------------------------------------------------------------- lunode.resp
 
 ---The Redis protocol. Lua values become replies: a string a bulk string, an integer an integer, nil or `null` the null,
@@ -303,7 +360,7 @@ function resp.encode(value, protocol) end
 ---Encodes one value straight into the connection's queue; else as `conn:write(resp.encode(value, protocol))`.
 ---@param conn lunode.conn
 ---@param value any
----@param protocol? 2|3  (default: the connection's, else 2)
+---@param protocol? 2|3  (default: the connection's, or what its metamethod `__protocol` returns; else 2)
 ---@return boolean? room
 ---@return string? err, lunode.code? code
 function resp.reply(conn, value, protocol) end
@@ -472,6 +529,70 @@ function slot.of(key) end
 ---@return string
 function slot.row(kind, key) end
 
+-- ---------------------------------------------------------------- lunode.hash
+
+---Hashes of values, for seeds and traces. Not against people who want collisions.
+---@class lunode.hash
+local hash = {}
+
+---XXH3 of the values, one folded into the other, so that their order, their number and their types count.
+---@param seed integer
+---@param ... string|number|boolean|nil
+---@return integer  64 bits
+function hash.of(seed, ...) end
+
+-- ---------------------------------------------------------------- lunode.watchdog
+
+---Ends Lua code that runs too long, at no cost while it does not. For those who run the code of others: simulators, prompts.
+---@class lunode.watchdog
+local watchdog = {}
+
+---From now on each `call` has a budget of processor time, which is looked at four times in it. Starts are counted: the first one's
+---budget holds until the last `stop`. Takes the signal SIGVTALRM.
+---@param seconds number  0.001 … 1e6
+function watchdog.start(seconds) end
+
+---No budgets any more, once it was called as often as `start`.
+function watchdog.stop() end
+
+---Calls a function as xpcall does. Once its budget is spent, an error is raised at each further instruction until it has returned: no
+---pcall and no coroutine can swallow that. What runs inside of one C function for ten budgets ends the process, with a line on stderr.
+---@param what string  who is called: for that line
+---@param handler fun(err: any): any
+---@param fn function
+---@param ... any
+---@return boolean ok
+---@return any ...  its results; else what the handler returned, or the reason's text
+---@return "budget"|"cancelled"|nil reason  after a text: why it was ended
+---@return string? traceback  where it was
+function watchdog.call(what, handler, fn, ...) end
+
+---Ends the innermost `call` from within, as a spent budget does. Does not return.
+---@param value any  what `call` returns after false
+function watchdog.cancel(value) end
+
+---Whether the innermost `call` is being ended: then a handler of xpcall has to return at once.
+---@return boolean
+function watchdog.ending() end
+
+---As coroutine.resume; budgets reach into the coroutine.
+---@param thread thread
+---@param ... any
+---@return boolean ok
+---@return any ...
+function watchdog.resume(thread, ...) end
+
+---As coroutine.wrap; budgets reach into the coroutine.
+---@param fn function
+---@return function
+function watchdog.wrap(fn) end
+
+---As coroutine.close; budgets reach into what it closes.
+---@param thread thread
+---@return boolean ok
+---@return any? err
+function watchdog.close(thread) end
+
 -- ---------------------------------------------------------------- lunode.batch
 
 ---Commands packed into one string, the payload of a log entry, and read back: pure functions, no door to the world. The grammar is
@@ -521,4 +642,5 @@ function builder:commands() end
 ---@return string
 function builder:take(head) end
 
-return { batch = batch, loop = loop, tcp_client = tcp_client, tcp_server = tcp_server, msgpack = msgpack, resp = resp, store = store, slot = slot }
+return { batch = batch, loop = loop, tcp_client = tcp_client, tcp_server = tcp_server, decoder = decoder, msgpack = msgpack, resp = resp,
+  store = store, slot = slot, hash = hash, watchdog = watchdog }

@@ -55,7 +55,7 @@ local function methods(name)
 end
 
 describe("lunode.meta.lua", function()
-  local modules = { "loop", "tcp_client", "tcp_server", "msgpack", "resp", "store", "slot", "batch" }
+  local modules = { "loop", "tcp_client", "tcp_server", "msgpack", "resp", "store", "slot", "decoder", "hash", "watchdog", "batch" }
   local types = {
     timer = "lunode.timer",
     hook = "lunode.hook",
@@ -63,6 +63,7 @@ describe("lunode.meta.lua", function()
     conn = "lunode.conn",
     server = "lunode.server",
     handle = "lunode.store_handle",
+    decoder_object = "lunode.decoder",
     builder = "lunode.batch",
   }
 
