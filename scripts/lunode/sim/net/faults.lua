@@ -1,6 +1,6 @@
 -- What goes wrong with the simulated network: partitions of every kind, slow and narrow links, resets, half-open
--- connections, readers that are slow, accepts that fail. Each fault is told in the trace when it begins and ends; several
--- may overlap, and each takes back only what it did.
+-- connections, readers that are slow, accepts that fail. Each fault is told in the trace when it begins and ends;
+-- several may overlap, and each takes back only what it did. What the nodes' code sees of it is the sockets' affair.
 
 local links = require "lunode.sim.net.link"
 
@@ -355,7 +355,7 @@ local function begin(net, options, level)
     error(("net:fault: there is no fault '%s'"):format(tostring(options.kind)), level + 1)
   end
   local duration = options.duration
-  if duration ~= nil and (type(duration) ~= "number" or not (duration >= 0)) then
+  if duration ~= nil and (type(duration) ~= "number" or duration ~= duration or duration < 0) then
     error("net:fault: duration must be a number of seconds", level + 1)
   end
   local fault = new_fault(net, options, level + 1)
@@ -374,21 +374,35 @@ local function begin(net, options, level)
   return fault
 end
 
+---@class lunode.sim.net_fault_options
+---@field kind string
+---@field nodes? any[]
+---@field groups? any[][]
+---@field from? any[]
+---@field to? any[]
+---@field period? number      seconds
+---@field latency? lunode.sim.latency
+---@field bandwidth? number   bytes a second
+---@field duration? number    seconds, after which it ends by itself
+---@field text? string        for the trace
+---@field id? integer
+
 ---A fault of the network. Kinds and their options: "split" (groups), "bridge" (groups, beside those that reach all),
 ---"flapping" (groups, period), "isolate" (nodes), "one_way" (from, to), "latency" (nodes, latency), "bandwidth" (nodes,
----bandwidth), "slow_reader" (nodes, bandwidth), "accept_failures" (nodes); at once and over: "reset", "half_open" (nodes).
----Two nodes mean what is between them; one means all it has with others.
----@param options {kind: string, nodes: any[]?, groups: any[][]?, from: any[]?, to: any[]?, period: number?, latency: lunode.sim.latency?, bandwidth: number?, duration: number?, text: string?, id: integer?}
+---bandwidth), "slow_reader" (nodes, bandwidth), "accept_failures" (nodes); at once and over: "reset", "half_open"
+---(nodes). Two nodes mean what is between them; one means all it has with others.
+---@param options lunode.sim.net_fault_options
 ---@return lunode.sim.net_fault  with `stop`
 function methods:fault(options)
   local fault = begin(self, options, 2)
   return fault
 end
 
-local PARTITION = "net:partition needs groups of nodes, as in {{\"a\"}, {\"b\", \"c\"}}, or isolate, or one_way = {from, to}"
+local PARTITION = 'a partition needs groups of nodes, as in { {"a"}, {"b", "c"} }, or isolate, or one_way = {from, to}'
 
----A partition: `{ {"a", "b"}, {"c"} }` splits; with `bridge = "d"`, which reaches all; with `flapping = seconds`, it comes and
----goes; `{ isolate = "a" }`; `{ one_way = {"a", "b"} }`: nothing gets from a to b. `duration`: seconds, after which it heals.
+---A partition: `{ {"a", "b"}, {"c"} }` splits; with `bridge = "d"`, which reaches all; with `flapping = seconds`, it comes
+---and goes; `{ isolate = "a" }`; `{ one_way = {"a", "b"} }`: nothing gets from a to b. `duration`: seconds, after which
+---it heals.
 ---@param options table
 ---@return lunode.sim.net_fault
 function methods:partition(options)
