@@ -22,8 +22,11 @@ local current -- { task, deadline }
 
 -- ---------------------------------------------------------------- where it is
 
--- The innermost line of the spec's file, or of any Lua code.
-local function place(thread)
+---The innermost line of the spec's file, or of any Lua code.
+---@param thread? thread  (default: the running one)
+---@return string
+function M.place(thread)
+  thread = thread or coroutine.running()
   local nearest
   for level = 0, 200 do
     local info = debug.getinfo(thread, level, "Sl")
@@ -41,10 +44,13 @@ local function place(thread)
   return nearest or "?"
 end
 
--- The part of a traceback that is the spec's: what is above it is the runner.
-local function traceback(thread)
+---The part of a traceback that is the spec's: what called that is the runner.
+---@param thread? thread  (default: the running one)
+---@return string
+function M.traceback(thread)
   local lines = {}
-  for line in debug.traceback(thread):gmatch("[^\n]+") do
+  local text = thread and debug.traceback(thread) or debug.traceback(nil, 3)
+  for line in text:gmatch("[^\n]+") do
     if line:find("in function 'xpcall'", 1, true) then
       break
     elseif line ~= "stack traceback:" then
@@ -55,7 +61,7 @@ local function traceback(thread)
 end
 
 local function too_late(thread, what)
-  return ("%s: not ended within %g s; it %s here:\n%s"):format(place(thread), M.timeout, what, traceback(thread))
+  return ("%s: not ended within %g s; it %s here:\n%s"):format(M.place(thread), M.timeout, what, M.traceback(thread))
 end
 
 -- ---------------------------------------------------------------- the deadline
@@ -116,11 +122,8 @@ local function turn(state)
   end
   local alive = loop.step(math.min(left, LONGEST_TURN))
   if not alive and task.state == "waiting" and not hears_signals() then
-    local where = place(task.thread)
-    interrupt(
-      task,
-      ("%s: nothing is active any more that could end this wait:\n%s"):format(where, traceback(task.thread))
-    )
+    local where, stack = M.place(task.thread), M.traceback(task.thread)
+    interrupt(task, ("%s: nothing is active any more that could end this wait:\n%s"):format(where, stack))
   end
 end
 

@@ -121,4 +121,21 @@ function M.lines(a, b, a_name, b_name)
   return table.concat(shown, "\n")
 end
 
+-- luassert marks in tables what differs, and that makes lines differ that are equal otherwise.
+local function unmarked(text)
+  return (text:gsub("%(table: 0x%x+%)", "(table)"):gsub("\n( *)%*", "\n%1 "))
+end
+
+---luassert shows the two values one after the other; where they are long, what differs is easier to see line by line.
+---@param message string  of a failed assertion
+---@return string  with the differing lines, where that helps
+function M.explain(message)
+  local got, expected = message:match "Passed in:\n(.-)\nExpected:\n(.*)$"
+  if not got or not (got .. expected):find "\n.*\n.*\n.*\n" then
+    return message
+  end
+  local changes = M.lines(unmarked(expected), unmarked(got), "expected", "got")
+  return changes and message .. "\n" .. changes or message
+end
+
 return M

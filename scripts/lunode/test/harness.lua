@@ -3,6 +3,7 @@
 
 local body = require "lunode.test.body"
 local channel = require "lunode.test.channel"
+local diff = require "lunode.test.diff"
 local guard = require "lunode.test.guard"
 
 local M = {}
@@ -48,6 +49,11 @@ end
 local current -- the `it` that is under way: what comes of its before_each and after_each belongs to it
 local record -- of the test, until all around it has run
 
+---@return string  full name of the test that is under way
+function M.current_name()
+  return current and full_name(current) or ""
+end
+
 local function flush()
   if record then
     record.kind = "test"
@@ -64,6 +70,9 @@ end
 
 local function words_of(message, trace, with_traceback)
   local text = tostring(message)
+  if not text:find("\nto see it again:\n", 1, true) then -- sim_it has explained all
+    text = diff.explain(text)
+  end
   local traceback = with_traceback and trace and trace.traceback
   if traceback and not text:find("stack traceback:", 1, true) then
     text = text .. "\n" .. traceback:gsub("^\n", ""):gsub("%s+$", "")

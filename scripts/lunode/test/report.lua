@@ -2,7 +2,6 @@
 --
 -- A test that is `pending` is told, and counts neither as passed nor as failed.
 
-local diff = require "lunode.test.diff"
 local loop = require "lunode.loop"
 local terminal = require "lunode.test.terminal"
 
@@ -37,23 +36,6 @@ end
 
 -- ---------------------------------------------------------------- failures
 
--- luassert shows two values one after the other; where they are long, what differs is easier to see.
-local function with_diff(message)
-  local got, expected = message:match "Passed in:\n(.-)\nExpected:\n(.*)$"
-  if not got or not (got .. expected):find "\n.*\n.*\n.*\n" then
-    return message
-  end
-  local rest = expected:match "\n(stack traceback:.*)$"
-  if rest then
-    expected = expected:sub(1, #expected - #rest - 1)
-  end
-  local function plain(text) -- luassert marks what differs, which makes equal lines differ
-    return (text:gsub("%(table: 0x%x+%)", "(table)"):gsub("\n( *)%*", "\n%1 "))
-  end
-  local changes = diff.lines(plain(expected), plain(got), "expected", "got")
-  return changes and message .. "\n" .. changes or message
-end
-
 local function indented(text)
   return (terminal.printable(text):gsub("\n", "\n    "))
 end
@@ -63,7 +45,7 @@ end
 function methods:failure(file, result)
   local name = result.name == file and file or ("%s: %s"):format(file, result.name)
   self.screen:print(self.screen:red "FAILED " .. terminal.printable(name))
-  self.screen:print("    " .. indented(with_diff(result.message or "?")))
+  self.screen:print("    " .. indented(result.message or "?"))
 end
 
 function methods:skipped(file, result)

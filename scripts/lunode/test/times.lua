@@ -23,6 +23,12 @@ local function path()
   return cache and cache .. "/lunode/test-times"
 end
 
+-- A rename would replace a device or a link by a file, and to read a pipe takes for ever.
+local function is_ours(where)
+  local quoted = tmp.quote(where)
+  return os.execute(("test -f %s -o ! -e %s && test ! -L %s"):format(quoted, quoted, quoted)) == true
+end
+
 local function directory()
   local pipe = io.popen("pwd -P", "r")
   local dir = pipe and pipe:read "l"
@@ -43,7 +49,7 @@ end
 local function load()
   local where = path()
   local seconds, order = {}, {}
-  for line in (where and tmp.read(where) or ""):gmatch "[^\n]+" do
+  for line in (where and is_ours(where) and tmp.read(where) or ""):gmatch "[^\n]+" do
     local number, name = line:match "^([%d.]+) (/.+)$"
     if tonumber(number) and not seconds[name] then
       seconds[name] = tonumber(number)
@@ -68,7 +74,7 @@ end
 ---@param files string[]  the files, in order
 function M.write(measured, files)
   local where = path()
-  if not where then
+  if not where or not is_ours(where) then
     return
   end
   local lines, fresh = {}, {}
