@@ -44,7 +44,7 @@ local function sleeper()
   return handle
 end
 
-kit.describe("a task", function(world)
+kit.describe_real("a task", function(world)
   local function volume(n)
     return math.max(10, math.floor(n * world.volume))
   end

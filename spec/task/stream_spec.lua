@@ -57,7 +57,7 @@ local function wait_buffered(stream, size)
   end
 end
 
-kit.describe("a stream", function(world)
+kit.describe_real("a stream", function(world)
   local function volume(n)
     return math.max(1, math.floor(n * world.volume))
   end

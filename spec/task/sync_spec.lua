@@ -18,7 +18,7 @@ local function spawn_all(n, fn)
   return handles
 end
 
-kit.describe("an event", function()
+kit.describe_real("an event", function()
   it("wakes all who wait, in order, with what it is resolved with; later ones at once", function()
     local event, order = task.event(), {}
     local handles = spawn_all(10, function(i)
@@ -63,7 +63,7 @@ kit.describe("an event", function()
   end)
 end)
 
-kit.describe("a semaphore", function(world)
+kit.describe_real("a semaphore", function(world)
   it("never gives more permits than it has, and is fair", function()
     local n = math.max(20, math.floor(500 * world.volume))
     local semaphore, inside, most, order = task.semaphore(3), 0, 0, {}
@@ -152,7 +152,7 @@ kit.describe("a semaphore", function(world)
   end)
 end)
 
-kit.describe("a channel", function(world)
+kit.describe_real("a channel", function(world)
   for _, capacity in ipairs { 0, 1, 7, 1000 } do
     it(("of capacity %d keeps order and loses nothing"):format(capacity), function()
       in_task(function()

@@ -11,7 +11,7 @@ local function without(list, from, count)
   return table.move(list, from + count, #list, from, rest)
 end
 
----@generic T: any
+---@generic T
 ---@param list T[]  one for which `fails` holds
 ---@param fails fun(list: T[]): boolean
 ---@return T[]  no single element of it can go

@@ -46,7 +46,7 @@ function M.new(file)
     is_terminal = is_terminal(file),
     coloured = (os.getenv "NO_COLOR" or "") == "",
     width = 80,
-    has_status = false,
+    shown = nil, -- the status
     resized = nil, -- a signal
   }, metatable)
   if self.is_terminal then
@@ -65,9 +65,9 @@ function methods:red(text)
 end
 
 function methods:clear()
-  if self.has_status then
+  if self.shown then
     self.file:write "\r\27[K"
-    self.has_status = false
+    self.shown = nil
   end
 end
 
@@ -90,10 +90,13 @@ function methods:status(text)
   if not self.is_terminal then
     return
   end
-  local line = M.printable(text):gsub("[\n\t]", " ")
-  self.file:write("\r", cut(line, self.width - 1), "\27[K")
+  local line = cut((M.printable(text):gsub("[\n\t]", " ")), self.width - 1)
+  if line == self.shown then
+    return
+  end
+  self.file:write("\r", line, "\27[K")
   self.file:flush()
-  self.has_status = true
+  self.shown = line
 end
 
 function methods:close()
