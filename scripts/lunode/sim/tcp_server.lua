@@ -1,4 +1,4 @@
--- lunode.tcp_server in the simulated world: core/tcp_server and its binding. What connections do is lunode.sim.stream's.
+-- lunode.tcp_server in the simulated world: core/tcp_server and its binding. What connections do is not its affair.
 
 local address = require "lunode.sim.net.address"
 local conns = require "lunode.sim.conn"

@@ -1,9 +1,9 @@
 -- One end of a connection, as a kernel has it: what has arrived and nobody has read, what is sent and not
--- acknowledged, the end of either side, resets. It outlives the process that opened it as far as a real one does. Knows no callbacks of
--- scripts; what a process makes of it is lunode.sim.stream's.
+-- acknowledged, the end of either side, resets. It outlives the process that opened it as far as a real one does.
+-- Knows no callbacks of scripts; what a process makes of it is lunode.sim.stream's.
 --
--- A segment that is lost is sent again after a while, and all behind it wait: so bytes stay in order, and none is lost
--- but with the connection. Errors and their order are Linux's.
+-- A segment that is lost is sent again after a while, and all behind it wait: so bytes stay in order, and none is
+-- lost but with the connection. Errors and their order are Linux's.
 
 local buffers = require "lunode.task.buffer"
 local poll = require "lunode.sim.net.poll"
