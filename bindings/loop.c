@@ -463,6 +463,30 @@ static int loop_report(lua_State *L) {
     return 0;
 }
 
+/* ---- what is active: whatever ln_pin keeps, for a box is pinned just as long */
+
+static bool is_handle(lua_State *L, int index) {
+    if (lua_type(L, index) != LUA_TUSERDATA || luaL_getmetafield(L, index, "__name") == LUA_TNIL)
+        return false;
+    const char *name = lua_tostring(L, -1);
+    bool ours = name && strncmp(name, "lunode.", strlen("lunode.")) == 0;
+    lua_pop(L, 1);
+    return ours;
+}
+
+static int loop_handles(lua_State *L) {
+    lua_settop(L, 0);
+    lua_newtable(L);
+    lua_Integer count = 0;
+    for (lua_pushnil(L); lua_next(L, LUA_REGISTRYINDEX) != 0; lua_pop(L, 1)) {
+        if (!lua_isinteger(L, 2) || !is_handle(L, 3)) /* pins have numbers as keys */
+            continue;
+        lua_pushvalue(L, 3);
+        lua_rawseti(L, 1, ++count);
+    }
+    return 1;
+}
+
 /* ---- the module */
 
 static const luaL_Reg timer_methods[] = {
@@ -482,6 +506,7 @@ static const luaL_Reg loop_functions[] = {{"now", loop_now},
                                           {"stop", loop_stop},
                                           {"on_error", loop_on_error},
                                           {"report", loop_report},
+                                          {"handles", loop_handles},
                                           {NULL, NULL}};
 
 int luaopen_lunode_loop(lua_State *L) {

@@ -1,6 +1,6 @@
 -- bindings/lunode.meta.lua against the modules: it declares what there is, all of it, and nothing else.
 
-local tmp = require "spec.support.tmp"
+local tmp = require "lunode.test.tmp"
 
 local here = debug.getinfo(1, "S").source:match("^@(.*)/[^/]*$") or "spec"
 local text = assert(tmp.read(here .. "/../bindings/lunode.meta.lua"), "lunode.meta.lua is not where it was")

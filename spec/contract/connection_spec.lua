@@ -1,7 +1,7 @@
 -- What an open connection promises: writes and watermarks, half-close, close and abort, its fields.
 
-local cleanup = require "spec.support.cleanup"
-local expect = require "spec.support.expect"
+local cleanup = require "lunode.test.cleanup"
+local expect = require "lunode.test.expect"
 local kit = require "spec.contract.kit"
 local misuse = require "spec.support.misuse"
 

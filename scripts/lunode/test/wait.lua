@@ -1,11 +1,11 @@
--- Waits for a condition by turning the loop, with a deadline; never sleeps blindly.
+-- Waits for a condition, with a deadline; never sleeps blindly.
 --
---   local wait = require "spec.support.wait"
+--   local wait = require "lunode.test.wait"
 --   wait.till(function() return #seen == 3 end, 5, "three messages")   -- (`until` is a word of Lua's own)
 --   local reply = wait.till(function() return replies[1] end)          -- what the predicate gave
 --   wait.turns(3)                                                       -- let the loop turn three times
 --
--- The error of a wait that fails names what was awaited. In a task (spec.support.in_task) they wait as tasks do.
+-- The error of a wait that fails names what was awaited. They turn the loop, but in a task wait as tasks do: it cannot.
 
 local loop = require "lunode.loop"
 local task = require "lunode.task"
@@ -15,6 +15,12 @@ local M = {}
 -- Conditions outside of the loop (a process, a file) are looked at this often.
 local TICK = 0.005
 
+-- The body of a test is a task that can.
+local function in_task()
+  local current = task.current()
+  return current and not current.hosted
+end
+
 local function turn_in_task()
   task.sleep(TICK)
 end
@@ -23,7 +29,7 @@ local function turn()
   loop.step(TICK)
 end
 
----Turns the loop until `predicate()` is truthy, and returns what it gave.
+---Waits until `predicate()` is truthy, and returns what it gave.
 ---@param predicate fun(): any
 ---@param seconds? number deadline (default 10: generous, as a busy machine under ASan is slow)
 ---@param what? string  what is awaited, for the error
@@ -36,7 +42,7 @@ function M.till(predicate, seconds, what)
   seconds = seconds or 10
   local deadline = loop.time() + seconds
   local tick <close> = loop.timer(TICK, function() end, TICK)
-  local turn_once = task.current() and turn_in_task or turn
+  local turn_once = in_task() and turn_in_task or turn
   repeat
     turn_once()
     value = predicate()
@@ -47,11 +53,11 @@ function M.till(predicate, seconds, what)
   error(("waited %g s in vain for %s"):format(seconds, what or "the condition"), 2)
 end
 
----Turns the loop `n` times without sleeping (default 1).
+---Lets the loop turn `n` times, without sleeping (default 1).
 ---@param n? integer
 function M.turns(n)
   for _ = 1, n or 1 do
-    if task.current() then
+    if in_task() then
       task.yield()
     else
       loop.step(0)

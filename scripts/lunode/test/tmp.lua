@@ -1,11 +1,11 @@
 -- Temporary directories and files that go away when the spec ends. Not for anything outside of them.
 --
---   local tmp = require "spec.support.tmp"
+--   local tmp = require "lunode.test.tmp"
 --   local dir = tmp.dir()
 --   tmp.write(dir .. "/node.conf", 'data = "here"')
 --   local text = tmp.read(dir .. "/out")     -- nil where there is no such file
 
-local cleanup = require "spec.support.cleanup"
+local cleanup = require "lunode.test.cleanup"
 
 local M = {}
 
@@ -16,6 +16,7 @@ function M.quote(word)
   return "'" .. tostring(word):gsub("'", [['\'']]) .. "'"
 end
 
+---Makes a temporary directory, which goes away when the test ends.
 ---@return string path
 function M.dir()
   local pipe = assert(io.popen('mktemp -d "${TMPDIR:-/tmp}/lunode-spec.XXXXXXXX"', "r"))
@@ -29,11 +30,15 @@ function M.dir()
 end
 
 ---@param path string
+---@param from? integer  how many bytes to skip
 ---@return string? text
-function M.read(path)
+function M.read(path, from)
   local file = io.open(path, "rb")
   if not file then
     return nil
+  end
+  if from then
+    file:seek("set", from)
   end
   local text = file:read("a")
   file:close()
