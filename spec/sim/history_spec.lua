@@ -2,6 +2,7 @@ local explain = require "lunode.sim.history.explain"
 local history = require "lunode.sim.history"
 local kit = require "spec.sim.history_kit"
 local prng = require "spec.support.prng"
+local sim = require "lunode.sim"
 
 local FULL = os.getenv("LUNODE_FULL") == "1"
 local KINDS = { "register", "counter", "set", "list" }
@@ -220,6 +221,23 @@ describe("a history", function()
     assert.error_matches(function()
       history.new { now = 7 }
     end, "must be a function")
+  end)
+
+  it("of a world is in its trace, and goes by its clock", function()
+    local world = sim.new()
+    local h = history.new { world = world }
+    local op = h:invoke("a", "write", "x", 1)
+    world:run(2)
+    h:unknown(op)
+    local seen = {}
+    for i, record in ipairs(world:records()) do
+      seen[i] = ("%g %s %s %s"):format(record.t, record.node, record.kind, record.text)
+    end
+    assert.same({ '0 a invoke write(1) of "x"', "2 a unknown write(1) → ?" }, seen)
+    assert.equal(2, op.returned_at)
+    assert.error_matches(function()
+      history.new { world = {} }
+    end, "must be a world")
   end)
 
   it("tells from what a call returns whether it was done, was not, or may have been", function()

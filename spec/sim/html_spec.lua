@@ -1,7 +1,7 @@
 local html = require "lunode.sim.html"
-local process = require "spec.support.process"
+local process = require "lunode.test.process"
 local sim = require "lunode.sim"
-local tmp = require "spec.support.tmp"
+local tmp = require "lunode.test.tmp"
 
 local HOSTILE = table.concat {
   [[</script><script>document.documentElement.dataset.owned = 1</script><img src=x onerror="owned()">]],

@@ -24,17 +24,30 @@ local function fit(text, width)
   return text:sub(1, utf8.offset(text, width) - 1) .. "…"
 end
 
----An operation and what came of it: `write(2)`, `cas(1, 2) → true`, `read → ?`
----@param op table  name, args, result, status
----@return string
-function M.label(op)
+local function show(op)
   local words = {}
   for i = 1, op.args.n do
     words[i] = values.show(op.args[i])
   end
-  local text = values.name(op.name) .. (op.args.n > 0 and "(" .. table.concat(words, ", ") .. ")" or "")
+  return values.name(op.name) .. (op.args.n > 0 and "(" .. table.concat(words, ", ") .. ")" or "")
+end
+
+---What an operation was asked to do, and to what: `write(2) of "x"`
+---@param op table  name, args, key
+---@return string
+function M.call(op)
+  return fit(show(op) .. (op.key ~= nil and " of " .. values.show(op.key) or ""), WIDEST_LABEL)
+end
+
+---An operation and what came of it: `write(2)`, `cas(1, 2) → true`, `read → ?`
+---@param op table  name, args, result, status
+---@return string
+function M.label(op)
+  local text = show(op)
   if op.status == "unknown" or op.status == "open" then
     text = text .. " → ?"
+  elseif op.status == "failed" then
+    text = text .. " → failed"
   elseif op.result ~= nil or op.args.n == 0 then
     text = text .. " → " .. values.show(op.result)
   end

@@ -131,7 +131,7 @@ function checkbox(parent, label, set, value) {
 
 function setUp() {
   names.forEach((name, n) => checkbox($("nodes"), name, shown.nodes, n));
-  for (const g of ["messages", "output", "connections", "events"]) checkbox($("kinds"), g, shown.groups, g);
+  for (const g of ALL_GROUPS) checkbox($("kinds"), g, shown.groups, g);
   const ends = new Map();
   for (const r of R) {
     if (r.c === undefined || ends.has(r.c)) continue;

@@ -96,6 +96,17 @@ function drawLives(top, bottom) {
   pen.lineWidth = 1;
 }
 
+// Beside the lane, from call to result.
+function drawOperations(top, bottom) {
+  for (const op of operations) {
+    if (!shown.nodes.has(op.n) || Y[op.to] < top || Y[op.from] > bottom) continue;
+    pen.fillStyle = colorOf({ k: op.end });
+    pen.globalAlpha = 0.45;
+    pen.fillRect(X(op.n) - 13, Y[op.from] - top, 7, Math.max(3, Y[op.to] - Y[op.from]));
+    pen.globalAlpha = 1;
+  }
+}
+
 function cross(x, y) {
   pen.beginPath();
   pen.moveTo(x - 5, y - 5); pen.lineTo(x + 5, y + 5);
@@ -154,7 +165,8 @@ function labelOf(r) {
   switch (r.k) {
     case "send": return r.d ? gist(r.d) : r.x ? line(r.x) : "";
     case "deliver": case "lost": return "";
-    case "print": case "stderr": return line(r.x || "");
+    case "print": case "stderr": case "invoke": case "ok": case "failed": return line(r.x || "");
+    case "unknown": return line(r.x || "") + " (unknown)";
     case "connect": return "connect → " + line(r.x || "");
     case "accept": return "accept ← " + line(r.x || "");
     default: return describe(r);
@@ -166,9 +178,9 @@ function colorOf(r) {
     case "send": case "deliver": return colors.message;
     case "lost": case "error": case "crash": case "kill": case "reset": case "refused": case "stderr":
       return colors.lost;
-    case "print": return colors.print;
-    case "pause": case "resume": case "clock": return colors.slow;
-    case "boot": case "exit": return colors.ink;
+    case "print": case "ok": return colors.print;
+    case "pause": case "resume": case "clock": case "unknown": return colors.slow;
+    case "boot": case "exit": case "invoke": return colors.ink;
     default: return colors.faint;
   }
 }
@@ -268,6 +280,7 @@ function draw() {
   pen.fillRect(0, 0, view.clientWidth, view.clientHeight);
   const labels = drawFaults(top, bottom);
   drawLives(top, bottom);
+  if (shown.groups.has("operations")) drawOperations(top, bottom);
   for (const label of labels) text(...label);
   if (shown.groups.has("messages")) for (const m of visibleMessages) drawMessage(m, top, bottom);
   drawMarks(top, bottom);

@@ -64,6 +64,23 @@ R.forEach((r, i) => {
   life.push({ state, from: i, to: R.length });
 });
 
+// ---- operations of a history: a call and what came of it, one at a time for each who calls
+
+const DONE = ["ok", "failed", "unknown"];
+const operations = [], calling = new Map();
+R.forEach((r, i) => {
+  if (r.k === "invoke") {
+    const op = { n: r.n, from: i, to: R.length, end: "unknown" };
+    operations.push(op);
+    calling.set(r.n, op);
+  } else if (DONE.includes(r.k) && calling.has(r.n)) {
+    const op = calling.get(r.n);
+    calling.delete(r.n);
+    op.to = i;
+    op.end = r.k;
+  }
+});
+
 // ---- faults: a begin and the end that belongs to it
 
 const faults = [], open = [];
@@ -91,13 +108,14 @@ faults.forEach((f, i) => {
 // ---- what is shown, and where
 
 const GROUPS = { messages: ["send", "deliver", "lost"], output: ["print", "stderr"], connections: ["connect", "accept",
-  "close", "refused", "reset", "timeout"] };
+  "close", "refused", "reset", "timeout"], operations: ["invoke", ...DONE] };
+const ALL_GROUPS = ["messages", "output", "operations", "connections", "events"];
 function groupOf(kind) {
   for (const g in GROUPS) if (GROUPS[g].includes(kind)) return g;
   return "events";
 }
 const shown = {
-  nodes: new Set(names.keys()), groups: new Set(["messages", "output", "connections", "events"]), conn: "", find: "",
+  nodes: new Set(names.keys()), groups: new Set(ALL_GROUPS), conn: "", find: "",
 };
 let scale = "order", zoom = 1;
 let visible = [], Y = new Float64Array(R.length + 1), height = 0, visibleMessages = [];
