@@ -328,8 +328,7 @@ The last order there was, of 3 operations:
   a  write(1)
   b  write(2)
   a  read → 2
-It leaves 2.
-]], why)
+It leaves 2.]], why)
   end)
 
   it("that is long is explained from a point on at which the state is known", function()
