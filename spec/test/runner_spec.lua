@@ -2,6 +2,7 @@
 
 local junit = require "lunode.test.junit"
 local lunode = require "spec.support.lunode"
+local process = require "lunode.test.process"
 local tmp = require "lunode.test.tmp"
 local wait = require "lunode.test.wait"
 
@@ -437,6 +438,44 @@ describe("a random order", function()
     local seed = out:match "%-%-shuffle=(%d+) repeats this order"
     assert.equal(first, (order { "--shuffle=" .. seed }))
     assert.not_equal(first, (order {}))
+  end)
+end)
+
+describe("progress", function()
+  -- Runs it on a terminal of so many columns; returns what was drawn.
+  local function draw(columns, env)
+    tmp.write(dir .. "/spec/a_spec.lua", 'it("waits", function() require("lunode.task").sleep(0.5) end)')
+    tmp.write(dir .. "/spec/b_spec.lua", 'it("fails", function() error("here", 0) end)')
+    local command = ("stty cols %d; %s test --jobs 2"):format(columns, tmp.quote(lunode.bin))
+    local all = { LUNODE_TEST_TIMES = dir .. "/times", TERM = "xterm", NO_COLOR = false, SHELL = "/bin/sh" }
+    for name, value in pairs(env or {}) do
+      all[name] = value
+    end
+    process.run { "script", "-qec", command, dir .. "/typescript", cwd = dir, env = all }
+    return (tmp.read(dir .. "/typescript"):gsub("^Script started[^\n]*\n", ""):gsub("\nScript done.*", ""))
+  end
+
+  it("is one line on a terminal, as wide as that, and goes away", function()
+    local out = draw(50)
+    local lines = 0
+    for line in out:gmatch "\r(%[%d/2 files%][^\27]*)\27%[K" do
+      lines = lines + 1
+      assert.is_true(utf8.len(line) <= 49, line)
+    end
+    assert.is_true(lines > 1)
+    assert.is_truthy(out:find("\r[1/2 files] 0 passed, 1 failed, 0:0", 1, true), out)
+    assert.is_truthy(out:find "\n1 passed, 1 failed\r%s*$", out)
+  end)
+
+  it("has colours unless they are unwanted", function()
+    has("\27[31mFAILED \27[0mspec/b_spec.lua: fails", draw(80))
+    assert.is_nil(draw(80, { NO_COLOR = "1" }):find("\27[31m", 1, true))
+  end)
+
+  it("is not shown where there is no such terminal", function()
+    assert.is_nil(draw(80, { TERM = "dumb" }):find("files]", 1, true))
+    local _, out = run('it("a", function() end)')
+    assert.is_nil(out:find("\27", 1, true))
   end)
 end)
 
