@@ -19,7 +19,7 @@ local function run(specs, words)
   for name, text in pairs(type(specs) == "table" and specs or { x = specs }) do
     tmp.write(("%s/spec/%s_spec.lua"):format(dir, name), text)
   end
-  local env = { LUNODE_TEST_TIMES = dir .. "/times", LUNODE_REWRITE = false }
+  local env = { LUNODE_TEST_TIMES = dir .. "/times", LUNODE_REWRITE = false, LUNODE_FULL = false }
   local options = { "test", cwd = dir, seconds = 120, env = env }
   for _, word in ipairs(words or {}) do
     options[#options + 1] = word
@@ -225,6 +225,15 @@ describe("a run of specs", function()
     end, 10, "the end of its child")
   end)
 
+  it("takes the directories of a spec along even when that was killed", function()
+    local specs = [[
+      it("a", function() print("DIR " .. require("lunode.test").dir() .. ".") os.execute("kill -KILL $PPID") end)
+    ]]
+    local _, out = run(specs)
+    local left = assert(out:match "DIR (/.-/lunode%-spec%.%w+)%.\n")
+    assert.is_nil(os.rename(left, left))
+  end)
+
   it("ends when it is interrupted, with what is known so far", function()
     tmp.write(dir .. "/spec/a_spec.lua", 'it("a", function() end)')
     tmp.write(dir .. "/spec/b_spec.lua", 'it("b", function() print "here"; require("lunode.task").sleep(1000) end)')
@@ -331,6 +340,17 @@ describe("the body of a test", function()
       "1 passed, 2 failed\n",
       { "--timeout", "0.2" }
     )
+  end)
+
+  it("fails where it yields by itself, and the next one runs", function()
+    local specs = [[
+      describe("d", function()
+        it("yields", function() coroutine.yield() end)
+        it("passes", function() assert.equal("d", ("d")) end)
+      end)
+      it("passes, too", function() end)
+    ]]
+    fails(specs, "the task called coroutine.yield itself", "2 passed, 1 failed\n")
   end)
 
   it("is killed where it neither waits nor turns the loop, and the other files run", function()

@@ -14,7 +14,7 @@ local function run(words, text)
   if text then
     tmp.write(file, text)
   end
-  local options = { "test", env = { LUNODE_TEST_TIMES = dir .. "/times" } }
+  local options = { "test", env = { LUNODE_TEST_TIMES = dir .. "/times", LUNODE_FULL = false } }
   for _, word in ipairs(words) do
     options[#options + 1] = word
   end
@@ -165,6 +165,7 @@ describe("sim_it", function()
       refuses("options are a table", "x", 3, print)
       refuses("unknown option 'seed'", "x", { seed = 3 }, print)
       refuses("seeds must be a whole number", "x", { seeds = 0 }, print)
+      refuses("full must be a whole number", "x", { full = 1.5 }, print)
       it("passes", function() end)
     ]])
     assert.equal(0, code, out)
