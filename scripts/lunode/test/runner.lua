@@ -95,7 +95,9 @@ function methods:start()
     trace_html = options.trace_html,
   }))
   self.reader = channel.reader(dir .. "/events")
-  -- What it makes for the time of a test goes with our directory, also when it is killed.
+  -- What it makes for the time of a test goes with our directory, also when it is killed. A spec that runs as root may
+  -- give up its rights, and must still get there.
+  os.execute("chmod 711 " .. tmp.quote(dir))
   local env = { TMPDIR = dir, LUNODE_REWRITE = options.rewrite and "1" or nil }
   self.process = process.start { self.runner.bin, "test", "--child", dir, env = env }
 end

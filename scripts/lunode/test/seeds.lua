@@ -188,14 +188,20 @@ end
 
 -- ---------------------------------------------------------------- all seeds
 
-local function show(result)
+local function show(result, name)
   local run = options_of_run
   if run.trace then
     print(("transcript of seed %d:"):format(result.seed))
     print((result.world:trace():gsub("\n+$", "")))
   end
   if run.trace_html then
-    require("lunode.sim.html").write(result.world, run.trace_html)
+    local ok, err = require("lunode.sim.html").write(result.world, run.trace_html, {
+      title = ("%s, seed %d"):format(name, result.seed),
+      note = result.text,
+    })
+    if not ok then
+      error("--trace-html: " .. tostring(err), 0)
+    end
   end
 end
 
@@ -218,10 +224,10 @@ local function run_all(self, name)
     local result = attempt(self, seed, options_of_run.keep)
     if result.failed then
       local best, text = judge(self, result, name)
-      show(best)
+      show(best, name)
       require("busted").fail(text, 0)
     end
-    show(result)
+    show(result, name)
   end
 end
 
