@@ -224,8 +224,8 @@ local function run_all(self, name)
     local result = attempt(self, seed, options_of_run.keep)
     if result.failed then
       local best, text = judge(self, result, name)
-      show(best, name)
-      require("busted").fail(text, 0)
+      local shown, why = pcall(show, best, name)
+      require("busted").fail(shown and text or ("%s\n%s"):format(text, why), 0)
     end
     show(result, name)
   end
