@@ -494,20 +494,14 @@ static const luaL_Reg timer_methods[] = {
 static const luaL_Reg hook_methods[] = {{"close", hook_close}, {NULL, NULL}};
 static const luaL_Reg signal_methods[] = {{"close", signal_close}, {NULL, NULL}};
 
-static const luaL_Reg loop_functions[] = {{"now", loop_now},
-                                          {"time", loop_time},
-                                          {"timer", loop_timer},
-                                          {"defer", loop_defer},
-                                          {"signal", loop_signal},
-                                          {"before_sleep", loop_before_sleep},
-                                          {"random", loop_random},
-                                          {"run", loop_run},
-                                          {"step", loop_step},
-                                          {"stop", loop_stop},
-                                          {"on_error", loop_on_error},
-                                          {"report", loop_report},
-                                          {"handles", loop_handles},
-                                          {NULL, NULL}};
+static const luaL_Reg loop_functions[] = {
+    {"now", loop_now},           {"time", loop_time},
+    {"timer", loop_timer},       {"defer", loop_defer},
+    {"signal", loop_signal},     {"before_sleep", loop_before_sleep},
+    {"random", loop_random},     {"run", loop_run},
+    {"step", loop_step},         {"stop", loop_stop},
+    {"on_error", loop_on_error}, {"report", loop_report},
+    {"handles", loop_handles},   {NULL, NULL}};
 
 int luaopen_lunode_loop(lua_State *L) {
     ln_lua_loop(L);

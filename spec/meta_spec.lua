@@ -43,7 +43,7 @@ local function actual(object, kind)
   return found
 end
 
-local function methods(name)
+local function methods(name) -- REQUIRES: its module is loaded
   local meta = debug.getregistry()[name]
   assert.is_table(meta, "there is no type " .. name)
   local index = meta.__index
@@ -95,6 +95,12 @@ describe("lunode.meta.lua", function()
     local expected = table.move(modules, 1, #modules, 1, {})
     table.sort(expected)
     assert.same(expected, names)
+  end)
+
+  setup(function()
+    for _, name in ipairs(modules) do
+      require("lunode." .. name)
+    end
   end)
 
   for _, name in ipairs(modules) do

@@ -22,6 +22,7 @@ local M = {
   dir = tmp.dir,
   port = ports.free,
   process = process,
+  settled = wait.settled,
   till = wait.till,
   turns = wait.turns,
 }

@@ -153,7 +153,7 @@ describe("a server", function()
       sent = sent + #request
     end
     wait.till(function() return server:stats().active == 4 end)
-    task.sleep(0.05)
+    wait.settled(function() return raw.conn:stats().queued end)
     collectgarbage()
     assert.is_true(raw.conn:stats().queued > 2 ^ 20, "the server has read on")
     assert.equal(3, kit.peer(address):call("add", { 1, 2 }))
@@ -177,13 +177,8 @@ describe("a server", function()
     for id = 1, 2000 do
       raw.send(array { 0, id, "big", array {} })
     end
-    local last
-    wait.till(function()
-      local same = last == calls and calls > 0
-      last = calls
-      task.sleep(0.05)
-      return same
-    end)
+    wait.till(function() return calls > 0 end)
+    wait.settled(function() return calls end)
     assert.is_true(calls < 300, calls .. " calls have run")
     assert.equal(3, kit.peer(address):call("add", { 1, 2 }))
     raw.conn:resume()

@@ -113,7 +113,7 @@ describe("a stream", function()
       end
     end)
     wait.till(function() return sent >= 8 end)
-    task.sleep(0.05)
+    wait.settled(function() return sent end)
     assert.is_true(sent <= 10, sent .. " were sent")
     go:resolve()
     sender:join(10)

@@ -1,50 +1,13 @@
 -- `lunode test` from outside: what passes, what fails and with which words, and what must never pass.
 
-local junit = require "lunode.test.junit"
+local kit = require "spec.test.kit"
 local lunode = require "spec.support.lunode"
 local tmp = require "lunode.test.tmp"
 local wait = require "lunode.test.wait"
 
-local dir
+local fails, has, passes, run = kit.fails, kit.has, kit.passes, kit.run
 
-before_each(function()
-  dir = tmp.dir()
-  assert(os.execute("mkdir " .. tmp.quote(dir .. "/spec")))
-end)
-
--- Runs `lunode test` in a directory with these specs, by name, and further words. What it remembers stays there.
-local function run(specs, words)
-  os.execute(("rm -f -- %s/spec/*"):format(tmp.quote(dir)))
-  for name, text in pairs(type(specs) == "table" and specs or { x = specs }) do
-    tmp.write(("%s/spec/%s_spec.lua"):format(dir, name), text)
-  end
-  local env = { LUNODE_TEST_TIMES = dir .. "/times", LUNODE_REWRITE = false }
-  local options = { "test", cwd = dir, seconds = 120, env = env }
-  for _, word in ipairs(words or {}) do
-    options[#options + 1] = word
-  end
-  local code, out, err = lunode.run(options)
-  return code, out .. err
-end
-
-local function has(text, out)
-  assert.is_truthy(out:find(text, 1, true), ("no %q in:\n%s"):format(text, out))
-end
-
--- Exit code 1, the words, and the closing line.
-local function fails(specs, text, counts, words)
-  local code, out = run(specs, words)
-  assert.equal(1, code, out)
-  has(text, out)
-  has("\n" .. counts, out)
-end
-
-local function passes(specs, counts, words)
-  local code, out = run(specs, words)
-  assert.equal(0, code, out)
-  has("\n" .. counts, out)
-  return out
-end
+kit.prepare()
 
 describe("a run of specs", function()
   it("passes, with its counts in the last line", function()
@@ -201,7 +164,7 @@ describe("a run of specs", function()
 
   it("takes the processes of a spec along even when it is killed itself", function()
     tmp.write(
-      dir .. "/spec/x_spec.lua",
+      kit.dir .. "/spec/x_spec.lua",
       [[
         it("a", function()
           local test = require "lunode.test"
@@ -211,7 +174,9 @@ describe("a run of specs", function()
         end)
       ]]
     )
-    local runner = lunode.start { "test", cwd = dir, env = { TMPDIR = dir, LUNODE_TEST_TIMES = dir .. "/times" } }
+    local env = kit.env()
+    env.TMPDIR = kit.dir
+    local runner = lunode.start { "test", cwd = kit.dir, env = env }
     local pid = wait.till(function()
       return runner:stdout():match "PID (%d+)%."
     end)
@@ -224,10 +189,19 @@ describe("a run of specs", function()
     end, 10, "the end of its child")
   end)
 
+  it("takes the directories of a spec along even when that was killed", function()
+    local specs = [[
+      it("a", function() print("DIR " .. require("lunode.test").dir() .. ".") os.execute("kill -KILL $PPID") end)
+    ]]
+    local _, out = run(specs)
+    local left = assert(out:match "DIR (/.-/lunode%-spec%.%w+)%.\n")
+    assert.is_nil(os.rename(left, left))
+  end)
+
   it("ends when it is interrupted, with what is known so far", function()
-    tmp.write(dir .. "/spec/a_spec.lua", 'it("a", function() end)')
-    tmp.write(dir .. "/spec/b_spec.lua", 'it("b", function() print "here"; require("lunode.task").sleep(1000) end)')
-    local runner = lunode.start { "test", cwd = dir, env = { LUNODE_TEST_TIMES = dir .. "/times" } }
+    tmp.write(kit.dir .. "/spec/a_spec.lua", 'it("a", function() end)')
+    tmp.write(kit.dir .. "/spec/b_spec.lua", 'it("b", function() print "here"; require("lunode.task").sleep(1000) end)')
+    local runner = lunode.start { "test", cwd = kit.dir, env = { LUNODE_TEST_TIMES = kit.dir .. "/times" } }
     wait.till(function()
       return runner:stdout():find("here", 1, true)
     end)
@@ -235,110 +209,6 @@ describe("a run of specs", function()
     assert.equal(130, runner:wait())
     has("\n1 passed, 0 failed\n", runner:stdout())
     has("interrupted", runner:stderr())
-  end)
-end)
-
-describe("the body of a test", function()
-  it("may wait as a task does, turn the loop, and run it", function()
-    passes(
-      [[
-        local loop, task = require "lunode.loop", require "lunode.task"
-        it("waits", function()
-          local begun = loop.now()
-          task.sleep(0.02)
-          assert.is_true(loop.now() - begun >= 0.02)
-          assert.is_truthy(task.current())
-        end)
-        it("turns the loop", function()
-          local fired
-          loop.timer(0.01, function() fired = true; assert.is_nil(task.current()) end)
-          while not fired do loop.step(0.1) end
-        end)
-        it("runs the loop", function()
-          local fired
-          loop.timer(0.01, function() fired = true end)
-          loop.run()
-          assert.is_true(fired)
-          assert.equal(7, task.run(function() task.sleep(0.01) return 7 end))
-        end)
-        it("waits for other tasks, which wait for it", function()
-          local inbox, outbox = task.channel(), task.channel()
-          local other <close> = task.spawn(function()
-            for value in function() return inbox:receive() end do outbox:send(value + 1) end
-          end)
-          for i = 1, 100 do
-            inbox:send(i)
-            assert.equal(i + 1, outbox:receive())
-          end
-        end)
-        describe("surrounded", function()
-          local told
-          setup(function() task.sleep(0.001) told = "" end)
-          before_each(function() task.sleep(0.001) told = told .. "b" end)
-          after_each(function() task.sleep(0.001) told = told .. "a" end)
-          it("by what waits", function() finally(function() task.yield() told = told .. "f" end) told = told .. "i" end)
-          it("by what has waited", function() assert.equal("bifab", told) end)
-        end)
-      ]],
-      "6 passed, 0 failed\n"
-    )
-  end)
-
-  it("fails at its deadline where it waits, and the next one runs", function()
-    fails(
-      [[
-        local task, loop = require "lunode.task", require "lunode.loop"
-        it("waits", function()
-          task.sleep(1000)
-        end)
-        it("waits again and again", function()
-          while true do pcall(task.sleep, 0.3) if loop.time() > 1e12 then break end end
-        end)
-        it("passes", function() task.sleep(0.01) end)
-      ]],
-      "spec/x_spec.lua:3: not ended within 0.5 s; it waits here:",
-      "0 passed, 2 failed\n",
-      { "--timeout", "0.5", "--filter", "waits" }
-    )
-  end)
-
-  it("fails at once where nothing is active that could end its wait", function()
-    fails(
-      'it("a", function()\nrequire("lunode.task").event():wait()\nend)',
-      "spec/x_spec.lua:2: nothing is active any more that could end this wait:",
-      "0 passed, 1 failed\n"
-    )
-  end)
-
-  it("fails at its deadline where it turns the loop, and the next one runs", function()
-    fails(
-      [[
-        local loop = require "lunode.loop"
-        local timer
-        after_each(function() timer:close() end)
-        it("runs", function()
-          timer = loop.timer(1000, print)
-          loop.run()
-        end)
-        it("steps", function()
-          timer = loop.timer(0.01, function() end, 0.01)
-          while true do loop.step(0.1) end
-        end)
-        it("passes", function() end)
-      ]],
-      "spec/x_spec.lua:10: not ended within 0.2 s; it is here:",
-      "1 passed, 2 failed\n",
-      { "--timeout", "0.2" }
-    )
-  end)
-
-  it("is killed where it neither waits nor turns the loop, and the other files run", function()
-    fails(
-      { a = 'it("spins", function() while true do end end)', b = 'it("b", function() end)' },
-      'did not end within 0.1 s, nor when it was told to: it was killed, in it of "spins"',
-      "1 passed, 1 failed\n",
-      { "--timeout", "0.1" }
-    )
   end)
 end)
 
@@ -367,8 +237,8 @@ describe("the command line of a run", function()
   end)
 
   it("names busted's package where it is missing", function()
-    tmp.write(dir .. "/spec/x_spec.lua", "")
-    local code, _, err = lunode.run { "test", cwd = dir, env = { LUA_PATH_5_4 = "/nowhere/?.lua" } }
+    tmp.write(kit.dir .. "/spec/x_spec.lua", "")
+    local code, _, err = lunode.run { "test", cwd = kit.dir, env = { LUA_PATH_5_4 = "/nowhere/?.lua" } }
     assert.equal(1, code)
     has("apt-get install lua-busted", err)
   end)
@@ -394,7 +264,7 @@ describe("several files at a time", function()
       b = 'it("b", function() print "began b"; require("lunode.task").sleep(0.3) end)',
     }
     run(specs, { "--jobs", "2" })
-    has("/spec/b_spec.lua\n", tmp.read(dir .. "/times"))
+    has("/spec/b_spec.lua\n", tmp.read(kit.dir .. "/times"))
     -- One after the other, but ordered as for two: jobs are more than one, files are three, b comes first.
     specs.c = 'it("c", function() end)'
     local begun = {}
@@ -437,51 +307,5 @@ describe("a random order", function()
     local seed = out:match "%-%-shuffle=(%d+) repeats this order"
     assert.equal(first, (order { "--shuffle=" .. seed }))
     assert.not_equal(first, (order {}))
-  end)
-end)
-
-describe("results for other programs", function()
-  local hostile = [==[
-    it("a", function() end)
-    it("b # <&\"\27[31m>\n\0\255 ü", function() error("bad <]]> \1 \255 \u{FFFE} & \n second") end)
-    it("c", function() pending "later <" end)
-    os.execute "echo from the spec"
-  ]==]
-
-  it("are TAP, with a plan, and escaped", function()
-    local code, out = run(hostile, { "--tap" })
-    assert.equal(1, code)
-    has("TAP version 13\nok 1 - spec/x_spec.lua: a\nnot ok 2 - spec/x_spec.lua: b \\# <&\"\\x1b[31m> \\x00", out)
-    has("\n#  second\n", out)
-    has("\nok 3 - spec/x_spec.lua: c # SKIP spec/x_spec.lua:3: later <\n1..3\n", out)
-  end)
-
-  it("are XML that is well-formed", function()
-    local path = dir .. "/out.xml"
-    local code = run(hostile, { "--junit", path })
-    assert.equal(1, code)
-    local text = tmp.read(path)
-    has('tests="3" failures="1" errors="0" skipped="1"', text)
-    assert.is_truthy(utf8.len(text))
-    assert.is_nil(text:find "[\0-\8\11-\31\127]")
-    assert.is_nil(text:find("]]>", 1, true))
-    assert.is_nil(text:find "&[^aglq#]")
-    has('name="b # &lt;&amp;&quot;\\x1b[31m&gt;&#10;\\x00\\xff ü"', text)
-  end)
-
-  it("are written where that can be, or the run fails", function()
-    local code, out = run('it("a", function() end)', { "--junit", "no/such/dir/out.xml" })
-    assert.equal(1, code)
-    has("--junit: no/such/dir/out.xml: No such file or directory", out)
-  end)
-
-  it("escape what XML has no character for", function()
-    local hostile_name = "\xed\xa0\x80 \xc0\x80 \xf4\x90\x80\x80 \u{10FFFF} \u{FFFF} \xe2\x82"
-    local total = { passed = 0, failed = 1, skipped = 0, seconds = 0, files = {} }
-    total.files[1] = {
-      file = "f", passed = 0, failed = 1, skipped = 0, seconds = 0, troubles = {},
-      tests = { { name = hostile_name, status = "failed", seconds = 0 } },
-    }
-    has("\\xed\\xa0\\x80 \\xc0\\x80 \\xf4\\x90\\x80\\x80 \u{10FFFF} \\xef\\xbf\\xbf \\xe2\\x82", junit.text(total))
   end)
 end)

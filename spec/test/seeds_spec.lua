@@ -14,7 +14,7 @@ local function run(words, text)
   if text then
     tmp.write(file, text)
   end
-  local options = { "test", env = { LUNODE_TEST_TIMES = dir .. "/times" } }
+  local options = { "test", env = { LUNODE_TEST_TIMES = dir .. "/times", LUNODE_FULL = false } }
   for _, word in ipairs(words) do
     options[#options + 1] = word
   end
@@ -153,6 +153,21 @@ describe("sim_it", function()
     assert.is_truthy(out:find "transcript of seed 5:\n +0.000000  a  boot\n +0.000000  a  print hello\n", out)
   end)
 
+  it("draws the transcript of a failure as a page, with the failure on it", function()
+    local text = 'sim_it("x <&>", function(world) world:run(1) error "<bad>" end)'
+    local page = dir .. "/page.html"
+    local code, out = run({ "--trace-html", page }, text)
+    assert.equal(1, code, out)
+    local html = tmp.read(page)
+    assert.is_truthy(html:find "x_spec.lua:1: [^<>]*bad")
+    has("<title>x &#60;&#38;&#62;, seed 1</title>", html)
+    assert.is_nil(html:find("<bad>", 1, true))
+    code, out = run { "--trace-html", dir .. "/no/such/page.html" }
+    assert.equal(1, code)
+    has("x_spec.lua:1: <bad>", out)
+    has("--trace-html: cannot write", out)
+  end)
+
   it("refuses nonsense", function()
     local code, out = run({}, [[
       local function refuses(words, ...)
@@ -165,6 +180,7 @@ describe("sim_it", function()
       refuses("options are a table", "x", 3, print)
       refuses("unknown option 'seed'", "x", { seed = 3 }, print)
       refuses("seeds must be a whole number", "x", { seeds = 0 }, print)
+      refuses("full must be a whole number", "x", { full = 1.5 }, print)
       it("passes", function() end)
     ]])
     assert.equal(0, code, out)

@@ -213,7 +213,7 @@ local function run(settings, paths)
     shuffle = require("lunode.loop").random(0, (1 << 31) - 1)
   end
   local report = require(settings.tap and "lunode.test.tap" or "lunode.test.report").new()
-  local total, interrupted = require("lunode.test.runner").run(files, {
+  local ok, total, interrupted = pcall(require("lunode.test.runner").run, files, {
     jobs = settings.jobs or 1,
     timeout = settings.timeout or 30,
     filter = settings.filter,
@@ -225,6 +225,10 @@ local function run(settings, paths)
     trace = settings.trace,
     trace_html = settings["trace-html"],
   }, report)
+  if not ok then
+    complain("the run has ended early: " .. tostring(total))
+    return 1
+  end
   return finish(total, interrupted, settings, report)
 end
 

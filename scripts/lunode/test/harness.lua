@@ -119,6 +119,22 @@ end
 
 -- ---------------------------------------------------------------- how things are run
 
+-- What ends a task otherwise than by returning or raising leaves busted in the middle of it.
+local function run_hosted(safe, descriptor, run, element)
+  local context = busted.context
+  local before = context.get()
+  local results = table.pack(pcall(body.run, safe, descriptor, run, element))
+  if results[1] then
+    return table.unpack(results, 2, results.n)
+  end
+  while context.get() ~= before do
+    context.pop()
+  end
+  return safe(descriptor, function()
+    error(results[2], 0)
+  end, element)
+end
+
 -- busted runs everything through `safe`. The part that a spec wrote becomes a task; around all that belongs to one test
 -- its result is told.
 local function wrap_safe()
@@ -126,7 +142,7 @@ local function wrap_safe()
   busted.safe = function(descriptor, run, element)
     if HOSTED[descriptor] and (run == element.run or descriptor == "finally") then
       channel.emit { kind = "run", what = descriptor, name = full_name(current or element) }
-      return body.run(safe, descriptor, run, element)
+      return run_hosted(safe, descriptor, run, element)
     elseif descriptor ~= "it" then
       return safe(descriptor, run, element)
     end

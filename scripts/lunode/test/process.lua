@@ -75,7 +75,7 @@ function M.start(options)
   end)
   self.pid = wait.till(function()
     return tonumber((tmp.read(dir .. "/pid") or ""):match("^(%d+)\n"))
-  end, 10, options[1] .. " to start")
+  end, 10, options[1] .. " to start (is there room for files in " .. dir .. "?)")
   return self
 end
 

@@ -15,6 +15,7 @@ local tmp = require "lunode.test.tmp"
 
 local M = {}
 
+local OUTPUT = 1 << 20 -- bytes of a spec's output at a time
 local POLL = 0.02 -- seconds between looks at a process
 local SIGNAL_AFTER = 1 -- seconds over the deadline: then the process did not notice it by itself
 local KILL_AFTER = 6
@@ -94,13 +95,11 @@ function methods:start()
     trace_html = options.trace_html,
   }))
   self.reader = channel.reader(dir .. "/events")
-  self.process = process.start {
-    self.runner.bin,
-    "test",
-    "--child",
-    dir,
-    env = options.rewrite and { LUNODE_REWRITE = "1" } or nil,
-  }
+  -- What it makes for the time of a test goes with our directory, also when it is killed. A spec that runs as root may
+  -- give up its rights, and must still get there.
+  os.execute("chmod 711 " .. tmp.quote(dir))
+  local env = { TMPDIR = dir, LUNODE_REWRITE = options.rewrite and "1" or nil }
+  self.process = process.start { self.runner.bin, "test", "--child", dir, env = env }
 end
 
 function methods:add_trouble(name, message)
@@ -165,11 +164,13 @@ end
 
 function methods:show_output()
   for _, name in ipairs { "out", "err" } do
-    local text = tmp.read(self.process.dir .. "/" .. name, self.shown[name]) or ""
-    self.shown[name] = self.shown[name] + #text
-    if text ~= "" then
-      self.runner.report:output(self.file, text)
-    end
+    repeat
+      local text = tmp.read(self.process.dir .. "/" .. name, self.shown[name], OUTPUT) or ""
+      self.shown[name] = self.shown[name] + #text
+      if text ~= "" then
+        self.runner.report:output(self.file, text)
+      end
+    until #text < OUTPUT
   end
 end
 

@@ -24,6 +24,7 @@ local TRANSCRIPT = 30 -- records shown of a failure
 
 ---@class lunode.test.sim_options
 ---@field seeds? integer  how many: 1, 2, … (default 10; --seeds and --seed go before it)
+---@field full? integer   how many with LUNODE_FULL=1 (default ten times as many)
 ---@field world? lunode.sim.options  for sim.new; seed and keep are the runner's
 
 -- ---------------------------------------------------------------- one run of the body
@@ -187,14 +188,20 @@ end
 
 -- ---------------------------------------------------------------- all seeds
 
-local function show(result)
+local function show(result, name)
   local run = options_of_run
   if run.trace then
     print(("transcript of seed %d:"):format(result.seed))
     print((result.world:trace():gsub("\n+$", "")))
   end
   if run.trace_html then
-    require("lunode.sim.html").write(result.world, run.trace_html)
+    local ok, err = require("lunode.sim.html").write(result.world, run.trace_html, {
+      title = ("%s, seed %d"):format(name, result.seed),
+      note = result.text,
+    })
+    if not ok then
+      error("--trace-html: " .. tostring(err), 0)
+    end
   end
 end
 
@@ -203,7 +210,11 @@ local function seeds_of(self)
   if run.seed then
     return run.seed, run.seed
   end
-  return 1, run.seeds or self.options.seeds or DEFAULT_SEEDS
+  local seeds = self.options.seeds or DEFAULT_SEEDS
+  if os.getenv "LUNODE_FULL" == "1" then
+    seeds = self.options.full or 10 * seeds
+  end
+  return 1, run.seeds or seeds
 end
 
 local function run_all(self, name)
@@ -213,10 +224,10 @@ local function run_all(self, name)
     local result = attempt(self, seed, options_of_run.keep)
     if result.failed then
       local best, text = judge(self, result, name)
-      show(best)
-      require("busted").fail(text, 0)
+      local shown, why = pcall(show, best, name)
+      require("busted").fail(shown and text or ("%s\n%s"):format(text, why), 0)
     end
-    show(result)
+    show(result, name)
   end
 end
 
@@ -229,13 +240,15 @@ local function check(name, options, fn)
     error(("sim_it: options are a table, got a %s"):format(type(options)), 4)
   end
   for key in pairs(options) do
-    if key ~= "seeds" and key ~= "world" then
-      error(("sim_it: unknown option '%s'; there are seeds and world"):format(tostring(key)), 4)
+    if key ~= "seeds" and key ~= "full" and key ~= "world" then
+      error(("sim_it: unknown option '%s'; there are seeds, full and world"):format(tostring(key)), 4)
     end
   end
-  local seeds = options.seeds
-  if seeds ~= nil and (math.type(seeds) ~= "integer" or seeds < 1) then
-    error(("sim_it: seeds must be a whole number, at least 1, got %s"):format(tostring(seeds)), 4)
+  for _, key in ipairs { "seeds", "full" } do
+    local count = options[key]
+    if count ~= nil and (math.type(count) ~= "integer" or count < 1) then
+      error(("sim_it: %s must be a whole number, at least 1, got %s"):format(key, tostring(count)), 4)
+    end
   end
 end
 

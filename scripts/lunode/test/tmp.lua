@@ -30,9 +30,10 @@ function M.dir()
 end
 
 ---@param path string
----@param from? integer  how many bytes to skip
----@return string? text
-function M.read(path, from)
+---@param from? integer   how many bytes to skip
+---@param most? integer  how many bytes to read
+---@return string? text  nil where there is no such file
+function M.read(path, from, most)
   local file = io.open(path, "rb")
   if not file then
     return nil
@@ -40,7 +41,7 @@ function M.read(path, from)
   if from then
     file:seek("set", from)
   end
-  local text = file:read("a")
+  local text = file:read(most or "a") or ""
   file:close()
   return text
 end
@@ -49,8 +50,12 @@ end
 ---@param text string
 ---@return string path
 function M.write(path, text)
-  local file <close> = assert(io.open(path, "wb"))
-  assert(file:write(text))
+  local file = assert(io.open(path, "wb"))
+  local written, err = file:write(text)
+  local closed, err_at_close = file:close()
+  if not (written and closed) then
+    error(("%s: %s"):format(path, err or err_at_close), 2)
+  end
   return path
 end
 

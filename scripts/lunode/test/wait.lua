@@ -4,6 +4,7 @@
 --   wait.till(function() return #seen == 3 end, 5, "three messages")   -- (`until` is a word of Lua's own)
 --   local reply = wait.till(function() return replies[1] end)          -- what the predicate gave
 --   wait.turns(3)                                                       -- let the loop turn three times
+--   wait.settled(function() return sent end)                            -- what should not happen had its chance
 --
 -- The error of a wait that fails names what was awaited. They turn the loop, but in a task wait as tasks do: it cannot.
 
@@ -63,6 +64,26 @@ function M.turns(n)
       loop.step(0)
     end
   end
+end
+
+---Lets the loop turn until a value has stayed the same for some turns: for what should stop, or not happen.
+---@param value fun(): any
+---@param turns? integer  (default 50)
+---@param seconds? number  deadline (default 10)
+---@return any  the value
+function M.settled(value, turns, seconds)
+  local deadline = loop.time() + (seconds or 10)
+  local last, same = value(), 0
+  while same < (turns or 50) do
+    M.turns(1)
+    local now = value()
+    same = rawequal(now, last) and same + 1 or 0
+    last = now
+    if loop.time() > deadline then
+      error(("the value has not settled within %g s; it is %s"):format(seconds or 10, tostring(now)), 2)
+    end
+  end
+  return last
 end
 
 return M
