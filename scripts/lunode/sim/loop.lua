@@ -152,29 +152,58 @@ end
 
 -- ---------------------------------------------------------------- when the next turn is
 
----Makes a turn come at a virtual time, unless one comes earlier.
----@param at number
-function methods:wake(at)
-  if self.turning or self.dead then
-    return -- the end of the turn looks what there is
+local function has_work(self)
+  return self.sockets.count > 0 or self.deferred.count > 0 or self.flushes.count > 0 or self.closings.count > 0
+end
+
+-- The alarm is for the first time that is to come; there may be older ones for later times, which are passed over. What
+-- is to happen now needs none.
+local turn
+
+-- Whether there is something to do now: a timer may have been closed, or started anew, since its alarm was set.
+local function is_due(self)
+  local now, first = self.world.now, self.timers[1]
+  return first and first.at <= now or has_work(self) or self.phase > 1 or self.stopping
+    or self.step_limit and self.step_limit <= now or not self:alive()
+end
+
+local function on_alarm(self, alarm)
+  if self.alarm ~= alarm then
+    return
   end
-  local entry, queue = self.entry, self.world.events
-  if at < self.free_at then
-    at = self.free_at
-  end
-  if entry.index ~= 0 then
-    if entry.at <= at then
-      return
+  self.alarm = nil
+  if not self.turning and not self.queued and not self.dead and self.node.state == "up" then
+    if is_due(self) then
+      turn(self)
+    else
+      self:schedule()
     end
-    queue:remove(entry)
-  end
-  if self.node.state == "up" then
-    queue:add(entry, at)
   end
 end
 
-local function has_work(self)
-  return self.sockets.count > 0 or self.deferred.count > 0 or self.flushes.count > 0 or self.closings.count > 0
+---Makes a turn come at a virtual time, unless one comes earlier.
+---@param at number
+function methods:wake(at)
+  if self.turning or self.queued or self.dead then
+    return -- the end of the turn looks what there is
+  end
+  local now = self.world.now
+  if at < self.free_at then
+    at = self.free_at
+  end
+  if at <= now then
+    if self.node.state == "up" then
+      self.queued = true
+      self.world.agenda:add(self.entry, now)
+    end
+    return
+  end
+  local alarm = self.alarm
+  if not alarm or at < alarm.at then
+    alarm = { fn = on_alarm, a = self, b = false, cancelled = false, order = 0, at = at }
+    alarm.b, self.alarm = alarm, alarm
+    self.world.agenda:add(alarm, at)
+  end
 end
 
 ---Whether anything is active: what keeps `run` from returning.
@@ -319,7 +348,12 @@ local function run_hooks(self)
 end
 
 local phases = {
-  run_timers,
+  function(self)
+    local first = self.timers[1]
+    if first and first.at <= self.world.now then
+      run_timers(self)
+    end
+  end,
   function(self)
     if self.deferred.count > 0 then
       run_deferred(self)
@@ -347,7 +381,7 @@ local phases = {
   end,
 }
 
-local function turn(self)
+function turn(self)
   local node, world = self.node, self.world
   self.turning = true
   for phase = self.phase, 6 do
@@ -364,13 +398,20 @@ local function turn(self)
   self.free_at = world.now + TURN
   self.turns = self.turns + 1
   self.step_limit = nil
-  if node.waiting then
+  if node.waiting ~= "end" or not self:alive() or self.stopping then
     node:after_turn()
     if self.dead then
       return
     end
   end
   self:schedule()
+end
+
+local function on_queued(self)
+  self.queued = false
+  if not self.dead and self.node.state == "up" then
+    turn(self)
+  end
 end
 
 -- ---------------------------------------------------------------- what scripts see
@@ -629,11 +670,13 @@ function M.new(node)
     closings = new_queue(), spare_closings = new_queue(),
     hooks = {},
     signals = {},
-    entry = nil,
+    entry = nil, -- of the agenda: the turn that is to come at once
+    queued = false, -- it is there
+    alarm = nil, -- the first turn that is to come later
     module = {},
   }, metatable)
   self.strings = string
-  self.entry = { fn = turn, a = self, index = 0 }
+  self.entry = { fn = on_queued, a = self, b = false, cancelled = false, order = 0 }
   add_doors(self, self.module)
   return self
 end
