@@ -1,5 +1,5 @@
--- Connections of the simulated world as scripts see them: bindings/conn.c in Lua. `conn` is what scripts hold; `c`, behind
--- a key that only this file has, is its inside, and the owner of a lunode.sim.stream.
+-- Connections of the simulated world as scripts see them: bindings/conn.c in Lua. `conn` is what scripts hold; `c`,
+-- behind a key that only this file has, is its inside, and the owner of a lunode.sim.stream. Decodes nothing itself.
 
 local decoder = require "lunode.decoder"
 local messages = require "lunode.sim.messages"

@@ -1,5 +1,5 @@
--- From the bytes of a simulated connection to on_message, and from what that returns to bytes: bindings/conn_messages.c in
--- Lua, over the same decoders (lunode.decoder).
+-- From the bytes of a simulated connection to on_message, and from what that returns to bytes: bindings/conn_messages.c
+-- in Lua, over the same decoders (lunode.decoder). Knows no protocol.
 
 local describe = require("lunode.sim.loop").describe
 

@@ -31,9 +31,9 @@ local metatable = { __index = methods, __name = "lunode.sim.net" }
 function M.new(world)
   local options = world.options or {}
   if options.latency ~= nil then
-    links.check_latency(options.latency, "sim.new", 4)
+    links.check_latency(options.latency, "sim.new", 3)
   end
-  links.check_bandwidth(options.bandwidth, "sim.new", 4)
+  links.check_bandwidth(options.bandwidth, "sim.new", 3)
   local self = setmetatable({
     world = world,
     hosts = {},
@@ -68,6 +68,7 @@ function methods:add(node)
   self.hosts[#self.hosts + 1] = host
   self.by_address[node.address] = host
   self.by_name[node.name:lower()] = { node.address }
+  self:join_faults(host)
 end
 
 ---What `require` gives the node for the modules of the network, in one life.

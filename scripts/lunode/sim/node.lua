@@ -171,7 +171,8 @@ local function drive(self, kind, seconds)
     loop.stopping = false
     return
   end
-  local turns, limit = loop.turns, world.now + seconds
+  -- As with the real loop, a step is a turn at least, also one of no seconds.
+  local turns, limit = loop.turns, math.max(world.now + seconds, loop.free_at)
   loop.step_limit = limit
   loop:schedule()
   world:drive(limit, function()

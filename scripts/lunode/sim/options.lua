@@ -54,7 +54,7 @@ local function seconds(key, value)
     return 0
   end
   local number = (type(value) == "number" or type(value) == "string") and tonumber(value)
-  if not number or not (number >= 0) then
+  if not (number and number >= 0) then
     return nil, ("option '%s' must be a number of seconds, or false"):format(key)
   end
   return number
@@ -81,7 +81,9 @@ local function keepalive(value, user_timeout)
   return settings
 end
 
--- ---------------------------------------------------------------- options, by name: each puts its value in, or says what is wrong
+-- ---------------------------------------------------------------- options, by name
+
+-- Each puts its value in, or returns what is wrong.
 
 local function put(part, key, value, err)
   if value == nil then
@@ -130,7 +132,7 @@ local of_client, of_server = {}, {}
 
 function of_client.connect_timeout(o, value)
   local number = (type(value) == "number" or type(value) == "string") and tonumber(value)
-  if not number or not (number > 0) then
+  if not (number and number > 0) then
     return "option 'connect_timeout' must be a positive number of seconds"
   end
   o.connect_timeout = number

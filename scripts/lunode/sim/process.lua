@@ -9,7 +9,8 @@ local FIRST_FD = 5 -- behind the standard streams and what a loop needs
 ---@field loop lunode.sim.loop
 ---@field host lunode.sim.host
 ---@field net lunode.sim.net
----@field timer fun(delay: number, fn: fun(), interval: number?): lunode.timer  the loop's, whatever the script puts there
+---@field timer fun(delay: number, fn: fun(), interval: number?): lunode.timer  the loop's, whatever the script puts
+---there
 ---@field defer fun(fn: fun())
 local methods = {}
 local metatable = { __index = methods, __name = "lunode.sim.process" }

@@ -2,8 +2,9 @@
 -- half-close, timeouts, linger. Its states, order of events and errors are that module's, function by function, so what
 -- is explained there is not explained here. Knows neither options nor callbacks of scripts: its owner does.
 --
--- The owner has methods: read(data, from) → bytes consumed, where `from` is how much it was offered before; connected(status),
--- writable(), ended(), closed(status). A status is false for success, else a name of lunode.sim.net.status.
+-- The owner has methods: read(data) → bytes that it keeps, where no data means to look at these again;
+-- connected(status), writable(), ended(), closed(status). A status is false for success, else a name of
+-- lunode.sim.net.status.
 
 local buffers = require "lunode.task.buffer"
 local poll = require "lunode.sim.net.poll"
@@ -428,7 +429,9 @@ function methods:resume()
   timeout_begins(self)
   if not self.resume_queued then
     self.resume_queued = true
-    self.loop:defer(on_resume, self)
+    self.process.defer(function()
+      on_resume(self)
+    end)
   end
   set_events(self)
 end

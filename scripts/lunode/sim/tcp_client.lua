@@ -1,5 +1,5 @@
--- lunode.tcp_client in the simulated world: core/tcp_client and its binding. Each outcome of a connect is told once, never
--- within the call; the addresses of a name race (RFC 8305).
+-- lunode.tcp_client in the simulated world: core/tcp_client and its binding. Each outcome of a connect is told once,
+-- never within the call; the addresses of a name race (RFC 8305). What happens then is lunode.sim.stream's.
 
 local address = require "lunode.sim.net.address"
 local conns = require "lunode.sim.conn"

@@ -1,4 +1,4 @@
--- lunode.tcp_server in the simulated world: core/tcp_server and its binding.
+-- lunode.tcp_server in the simulated world: core/tcp_server and its binding. What connections do is not its affair.
 
 local address = require "lunode.sim.net.address"
 local conns = require "lunode.sim.conn"
@@ -102,8 +102,10 @@ local function listen(process, host, port, options)
     count = 0, -- connections
     pause = false, -- a timer
     closed = false,
+    server = false,
   }
   local server = setmetatable({ [INSIDE] = self }, metatable)
+  self.server = server -- which the kernel's side keeps alive while it is open
   process:number(server)
   process.loop:hold()
   poll.watch(listener, process.loop, self, on_io, true, false)

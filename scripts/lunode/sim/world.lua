@@ -43,14 +43,14 @@ local function check(options)
   for name, kind in pairs(KNOWN) do
     local value = options[name]
     if value ~= nil and type(value) ~= kind then
-      error(("sim.new: %s must be a %s, not a %s"):format(name, kind, type(value)), 4)
+      error(("sim.new: %s must be a %s, not a %s"):format(name, kind, type(value)), 3)
     end
   end
   if options.seed and not math.tointeger(options.seed) then
-    error("sim.new: seed must be an integer", 4)
+    error("sim.new: seed must be an integer", 3)
   end
   if options.errors and options.errors ~= "raise" and options.errors ~= "record" then
-    error('sim.new: errors must be "raise" or "record"', 4)
+    error('sim.new: errors must be "raise" or "record"', 3)
   end
 end
 

@@ -1,4 +1,5 @@
--- Addresses as people write them, read as core/addr reads them: IPv4, IPv6, `localhost`, names, `unix:/path`. Asks nobody.
+-- Addresses as people write them, read as core/addr reads them: IPv4, IPv6, `localhost`, names, `unix:/path`. Asks
+-- nobody.
 
 local M = {}
 

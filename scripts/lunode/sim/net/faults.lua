@@ -1,13 +1,14 @@
 -- What goes wrong with the simulated network: partitions of every kind, slow and narrow links, resets, half-open
--- connections, readers that are slow, accepts that fail. Each fault is told in the trace when it begins and ends; several
--- may overlap, and each takes back only what it did.
+-- connections, readers that are slow, accepts that fail. Each fault is told in the trace when it begins and ends;
+-- several may overlap, and each takes back only what it did. What the nodes' code sees of it is the sockets' affair.
 
 local links = require "lunode.sim.net.link"
 
 local M = { methods = {} }
 local methods = M.methods
 
--- By name: check(fault) says what its options lack; begin(net, fault), finish(net, fault).
+-- By name: check(fault) says what its options lack; begin(net, fault), finish(net, fault); join(net, fault, host), where
+-- a node that is made later is concerned, too.
 local kinds = {}
 
 -- ---------------------------------------------------------------- whom it hits
@@ -103,6 +104,10 @@ kinds.isolate = {
     end
   end,
   finish = uncut,
+  join = function(net, fault, host)
+    each_link(net, fault.nodes, { host }, cut(fault))
+    each_link(net, { host }, fault.nodes, cut(fault))
+  end,
 }
 
 kinds.one_way = {
@@ -144,13 +149,22 @@ kinds.flapping = {
 -- ---------------------------------------------------------------- links
 
 local function overriding(field, check)
+  local function apply(fault)
+    return function(link)
+      link:override(field, fault, fault[field])
+      fault.links[#fault.links + 1] = link
+    end
+  end
   return {
     check = check,
     begin = function(net, fault)
-      each_between(net, fault.nodes, function(link)
-        link:override(field, fault, fault[field])
-        fault.links[#fault.links + 1] = link
-      end)
+      each_between(net, fault.nodes, apply(fault))
+    end,
+    join = function(net, fault, host)
+      if #fault.nodes == 1 then
+        each_link(net, fault.nodes, { host }, apply(fault))
+        each_link(net, { host }, fault.nodes, apply(fault))
+      end
     end,
     finish = function(_, fault)
       for _, link in ipairs(fault.links) do
@@ -166,13 +180,11 @@ kinds.latency = overriding("latency", function(fault)
 end)
 
 local function needs_bandwidth(fault)
-  links.check_bandwidth(fault.bandwidth or -1, ("fault '%s'"):format(fault.kind), 5)
+  links.check_bandwidth(fault.bandwidth or -1, ("fault '%s'"):format(fault.kind), 4)
   return needs_nodes(fault)
 end
 
-kinds.bandwidth = overriding("bandwidth", function(fault)
-  return needs_bandwidth(fault)
-end)
+kinds.bandwidth = overriding("bandwidth", needs_bandwidth)
 
 -- ---------------------------------------------------------------- connections
 
@@ -297,7 +309,7 @@ local function host_list(net, given, level)
   end
   local list = {}
   for i, which in ipairs(given or {}) do
-    list[i] = net:host(which, level + 1)
+    list[i] = net:host(which, level + 2)
   end
   return list
 end
@@ -355,7 +367,7 @@ local function begin(net, options, level)
     error(("net:fault: there is no fault '%s'"):format(tostring(options.kind)), level + 1)
   end
   local duration = options.duration
-  if duration ~= nil and (type(duration) ~= "number" or not (duration >= 0)) then
+  if duration ~= nil and (type(duration) ~= "number" or duration ~= duration or duration < 0) then
     error("net:fault: duration must be a number of seconds", level + 1)
   end
   local fault = new_fault(net, options, level + 1)
@@ -374,21 +386,35 @@ local function begin(net, options, level)
   return fault
 end
 
+---@class lunode.sim.net_fault_options
+---@field kind string
+---@field nodes? any[]
+---@field groups? any[][]
+---@field from? any[]
+---@field to? any[]
+---@field period? number      seconds
+---@field latency? lunode.sim.latency
+---@field bandwidth? number   bytes a second
+---@field duration? number    seconds, after which it ends by itself
+---@field text? string        for the trace
+---@field id? integer
+
 ---A fault of the network. Kinds and their options: "split" (groups), "bridge" (groups, beside those that reach all),
 ---"flapping" (groups, period), "isolate" (nodes), "one_way" (from, to), "latency" (nodes, latency), "bandwidth" (nodes,
----bandwidth), "slow_reader" (nodes, bandwidth), "accept_failures" (nodes); at once and over: "reset", "half_open" (nodes).
----Two nodes mean what is between them; one means all it has with others.
----@param options {kind: string, nodes: any[]?, groups: any[][]?, from: any[]?, to: any[]?, period: number?, latency: lunode.sim.latency?, bandwidth: number?, duration: number?, text: string?, id: integer?}
+---bandwidth), "slow_reader" (nodes, bandwidth), "accept_failures" (nodes); at once and over: "reset", "half_open"
+---(nodes). Two nodes mean what is between them; one means all it has with others.
+---@param options lunode.sim.net_fault_options
 ---@return lunode.sim.net_fault  with `stop`
 function methods:fault(options)
   local fault = begin(self, options, 2)
   return fault
 end
 
-local PARTITION = "net:partition needs groups of nodes, as in {{\"a\"}, {\"b\", \"c\"}}, or isolate, or one_way = {from, to}"
+local PARTITION = 'a partition needs groups, as in { {"a"}, {"b", "c"} }, or isolate, or one_way = {from, to}'
 
----A partition: `{ {"a", "b"}, {"c"} }` splits; with `bridge = "d"`, which reaches all; with `flapping = seconds`, it comes and
----goes; `{ isolate = "a" }`; `{ one_way = {"a", "b"} }`: nothing gets from a to b. `duration`: seconds, after which it heals.
+---A partition: `{ {"a", "b"}, {"c"} }` splits; with `bridge = "d"`, which reaches all; with `flapping = seconds`, it comes
+---and goes; `{ isolate = "a" }`; `{ one_way = {"a", "b"} }`: nothing gets from a to b. `duration`: seconds, after which
+---it heals.
 ---@param options table
 ---@return lunode.sim.net_fault
 function methods:partition(options)
@@ -409,6 +435,17 @@ function methods:partition(options)
   end
   local fault = begin(self, given, 2)
   return fault
+end
+
+---A node was made while faults last.
+---@param host lunode.sim.host
+function methods:join_faults(host)
+  for _, fault in ipairs(self.active) do
+    local join = kinds[fault.kind].join
+    if join then
+      join(self, fault, host)
+    end
+  end
 end
 
 ---Ends all faults of the network that last.

@@ -1,5 +1,5 @@
--- A machine of the simulated network: its addresses, ports, listeners and sockets. It belongs to a node and outlives the
--- node's processes; what they leave it closes or resets, as a kernel does. Knows no callbacks of scripts.
+-- A machine of the simulated network: its addresses, ports, listeners and sockets. It belongs to a node and outlives
+-- the node's processes; what they leave it closes or resets, as a kernel does. Knows no callbacks of scripts.
 
 local address = require "lunode.sim.net.address"
 local poll = require "lunode.sim.net.poll"
@@ -285,7 +285,7 @@ local function established(client_side, server_side, listener)
     server_side:bury()
     return
   elseif not client_side.connected then
-    client_side.connected = true
+    client_side:establish()
     tell(client_side.host, "connect", client_side, server_side.host.name)
     poll.notify(client_side)
     complete(server_side, listener, FIRST_SYN_RETRY)
@@ -340,24 +340,22 @@ local function on_syn(self, client_side)
   end
 end
 
+local function syn_arrives(socket)
+  local link = socket.link
+  if not socket.dead and not socket.connected and link:carries() then
+    on_syn(link.to, socket)
+  end
+end
+
 local function send_syn(socket, retry)
   local world, link = socket.world, socket.link
-  if socket.dead or socket.connected then
-    return
-  elseif retry > SYN_RETRIES then
+  if retry > SYN_RETRIES then
     socket:fail "ETIMEDOUT"
     return
+  elseif link.cuts == 0 then
+    world:at(world.now + link:delay(), syn_arrives, socket)
   end
-  if link.cuts == 0 then
-    after_link(link, function()
-      if not socket.dead and not socket.connected and link:carries() then
-        on_syn(link.to, socket)
-      end
-    end)
-  end
-  world:at(world.now + FIRST_SYN_RETRY * 2 ^ retry, function()
-    send_syn(socket, retry + 1)
-  end)
+  socket.syn_timer = world:at(world.now + FIRST_SYN_RETRY * 2 ^ retry, send_syn, socket, retry + 1)
 end
 
 local function connect_path(self, path)
@@ -386,9 +384,9 @@ end
 ---@return string? status  why that failed at once
 function methods:connect(where, port)
   local net = self.net
-  local target, status = self, nil
+  local target, status
   if where.family == "unix" then
-    status = connect_path(self, where.host)
+    target, status = self, connect_path(self, where.host)
   else
     target, status = net:route(self, where.host)
   end

@@ -1,5 +1,5 @@
--- One direction between two hosts: how long a segment is under way, and whether it arrives. Knows neither connections nor
--- bytes' meaning.
+-- One direction between two hosts: how long a segment is under way, and whether it arrives. Knows neither connections
+-- nor what the bytes mean.
 --
 -- A latency is seconds, or a distribution: {min, max} uniform, {min, mean} exponential above the minimum (what networks
 -- look like, with a tail), or a function of a generator.
@@ -40,7 +40,7 @@ end
 ---@param what string
 ---@param level integer
 function M.check_bandwidth(bandwidth, what, level)
-  if bandwidth and (type(bandwidth) ~= "number" or not (bandwidth > 0)) then
+  if bandwidth and not (type(bandwidth) == "number" and bandwidth > 0) then
     error(what .. ": bandwidth must be a positive number of bytes a second, or false", level + 1)
   end
 end

@@ -1,5 +1,5 @@
--- What epoll is in the real world: tells the loop of a process about a kernel object that is ready, again and again while
--- it is (level-triggered). An object that can be polled has a method `events() → readable, writable, trouble`.
+-- What epoll is in the real world: tells the loop of a process about a kernel object that is ready, again and again
+-- while it is (level-triggered). Such an object has a method `events() → readable, writable, trouble`. Decides nothing.
 
 local M = {}
 

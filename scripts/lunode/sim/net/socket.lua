@@ -1,9 +1,9 @@
--- One end of a connection, as a kernel has it: what has arrived and nobody has read, what is sent and not acknowledged,
--- the end of either side, resets. It outlives the process that opened it as far as a real one does. Knows no callbacks of
--- scripts; what a process makes of it is lunode.sim.stream's.
+-- One end of a connection, as a kernel has it: what has arrived and nobody has read, what is sent and not
+-- acknowledged, the end of either side, resets. It outlives the process that opened it as far as a real one does.
+-- Knows no callbacks of scripts; what a process makes of it is lunode.sim.stream's.
 --
--- A segment that is lost is sent again after a while, and all behind it wait: so bytes stay in order, and none is lost
--- but with the connection. Errors and their order are Linux's.
+-- A segment that is lost is sent again after a while, and all behind it wait: so bytes stay in order, and none is
+-- lost but with the connection. Errors and their order are Linux's.
 
 local buffers = require "lunode.task.buffer"
 local poll = require "lunode.sim.net.poll"
@@ -65,6 +65,7 @@ function M.new(host, id, family)
     error = false,
     received = buffers.new(),
     ended = false,
+    syn_timer = false, -- while it is connecting
     heard = 0, -- when the peer last gave a sign of life
     unsent = buffers.new(), -- the peer's window is full
     outstanding = 0, -- bytes taken from the process and not acknowledged
@@ -335,9 +336,23 @@ function methods:fail(code)
   poll.notify(self)
 end
 
+local function stop_syn(self)
+  if self.syn_timer then
+    self.world.events:remove(self.syn_timer)
+    self.syn_timer = false
+  end
+end
+
+---The handshake has ended well.
+function methods:establish()
+  self.connected = true
+  stop_syn(self)
+end
+
 ---The kernel forgets the connection; what has arrived can still be read.
 function methods:bury()
   self.dead = true
+  stop_syn(self)
   self.lost, self.lost_ids, self.stalled = {}, {}, false
   self.unsent = buffers.new()
   self.outstanding = 0
@@ -390,7 +405,7 @@ function methods:events()
   local dead, ended, fin = self.dead, self.ended, self.fin
   return ended or dead or (self.received.size > 0 and self.host:may_read()),
     dead or fin ~= false or self.outstanding * 3 <= SEND_BUFFER * 2,
-    dead or (ended and fin == "sent") or self.error ~= false
+    dead or (ended and (fin == "sent" or (self.family == "unix" and self.peer.orphan))) or self.error ~= false
 end
 
 local function take_error(self)
@@ -450,7 +465,8 @@ end
 function methods:send(data)
   local size = #data
   self.outstanding = self.outstanding + size
-  if self.unsent.size == 0 and size <= SEGMENT and self.in_flight + self.peer.received.size + size <= RECEIVE_BUFFER then
+  local used = self.in_flight + self.peer.received.size
+  if self.unsent.size == 0 and size <= SEGMENT and used + size <= RECEIVE_BUFFER then
     transmit(self, data)
   else
     self.unsent:append(data)
@@ -481,8 +497,7 @@ function methods:close()
   if self.dead then
     return
   elseif not self.connected then
-    self.host.sockets[self] = nil
-    self.dead = true
+    self:bury()
   elseif self.received.size > 0 then -- Linux: unread bytes turn the end into a reset
     self:bury()
     transmit(self, RST)
