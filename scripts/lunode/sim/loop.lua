@@ -157,8 +157,7 @@ local function has_work(self)
   return self.sockets.count > 0 or self.deferred.count > 0 or self.flushes.count > 0 or self.closings.count > 0
 end
 
--- The alarm is for the first time that is to come; there may be older ones for later times, which are passed over.
--- What is to happen now needs none.
+-- The alarm is for the first time that is to come. What is to happen now needs none.
 local turn
 
 -- Whether there is something to do now: a timer may have been closed, or started anew, since its alarm was set.
@@ -168,10 +167,7 @@ local function is_due(self)
     or self.step_limit and self.step_limit <= now or not self:alive()
 end
 
-local function on_alarm(self, alarm)
-  if self.alarm ~= alarm then
-    return
-  end
+local function on_alarm(self)
   self.alarm = nil
   if not self.turning and not self.queued and not self.dead and self.node.state == "up" then
     if is_due(self) then
@@ -201,9 +197,12 @@ function methods:wake(at)
   end
   local alarm = self.alarm
   if not alarm or at < alarm.at then
-    alarm = { fn = on_alarm, a = self, b = false, cancelled = false, order = 0, at = at }
-    alarm.b, self.alarm = alarm, alarm
-    self.world.agenda:add(alarm, at)
+    local agenda = self.world.agenda
+    if alarm then
+      agenda:cancel(alarm)
+    end
+    self.alarm = { fn = on_alarm, a = self, b = false, cancelled = false, order = 0, at = at }
+    agenda:add(self.alarm, at)
   end
 end
 
@@ -254,6 +253,15 @@ end
 function methods:closing(fn, a, b)
   push(self.closings, fn, a, b)
   self:wake(self.world.now)
+end
+
+---The process has ended: nothing is called any more.
+function methods:die()
+  self.dead = true
+  if self.alarm then
+    self.world.agenda:cancel(self.alarm)
+    self.alarm = nil
+  end
 end
 
 ---Calls `fn()`, which is the node's code, in the phase of deferred calls.
