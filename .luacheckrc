@@ -32,6 +32,8 @@ for _, name in ipairs { "cli", "repl", "test" } do
   files["scripts/lunode/" .. name] = { std = "lua54" }
 end
 files["spec"] = { std = "lua54+busted" }
+-- It stands between scripts and the terminal.
+files["scripts/lunode/repl/screen.lua"] = { globals = { "print", io = { fields = { write = { read_only = false } } } } }
 files["scripts/lunode/cli/run.lua"] = { globals = { "arg" } } -- it makes the script's
 files["spec/run.lua"] = { globals = { "arg" } }
 -- The simulator reads the code of nodes, and makes their globals of the real ones.

@@ -152,6 +152,11 @@ function conn:peer() end
 ---@return string? host, integer|string port_or_message, lunode.code? code
 function conn:sock() end
 
+---Who is at the other end of a Unix socket, as the kernel knows it (SO_PEERCRED): who connected, or who listened.
+---@return integer? pid
+---@return integer|string uid, integer|lunode.code gid  or what went wrong: "EOPNOTSUPP" over TCP, "ENOTCONN"
+function conn:credentials() end
+
 ---`queued`: output not yet sent; `kept`: input that no message has consumed yet; `fd`: -1 while there is none.
 ---@return {bytes_read: integer, bytes_written: integer, queued: integer, kept: integer, fd: integer, state: "connecting"|"open"|"closing"|"closed"}
 function conn:stats() end
@@ -507,6 +512,152 @@ function handle:stats() end
 ---Closes the store. What is not committed is dropped.
 function handle:close() end
 
+-- ---------------------------------------------------------------- lunode.log
+
+---The durable log: entries with consecutive indexes from 1 on, each with a term, a small type and a payload, in segment files of
+---one directory; beside them a hard state, a term and a vote. Changes gather in memory and leave in one write a turn; what a
+---completed `sync` covers survives a power cut. After a crash the log is what it was after some prefix of the calls.
+---@class lunode.log
+local log = {}
+
+---@class lunode.log_options
+---@field create? boolean        make the directory where it is missing (default true)
+---@field segment_size? integer  bytes, 4 KiB … 1 GiB (default 32 MiB)
+---@field memory? integer        bytes of the newest entries that are read from memory (default 1 MiB)
+
+---Opens the log of a directory. One process at a time may have it. A torn tail is cut off; other damage is refused, and nothing changed.
+---@param dir string
+---@param options? lunode.log_options
+---@return lunode.log_handle? log
+---@return string? err, lunode.code? code  "ELOCKED"; "ECORRUPT", with segment and offset; "EVERSION" made by a newer lunode; "EINVAL" segment_size; "ENOSPC", "EACCES", …
+function log.open(dir, options) end
+
+---@class lunode.log_report
+---@field ok boolean       nothing is damaged
+---@field torn boolean     there is an unfinished write at the end, which opening cuts off
+---@field segments integer
+---@field records integer  entries, truncations and states
+---@field entries integer
+---@field bytes integer
+---@field first integer    index of the first entry of the log
+---@field last integer     index of the last
+---@field state_term integer
+---@field damages lunode.log_finding[]
+
+---@class lunode.log_finding
+---@field kind "segment"|"entry"|"state"|"truncate suffix"|"truncate prefix"|"reset"|"close"|"torn"|"unused"|"damage"
+---@field segment integer   number of the segment: the file's name, in hexadecimal
+---@field offset integer    in the segment
+---@field what? string      of what is no record: a sentence
+---@field index? integer    of a record, and so the rest
+---@field term? integer
+---@field type? integer     above 127: the log's own
+---@field payload? string
+
+---Reads every record of a log, and changes nothing; another process may have it open. Calls `fn` with all that it finds, in order. What `fn` raises ends the check.
+---@param dir string
+---@param fn? fun(finding: lunode.log_finding)
+---@return lunode.log_report? report
+---@return string? err, lunode.code? code  "ENOENT", "EACCES", "EVERSION", …
+function log.check(dir, fn) end
+
+---Once a write or a sync has failed the log has ended: every method but `close` fails with the same code. A full disk is no such failure: what needs
+---room fails with "ENOSPC" and changes nothing, and works again when there is space. Truncations and states have room in reserve.
+---@class lunode.log_handle
+local log_handle = {}
+
+---Appends an entry.
+---@param type integer  0 … 127, yours to give a meaning
+---@param payload string  at most 1 GiB
+---@param term? integer  never less than the last one's (default: that)
+---@return integer? index
+---@return string? err, lunode.code? code  "ENOSPC", "EINVAL" the term goes back, "EMSGSIZE", …
+function log_handle:append(type, payload, term) end
+
+---Index of the first entry; `last() + 1` where there is none.
+---@return integer index
+function log_handle:first() end
+
+---Index of the last entry.
+---@return integer index
+function log_handle:last() end
+
+---Up to this index, the log as it is now is on disk.
+---@return integer index
+function log_handle:synced() end
+
+---The term of an entry, or of the one before the first.
+---@param index integer
+---@return integer? term
+---@return string? err, lunode.code? code  "ERANGE"
+function log_handle:term(index) end
+
+---Drops the entry `index` and all behind it; nothing where there is none.
+---@param index integer  not before the first: "EINVAL"
+---@return boolean? ok
+---@return string? err, lunode.code? code
+function log_handle:truncate_suffix(index) end
+
+---Drops the entries up to `index`, that one included. Where the log has no entry of that index and term, all of them go, and the next one follows `index`.
+---@param index integer
+---@param term? integer  (default: that of the log's own entry; needed past the end)
+---@return boolean? ok
+---@return string? err, lunode.code? code
+function log_handle:truncate_prefix(index, term) end
+
+---The hard state: 0 and nothing where none was set.
+---@return integer term, string? vote
+function log_handle:state() end
+
+---Sets the hard state. It is durable with the next sync, and in order: if an entry that is appended later is durable, this is, too.
+---@param term integer
+---@param vote? string  at most 128 bytes, yours to give a meaning (default: none)
+---@return boolean? ok
+---@return string? err, lunode.code? code
+function log_handle:set_state(term, vote) end
+
+---Writes what has gathered; else that happens at the end of the turn, in no certain order with the output of connections: before a reply that rests on
+---an entry leaves, flush in a `before_sleep` hook. What is written survives the process, not a power cut.
+---@return boolean? ok
+---@return string? err, lunode.code? code
+function log_handle:flush() end
+
+---Calls `fn` once all changes so far are on disk, never within this call; with `err` where the log has ended. Callbacks come in the order of the calls; one
+---sync of the disk serves all who asked while another was under way.
+---@param fn fun(err: string?, code: lunode.code?, index: integer)  index: as `synced` says
+---@return boolean? ok
+---@return string? err, lunode.code? code  then `fn` is not called
+function log_handle:sync(fn) end
+
+---@class lunode.log_entry
+---@field index integer
+---@field term integer
+---@field type integer
+---@field payload string
+
+---Entries in order: as many as `max_bytes` of payload hold, and at least one where there is one.
+---@param from integer
+---@param to? integer  inclusive (default: the end)
+---@param max_bytes? integer  (default 1 MiB)
+---@return lunode.log_entry[]? entries
+---@return string? err, lunode.code? code  "ERANGE" `from` was dropped; "ECORRUPT", "EIO"
+function log_handle:read(from, to, max_bytes) end
+
+---Walks the entries in order, quickly: `for index, payload, type, term in log:entries(from, to) do`. Raises where one cannot be read, or the log was closed.
+---@param from? integer  (default: the first)
+---@param to? integer  inclusive (default: the end, wherever that is by then)
+---@return fun(): integer?, string?, integer?, integer?
+function log_handle:entries(from, to) end
+
+---Counters since the log was opened, and what lies on disk. `waits`: how often an append waited for a new segment; `full`: there is no room for another.
+---@return {segments: integer, disk_bytes: integer, appends: integer, writes: integer, written_bytes: integer, syncs: integer, synced_bytes: integer, last_sync_seconds: number, unwritten_bytes: integer, unsynced_bytes: integer, waits: integer, full: boolean}
+function log_handle:stats() end
+
+---Writes and syncs all, waiting for the disk, and closes. Syncs under way end with their callbacks.
+---@return boolean? ok
+---@return string? err, lunode.code? code
+function log_handle:close() end
+
 -- ---------------------------------------------------------------- lunode.slot
 
 ---Where a user's key lives: pure functions, no door to the world.
@@ -637,5 +788,128 @@ function builder:commands() end
 ---@return string
 function builder:take(head) end
 
-return { batch = batch, loop = loop, tcp_client = tcp_client, tcp_server = tcp_server, decoder = decoder, msgpack = msgpack, resp = resp,
-  store = store, slot = slot, hash = hash, watchdog = watchdog }
+-- ---------------------------------------------------------------- lunode.budget
+
+---Ends code that does not end by itself: for what people type. It cannot look into one long call of C's (`string.rep`), nor
+---into the message handler of an `xpcall`.
+---@class lunode.budget
+local budget = {}
+
+---From here on, code in the calling coroutine, and in those made in it, raises when the loop's turn has taken too long, or at Ctrl-C.
+---Code that catches this and goes on is ended all the same. Instructions cost a few times as much.
+function budget.arm() end
+
+---Takes that off the calling coroutine.
+function budget.disarm() end
+
+---What ends it, for the whole state.
+---@param seconds? number  of a turn of the loop (default: no limit)
+---@param interrupt? boolean  a SIGINT that waits to be delivered does, too (default false)
+function budget.set(seconds, interrupt) end
+
+-- ---------------------------------------------------------------- lunode.edit
+
+---The terminal, for prompts: lines edited with libedit while the loop goes on. In the binary only, and loaded by the first `require`.
+---@class lunode.edit
+local edit = {}
+
+---What an editor wants next. "waits": more input, for `feed`. "line": it is complete; beside it, its text. "complete": Tab was pressed, so
+---`answer`; beside it, the text and how many of its bytes lie before the cursor. "end": Ctrl-D on an empty line. "idle": no line is being edited,
+---so `begin`.
+---@alias lunode.editor.event "waits"|"line"|"complete"|"cancelled"|"end"|"idle"
+
+---Opens the editor on the standard input and output. While no line is edited the terminal is as it was before; so it is
+---after every end of the process but SIGKILL.
+---@return lunode.editor? editor
+---@return string? err, lunode.code? code  "ENOTTY"; "EBUSY": there is one already
+function edit.open() end
+
+---Calls `fn(bytes)` with what arrives on the standard input, and `fn(nil, err)` once at its end. It keeps the loop alive.
+---@param fn fun(bytes: string?, err: string?)
+---@return lunode.watcher? watcher
+---@return string? err, lunode.code? code
+function edit.watch(fn) end
+
+---Of the terminal on the standard output; 80 and 24 where it is none.
+---@return integer columns, integer rows
+function edit.size() end
+
+---@param fd integer  0, 1 or 2
+---@return boolean
+function edit.is_terminal(fd) end
+
+---Opens a file to read and to append to, with mode 0600 from its beginning; one that is there gets that mode.
+---@param path string
+---@return file*? file
+---@return string? err, lunode.code? code  "EINVAL": it is no file
+function edit.private_file(path) end
+
+---@class lunode.editor
+local editor = {}
+
+---Begins a line.
+---@param prompt string  bytes between two \1 take no room: colours
+---@return lunode.editor.event event, string? text, integer? cursor
+function editor:begin(prompt) end
+
+---Gives it what was typed. What lies behind the end of the line is for the next one.
+---@param bytes string
+---@return lunode.editor.event event, string? text, integer? cursor
+function editor:feed(bytes) end
+
+---After "complete": inserts the text at the cursor, or beeps.
+---@param text? string
+---@return lunode.editor.event event, string? text, integer? cursor
+function editor:answer(text) end
+
+---Drops the line, as Ctrl-C does.
+---@return lunode.editor.event event
+function editor:cancel() end
+
+---Takes the line off the screen, so that whole lines can be printed in its place.
+function editor:hide() end
+
+---Draws the line again.
+function editor:show() end
+
+---Tells that the terminal's size has changed (SIGWINCH).
+function editor:resize() end
+
+---Stops the process as Ctrl-Z does, and returns when it goes on (SIGCONT).
+function editor:suspend() end
+
+---Adds a line to those that the arrow keys bring back.
+---@param line string
+function editor:remember(line) end
+
+---Gives the terminal back.
+function editor:close() end
+
+---@class lunode.watcher
+local watcher = {}
+
+---Reads no more for now.
+function watcher:pause() end
+
+---Reads again.
+function watcher:resume() end
+
+---Reads no more, and keeps the loop alive no longer.
+function watcher:close() end
+
+return {
+  batch = batch,
+  budget = budget,
+  decoder = decoder,
+  edit = edit,
+  hash = hash,
+  log = log,
+  loop = loop,
+  msgpack = msgpack,
+  resp = resp,
+  slot = slot,
+  store = store,
+  tcp_client = tcp_client,
+  tcp_server = tcp_server,
+  watchdog = watchdog,
+}

@@ -11,7 +11,23 @@ package.path = root .. "/?.lua;" .. package.path
 
 -- Each spec file gets a package.loaded of its own and forgets at its end what it required: C modules would be
 -- opened again and again, and what these support modules know would get lost.
-for _, name in ipairs { "loop", "tcp_client", "tcp_server", "msgpack", "resp", "store", "slot", "decoder", "hash", "watchdog", "batch", "task" } do
+for _, name in ipairs {
+  "batch",
+  "budget",
+  "decoder",
+  "edit",
+  "hash",
+  "log",
+  "loop",
+  "msgpack",
+  "resp",
+  "slot",
+  "store",
+  "task",
+  "tcp_client",
+  "tcp_server",
+  "watchdog",
+} do
   require("lunode." .. name)
 end
 for _, name in ipairs { "cleanup", "wait", "tmp", "ports", "process", "expect", "redis", "lunode", "in_task" } do

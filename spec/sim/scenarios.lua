@@ -1,5 +1,5 @@
--- Small worlds of unmodified scripts under random faults, for specs and for the benchmark. Each is a function that fills a
--- world, which then runs for SECONDS. Contains no specs.
+-- Small worlds of unmodified scripts under random faults, for specs and for the benchmark. Each is a function that
+-- fills a world, which then runs for SECONDS. Contains no specs.
 
 local M = {}
 

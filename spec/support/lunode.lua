@@ -29,7 +29,9 @@ M.bin = os.getenv("LUNODE_BIN") or executable()
 -- The tester's own settings must not reach the binary under test.
 local function environment(env)
   local clean = {}
-  for _, name in ipairs { "CONFIG", "LISTEN", "DATA", "SYNC", "REQUIREPASS", "MAXCLIENTS", "LOG_LEVEL" } do
+  for _, name in ipairs {
+    "CONFIG", "LISTEN", "DATA", "SYNC", "REQUIREPASS", "MAXCLIENTS", "LOG_LEVEL", "CONSOLE", "NO_CONSOLE", "HISTORY",
+  } do
     clean["LUNODE_" .. name] = false
   end
   for name, value in pairs(env or {}) do
