@@ -231,7 +231,6 @@ function methods:stop(how, exit_code, text)
   self.state = how == "crash" and "crashed" or "ended"
   self.exit_code, self.waiting = exit_code, false
   loop.dead = true
-  world.events:remove(loop.entry)
   output.finish(self)
   self:note(how, text or exit_code and exit_code ~= 0 and ("code %d"):format(exit_code) or nil)
   for _, fn in ipairs(self.ends) do
@@ -267,7 +266,6 @@ end
 function methods:pause()
   if self.state == "up" then
     self.state = "paused"
-    self.world.events:remove(self.loop.entry)
     self:note "pause"
   end
 end
