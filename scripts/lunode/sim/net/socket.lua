@@ -337,8 +337,9 @@ function methods:fail(code)
 end
 
 local function stop_syn(self)
-  if self.syn_timer then
-    self.world.events:remove(self.syn_timer)
+  local timer = self.syn_timer
+  if timer then
+    timer.cancelled, timer.a = true, false -- it stays in the queue until it is due, and must not keep us
     self.syn_timer = false
   end
 end
