@@ -1,8 +1,8 @@
 -- What is to happen in a world, by virtual time and, at equal times, in the order of adding. Made for speed: a binary
 -- heap of times beside their entries, and a plain list for what is to happen at once, which is most of it.
 --
--- An entry is a table with fn, a, b and `cancelled`; `order` and `at` are ours. Cancelled ones are taken out all the same,
--- for the caller to pass over.
+-- An entry is a table with fn, a, b and `cancelled`; `order` and `at` are ours. Cancelled ones are taken out all the
+-- same, for the caller to pass over.
 
 local M = {}
 

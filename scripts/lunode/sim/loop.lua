@@ -255,6 +255,35 @@ function methods:closing(fn, a, b)
   self:wake(self.world.now)
 end
 
+---What is active: timers, connections, servers, hooks and signals, in the order in which they were made, by kind.
+---@return table[]
+function methods:handles()
+  local list, timers = {}, self.timers
+  for i = 1, timers.count do
+    if not timers[i].internal then
+      list[#list + 1] = timers[i]
+    end
+  end
+  table.sort(list, function(a, b)
+    return a.number < b.number
+  end)
+  local held, ordinals = {}, self.node.orders.ordinals
+  for holder in pairs(self.holders) do -- in any order: sorted below
+    held[#held + 1] = holder.handle
+  end
+  table.sort(held, function(a, b)
+    return ordinals[a] < ordinals[b]
+  end)
+  table.move(held, 1, #held, #list + 1, list)
+  for _, hook in ipairs(self.hooks) do
+    list[#list + 1] = hook.fn and hook or nil
+  end
+  for _, signal in ipairs(self.signal_list) do
+    list[#list + 1] = signal.fn and signal or nil
+  end
+  return list
+end
+
 ---The process has ended: nothing is called any more.
 function methods:die()
   self.dead = true
@@ -272,12 +301,20 @@ function methods:defer(fn)
 end
 
 ---Keeps the loop alive, until `release`.
-function methods:hold()
+---@param holder? table  whose `handle` the script knows
+function methods:hold(holder)
   self.holds = self.holds + 1
+  if holder then
+    self.holders[holder] = true
+  end
 end
 
-function methods:release()
+---@param holder? table
+function methods:release(holder)
   self.holds = self.holds - 1
+  if holder then
+    self.holders[holder] = nil
+  end
   self:wake(self.world.now) -- it may have been the last
 end
 
@@ -478,6 +515,7 @@ function M.new(node)
     free_at = 0,
     turns = 0,
     holds = 0,
+    holders = {}, -- of these the script has handles
     step_limit = nil, -- when a `step` that waits ends at the latest
     handler = nil,
     timers = events.new(),
@@ -486,7 +524,9 @@ function M.new(node)
     flushes = new_queue(), spare_flushes = new_queue(),
     closings = new_queue(), spare_closings = new_queue(),
     hooks = {},
-    signals = {},
+    signals = {}, -- by name, lists
+    signal_list = {},
+    timers_made = 0,
     entry = nil, -- of the agenda: the turn that is to come at once
     queued = false, -- it is there
     alarm = nil, -- the first turn that is to come later
