@@ -93,6 +93,12 @@ local function simulated_world(volume)
   return world
 end
 
+---Both worlds, for specs that compare them. To be called inside of `describe`.
+---@return table real, table simulated
+function M.both()
+  return real_world(1), simulated_world(1)
+end
+
 local modes = {
   { name = "", volume = 1, prepare = nothing },
   {

@@ -1,5 +1,5 @@
--- The simulated network: links, names, and each of its faults as the nodes' code sees it. What connections promise whatever
--- the world is spec/contract's.
+-- The simulated network: links, names, and each of its faults as the nodes' code sees it. What connections promise
+-- whatever the world is spec/contract's.
 
 local misuse = require "spec.support.misuse"
 local sim = require "lunode.sim"
@@ -257,7 +257,7 @@ describe("a partition", function()
     assert.equal("pong", here[1])
   end)
 
-  it("of one direction leaves the sender without an answer: its user_timeout ends it, though all has arrived", function()
+  it("of one direction leaves the sender unanswered: its user_timeout ends it, though all has arrived", function()
     local world, here, there = connected(nil, { user_timeout = 3 })
     world:partition { one_way = { "server", "client" } }
     here.conn:write("hello\n")

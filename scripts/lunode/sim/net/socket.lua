@@ -338,7 +338,7 @@ end
 
 local function stop_syn(self)
   if self.syn_timer then
-    self.world.events:remove(self.syn_timer)
+    self.world:cancel(self.syn_timer)
     self.syn_timer = false
   end
 end

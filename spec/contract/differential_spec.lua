@@ -1,0 +1,165 @@
+-- The same random story of two connected ends, told by the real kernel and by the simulated one: each end must hear the
+-- same, in the same order.
+--
+-- Between two steps of a story both worlds come to rest, so that no race decides. Pieces are small, which every buffer
+-- takes, or larger than all buffers together: how much fits into a kernel is its own affair.
+
+local cleanup = require "spec.support.cleanup"
+local kit = require "spec.contract.kit"
+local prng = require "spec.support.prng"
+
+local STORIES = os.getenv "LUNODE_FULL" == "1" and 300 or 15
+local SMALL, HUGE = 3000, 15000000
+
+local actions = {
+  write = function(conn)
+    conn:write(("s"):rep(SMALL))
+  end,
+  write_huge = function(conn)
+    conn:write(("h"):rep(HUGE))
+  end,
+  write_list = function(conn)
+    conn:write { "one", "", "two" }
+  end,
+  write_and_close = function(conn)
+    conn:write(("s"):rep(SMALL))
+    conn:close()
+  end,
+  write_and_abort = function(conn)
+    conn:write(("s"):rep(SMALL))
+    conn:abort()
+  end,
+  shutdown = function(conn)
+    conn:shutdown()
+  end,
+  close = function(conn)
+    conn:close()
+  end,
+  abort = function(conn)
+    conn:abort()
+  end,
+  pause = function(conn)
+    conn:pause()
+  end,
+  resume = function(conn)
+    conn:resume()
+  end,
+}
+
+local weights = {
+  { 6, "write" },
+  { 1, "write_huge" },
+  { 2, "write_list" },
+  { 2, "write_and_close" },
+  { 1, "write_and_abort" },
+  { 3, "shutdown" },
+  { 2, "close" },
+  { 2, "abort" },
+  { 4, "pause" },
+  { 4, "resume" },
+}
+
+-- Who does what, step by step: one end, or both in the same turn; and what each does when the other has ended.
+local function story(seed)
+  local chance = prng.new(seed)
+  local steps = { on_end = {} }
+  for i = 1, 2 do
+    steps.on_end[i] = chance:pick { "keep", "close", "shutdown", "none" }
+  end
+  for i = 1, chance:int(3, 9) do
+    local first = chance:int(1, 2)
+    steps[i] = { { first, chance:weighted(weights) } }
+    local second = chance:weighted(weights)
+    if chance:odds(0.25) and not (steps[i][1][2] .. second):find "abort" then -- what the other sends would race with it
+      steps[i][2] = { 3 - first, second }
+    end
+  end
+  return steps
+end
+
+local function describe_story(steps)
+  local lines = { ("on_end: %s, %s"):format(steps.on_end[1], steps.on_end[2]) }
+  for _, step in ipairs(steps) do
+    local words = {}
+    for i, action in ipairs(step) do
+      words[i] = ("%s %s"):format(action[1] == 1 and "client" or "server", action[2])
+    end
+    lines[#lines + 1] = table.concat(words, ", ")
+  end
+  return table.concat(lines, "\n")
+end
+
+local function log_of(policy)
+  local log = kit.log {
+    on_end = function(conn)
+      if policy ~= "keep" then
+        conn[policy](conn)
+      end
+    end,
+  }
+  if policy == "none" then
+    log.callbacks.on_end = nil
+  end
+  log.callbacks.low = 1 -- how much is left when the kernel has taken a part is its affair
+  return log
+end
+
+local function progress(conns)
+  local one, two = conns[1]:stats(), conns[2]:stats()
+  return ("%d %d %d %d"):format(one.bytes_read, one.queued, two.bytes_read, two.queued)
+end
+
+-- Nothing moves any more; an end that closes has had the time in which it would give up a silent peer.
+local function rest(world, conns)
+  local before, now
+  repeat
+    before, now = now, progress(conns)
+    kit.settle(world)
+  until before == now
+  local deadline = world.loop.now() + 0.35
+  kit.till(world, function()
+    return world.loop.now() > deadline or (conns[1]:stats().state ~= "closing" and conns[2]:stats().state ~= "closing")
+  end)
+  kit.settle(world)
+end
+
+-- What both ends heard, and how much arrived where all of it can be known.
+local function tell(world, steps)
+  local logs = { log_of(steps.on_end[1]), log_of(steps.on_end[2]) }
+  local huge = false
+  local conns = { kit.pair(world, logs[1].callbacks, logs[2].callbacks) }
+  local told = {}
+  for _, step in ipairs(steps) do
+    for _, action in ipairs(step) do
+      huge = huge or action[2] == "write_huge"
+      actions[action[2]](conns[action[1]])
+    end
+    rest(world, conns)
+    for i = 1, 2 do
+      local state = conns[i]:stats().state
+      told[#told + 1] = ("%d %s %s %s"):format(i, state, huge and "" or #logs[i].data, table.concat(logs[i].events, " "))
+    end
+  end
+  for i = 1, 2 do
+    conns[i]:abort()
+  end
+  rest(world, conns)
+  return table.concat(told, "\n")
+end
+
+describe("the real kernel and the simulated one", function()
+  local real, simulated = kit.both()
+
+  it(("agree about %d random stories"):format(STORIES), function()
+    local first = tonumber(os.getenv "LUNODE_SEED") or 1
+    for seed = first, first + STORIES - 1 do
+      local steps = story(seed)
+      local expected, found = tell(real, steps), tell(simulated, steps)
+      if found ~= expected then
+        error(("seed %d\n%s\n-- real:\n%s\n-- simulated:\n%s"):format(seed, describe_story(steps), expected, found), 0)
+      end
+      cleanup.end_test() -- its connections
+      cleanup.begin_test()
+    end
+  end)
+end)
