@@ -2,10 +2,10 @@
 -- world's own specs say; what is open, locked or damaged on a real disk, spec/store_spec.lua.
 
 local busted = require "busted"
-local cleanup = require "spec.support.cleanup"
+local cleanup = require "lunode.test.cleanup"
 local sim = require "lunode.sim"
-local tmp = require "spec.support.tmp"
-local wait = require "spec.support.wait"
+local tmp = require "lunode.test.tmp"
+local wait = require "lunode.test.wait"
 
 local function real_world()
   return {
