@@ -29,11 +29,24 @@ local M = {}
 ---@field tcp_client lunode.tcp_client
 ---@field tcp_server lunode.tcp_server
 ---@field store lunode.store
+---@field log lunode.log
 ---@field task lunode.task
+---@field node fun(self, name: string, source: string|function, args?: any[])  starts a node:
+---   an object with `name`, `address`, `output()`
+---@field run fun(self, seconds: number)  lets time pass
+---@field run_until fun(self, predicate: fun(), seconds?: number)
+---   gives what the predicate does; nil, message when it was in vain
+---@field till fun(self, predicate: fun(), seconds?: number, what?: string)
+---   as run_until, but raises when it was in vain
+---@field await fun(self, fn: function, ...)  calls fn(…) as a task of this world, and gives what it does
+---@field kill fun(self, node: any)  as SIGKILL; a node that is a function only in the simulated world
+---@field restart fun(self, node: any)
+---@field pause fun(self, node: any)
+---@field resume fun(self, node: any)
 ---@field sim lunode.sim.world?  the simulated world itself
 
 -- Fields that are modules; all others are fields and methods of the world's own.
-local MODULES = { loop = true, tcp_client = true, tcp_server = true, store = true, task = true }
+local MODULES = { loop = true, tcp_client = true, tcp_server = true, store = true, log = true, task = true }
 
 local function field(current, key)
   if MODULES[key] then
