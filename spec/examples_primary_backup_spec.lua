@@ -4,7 +4,6 @@ local ports = require "lunode.test.ports"
 local rpc = require "lunode.rpc"
 local wait = require "lunode.test.wait"
 
-local FULL = os.getenv("LUNODE_FULL") == "1"
 local SCRIPT = "examples/primary_backup.lua"
 local PRIMARY, BACKUP, WITNESS = "127.1.0.1:7000", "127.1.0.2:7000", "127.1.0.3:7000"
 
@@ -98,7 +97,7 @@ describe("examples/primary_backup.lua", function()
 
   local WHATEVER = { "split", "isolate", "one_way", "flapping", "latency", "reset", "half_open", "pause" }
 
-  sim_it("is one whatever happens to the network, with a witness", { seeds = FULL and 500 or 30 }, function(world)
+  sim_it("is one whatever happens to the network, with a witness", { seeds = 30, full = 300 }, function(world)
     start(world, WITNESS)
     local h = clients(world, 3)
     world:swarm { duration = 6, intensity = 5, kinds = WHATEVER }
