@@ -7,8 +7,8 @@ local links = require "lunode.sim.net.link"
 local M = { methods = {} }
 local methods = M.methods
 
--- By name: check(fault) says what its options lack; begin(net, fault), finish(net, fault); join(net, fault, host), where
--- a node that is made later is concerned, too.
+-- By name: check(fault) says what its options lack; begin(net, fault), finish(net, fault); join(net, fault, host),
+-- where a node that is made later is concerned, too.
 local kinds = {}
 
 -- ---------------------------------------------------------------- whom it hits
@@ -410,11 +410,11 @@ function methods:fault(options)
   return fault
 end
 
-local PARTITION = 'a partition needs groups, as in { {"a"}, {"b", "c"} }, or isolate, or one_way = {from, to}'
+local PARTITION = 'a partition needs groups, as { {"a"}, {"b", "c"} }, or isolate, or one_way = {from, to}'
 
----A partition: `{ {"a", "b"}, {"c"} }` splits; with `bridge = "d"`, which reaches all; with `flapping = seconds`, it comes
----and goes; `{ isolate = "a" }`; `{ one_way = {"a", "b"} }`: nothing gets from a to b. `duration`: seconds, after which
----it heals.
+---A partition: `{ {"a", "b"}, {"c"} }` splits; with `bridge = "d"`, which reaches all; with `flapping = seconds`, it
+---comes and goes; `{ isolate = "a" }`; `{ one_way = {"a", "b"} }`: nothing gets from a to b. `duration`: seconds, after
+---which it heals.
 ---@param options table
 ---@return lunode.sim.net_fault
 function methods:partition(options)

@@ -66,6 +66,7 @@ function M.new(host, id, family)
     received = buffers.new(),
     ended = false,
     syn_timer = false, -- while it is connecting
+    listener = false, -- whose handshake it is still in
     heard = 0, -- when the peer last gave a sign of life
     unsent = buffers.new(), -- the peer's window is full
     outstanding = 0, -- bytes taken from the process and not acknowledged
@@ -348,6 +349,7 @@ end
 function methods:establish()
   self.connected = true
   stop_syn(self)
+  poll.notify(self)
 end
 
 ---The kernel forgets the connection; what has arrived can still be read.
@@ -521,6 +523,14 @@ function methods:refuse()
     self:bury()
     transmit(self, RST)
   end
+end
+
+---A handshake that leads to nothing.
+function methods:forget()
+  if self.listener then
+    self.listener:settle(self)
+  end
+  self:bury()
 end
 
 -- ---------------------------------------------------------------- keepalive
