@@ -8,7 +8,7 @@ local cleanup = require "spec.support.cleanup"
 local kit = require "spec.contract.kit"
 local prng = require "spec.support.prng"
 
-local STORIES = os.getenv "LUNODE_FULL" == "1" and 300 or 15
+local STORIES = os.getenv "LUNODE_FULL" == "1" and 100 or 8
 local SMALL, HUGE = 3000, 15000000
 
 local actions = {
