@@ -1,10 +1,12 @@
 -- What is to happen in a world, by virtual time and, at equal times, in the order of adding. Made for speed: a binary
--- heap of times beside their entries, and a plain list for what is to happen at once, which is most of it. Entries
--- are not taken out: those with `cancelled` set are passed over.
+-- heap of times beside their entries, and a plain list for what is to happen at once, which is most of it.
 --
--- An entry is a table with fn, a and b; `order` is ours.
+-- An entry is a table with fn, a, b and `cancelled`; `order` and `at` are ours. Cancelled ones are taken out all the
+-- same, for the caller to pass over.
 
 local M = {}
+
+local COMPACT = 1000 -- entries that were cancelled, and are more than half of all, before they are left out
 
 ---@class lunode.sim.agenda
 ---@field count integer  entries in the heap
@@ -24,6 +26,7 @@ function M.new()
     ready = {}, -- what is to happen now, after all of the heap that is due: all of that was added before
     first = 1, -- of ready
     last = 0,
+    dead = 0, -- cancelled entries, at most so many
   }, metatable)
 end
 
@@ -48,6 +51,38 @@ function methods:add(entry, at)
     index = parent
   end
   times[index], entries[index] = at, entry
+end
+
+-- Leaves out what was cancelled: a sorted heap is one, too.
+local function compact(self)
+  local times, entries = self.times, self.entries
+  local alive = {}
+  for i = 1, self.count do
+    local entry = entries[i]
+    if not entry.cancelled then
+      entry.at = times[i]
+      alive[#alive + 1] = entry
+    end
+  end
+  table.sort(alive, function(a, b)
+    return a.at < b.at or a.at == b.at and a.order < b.order
+  end)
+  self.times, self.entries, self.count, self.dead = {}, alive, #alive, 0
+  for i, entry in ipairs(alive) do
+    self.times[i] = entry.at
+  end
+end
+
+---Takes an entry back that has not been taken. What it holds is free for the collector.
+---@param entry table
+function methods:cancel(entry)
+  if not entry.cancelled then
+    entry.cancelled, entry.fn, entry.a, entry.b = true, false, false, false
+    self.dead = self.dead + 1
+    if self.dead > COMPACT and self.dead > self.count // 2 then
+      compact(self)
+    end
+  end
 end
 
 -- Takes the first entry of the heap out.

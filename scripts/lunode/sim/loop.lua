@@ -157,8 +157,7 @@ local function has_work(self)
   return self.sockets.count > 0 or self.deferred.count > 0 or self.flushes.count > 0 or self.closings.count > 0
 end
 
--- The alarm is for the first time that is to come; there may be older ones for later times, which are passed over.
--- What is to happen now needs none.
+-- The alarm is for the first time that is to come. What is to happen now needs none.
 local turn
 
 -- Whether there is something to do now: a timer may have been closed, or started anew, since its alarm was set.
@@ -168,10 +167,7 @@ local function is_due(self)
     or self.step_limit and self.step_limit <= now or not self:alive()
 end
 
-local function on_alarm(self, alarm)
-  if self.alarm ~= alarm then
-    return
-  end
+local function on_alarm(self)
   self.alarm = nil
   if not self.turning and not self.queued and not self.dead and self.node.state == "up" then
     if is_due(self) then
@@ -201,9 +197,12 @@ function methods:wake(at)
   end
   local alarm = self.alarm
   if not alarm or at < alarm.at then
-    alarm = { fn = on_alarm, a = self, b = false, cancelled = false, order = 0, at = at }
-    alarm.b, self.alarm = alarm, alarm
-    self.world.agenda:add(alarm, at)
+    local agenda = self.world.agenda
+    if alarm then
+      agenda:cancel(alarm)
+    end
+    self.alarm = { fn = on_alarm, a = self, b = false, cancelled = false, order = 0, at = at }
+    agenda:add(self.alarm, at)
   end
 end
 
@@ -256,6 +255,44 @@ function methods:closing(fn, a, b)
   self:wake(self.world.now)
 end
 
+---What is active: timers, connections, servers, hooks and signals, in the order in which they were made, by kind.
+---@return table[]
+function methods:handles()
+  local list, timers = {}, self.timers
+  for i = 1, timers.count do
+    if not timers[i].internal then
+      list[#list + 1] = timers[i]
+    end
+  end
+  table.sort(list, function(a, b)
+    return a.number < b.number
+  end)
+  local held, ordinals = {}, self.node.orders.ordinals
+  for holder in pairs(self.holders) do -- in any order: sorted below
+    held[#held + 1] = holder.handle
+  end
+  table.sort(held, function(a, b)
+    return ordinals[a] < ordinals[b]
+  end)
+  table.move(held, 1, #held, #list + 1, list)
+  for _, hook in ipairs(self.hooks) do
+    list[#list + 1] = hook.fn and hook or nil
+  end
+  for _, signal in ipairs(self.signal_list) do
+    list[#list + 1] = signal.fn and signal or nil
+  end
+  return list
+end
+
+---The process has ended: nothing is called any more.
+function methods:die()
+  self.dead = true
+  if self.alarm then
+    self.world.agenda:cancel(self.alarm)
+    self.alarm = nil
+  end
+end
+
 ---Calls `fn()`, which is the node's code, in the phase of deferred calls.
 ---@param fn fun()
 function methods:defer(fn)
@@ -264,12 +301,20 @@ function methods:defer(fn)
 end
 
 ---Keeps the loop alive, until `release`.
-function methods:hold()
+---@param holder? table  whose `handle` the script knows
+function methods:hold(holder)
   self.holds = self.holds + 1
+  if holder then
+    self.holders[holder] = true
+  end
 end
 
-function methods:release()
+---@param holder? table
+function methods:release(holder)
   self.holds = self.holds - 1
+  if holder then
+    self.holders[holder] = nil
+  end
   self:wake(self.world.now) -- it may have been the last
 end
 
@@ -470,6 +515,7 @@ function M.new(node)
     free_at = 0,
     turns = 0,
     holds = 0,
+    holders = {}, -- of these the script has handles
     step_limit = nil, -- when a `step` that waits ends at the latest
     handler = nil,
     timers = events.new(),
@@ -478,7 +524,9 @@ function M.new(node)
     flushes = new_queue(), spare_flushes = new_queue(),
     closings = new_queue(), spare_closings = new_queue(),
     hooks = {},
-    signals = {},
+    signals = {}, -- by name, lists
+    signal_list = {},
+    timers_made = 0,
     entry = nil, -- of the agenda: the turn that is to come at once
     queued = false, -- it is there
     alarm = nil, -- the first turn that is to come later

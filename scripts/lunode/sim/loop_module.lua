@@ -87,11 +87,12 @@ local signal_metatable = { __index = signal_methods, __name = "lunode.signal" }
 function signal_methods:close()
   check_object(self, signal_metatable, "close")
   self.fn = false
-  local list = self.loop.signals[self.name]
-  for i, other in ipairs(list or {}) do
-    if other == self then
-      table.remove(list, i)
-      break
+  for _, list in ipairs { self.loop.signals[self.name] or {}, self.loop.signal_list } do
+    for i, other in ipairs(list) do
+      if other == self then
+        table.remove(list, i)
+        break
+      end
     end
   end
 end
@@ -135,10 +136,20 @@ function M.fill(self, module)
         misuse(3, "timer", "interval must be positive")
       end
     end
+    self.timers_made = self.timers_made + 1
     local timer = setmetatable({
-      loop = self, fn = fn, delay = delay, interval = interval, at = 0, order = 0, index = 0,
+      loop = self, fn = fn, delay = delay, interval = interval, number = self.timers_made,
+      internal = false, -- of the simulator's own
+      at = 0, order = 0, index = 0,
     }, timer_metatable)
     start_timer(timer, self)
+    return timer
+  end
+  local timer_of_script = module.timer -- a script may put something else there
+
+  function self.internal_timer(delay, fn, interval)
+    local timer = timer_of_script(delay, fn, interval)
+    timer.internal = true
     return timer
   end
 
@@ -168,6 +179,7 @@ function M.fill(self, module)
     local list = self.signals[name] or {}
     self.signals[name] = list
     list[#list + 1] = signal
+    table.insert(self.signal_list, signal)
     return signal
   end
 
@@ -185,6 +197,10 @@ function M.fill(self, module)
       misuse(1, "report", "string expected, got " .. (text == nil and "no value" or type(text)))
     end
     self:report(text)
+  end
+
+  function module.handles()
+    return self:handles()
   end
 
   function module.stop()

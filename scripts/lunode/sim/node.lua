@@ -230,7 +230,7 @@ function methods:stop(how, exit_code, text)
   local world, loop = self.world, self.loop
   self.state = how == "crash" and "crashed" or "ended"
   self.exit_code, self.waiting = exit_code, false
-  loop.dead = true
+  loop:die()
   output.finish(self)
   self:note(how, text or exit_code and exit_code ~= 0 and ("code %d"):format(exit_code) or nil)
   for _, fn in ipairs(self.ends) do

@@ -31,8 +31,7 @@ local metatable = { __index = methods, __name = "lunode.sim.stream" }
 ---@param owner any
 ---@return lunode.sim.stream
 function M.new(process, owner)
-  process.loop:hold()
-  return setmetatable({
+  local self = setmetatable({
     process = process,
     loop = process.loop,
     world = process.loop.world,
@@ -64,7 +63,10 @@ function M.new(process, owner)
     resume_queued = false,
     fd = -1,
     released = false,
+    handle = false, -- what the script knows
   }, metatable)
+  process.loop:hold(self)
+  return self
 end
 
 local flush_later, on_hangup, on_io
@@ -104,7 +106,7 @@ local function on_closing(self)
   if self.released then
     self.released()
   end
-  self.loop:release()
+  self.loop:release(self)
 end
 
 ---Closes at once; what is queued is dropped.

@@ -94,7 +94,7 @@ end
 
 -- ---------------------------------------------------------------- for the parts of the world
 
----Calls `fn(a, b)` at a virtual time, outside of any node. `event.cancelled = true` takes it back.
+---Calls `fn(a, b)` at a virtual time, outside of any node; see cancel.
 ---@param time number
 ---@param fn fun(a: any, b: any)
 ---@param a? any
@@ -104,6 +104,12 @@ function methods:at(time, fn, a, b)
   local event = { fn = fn, a = a, b = b, cancelled = false, order = 0 }
   self.agenda:add(event, time)
   return event
+end
+
+---Takes an event back that is still to happen; one that has happened must not be given.
+---@param event table
+function methods:cancel(event)
+  self.agenda:cancel(event)
 end
 
 ---Chance for one purpose.

@@ -104,9 +104,8 @@ function methods:fail(code)
 end
 
 local function stop_syn(self)
-  local timer = self.syn_timer
-  if timer then
-    timer.cancelled, timer.a = true, false -- it stays in the queue until it is due, and must not keep us
+  if self.syn_timer then
+    self.world:cancel(self.syn_timer)
     self.syn_timer = false
   end
 end
