@@ -192,8 +192,9 @@ local function is_reading(self)
 end
 
 local function set_events(self)
-  if self.socket.on_ready then
-    poll.want(self.socket, is_reading(self), self.want_write)
+  local socket, reading, writing = self.socket, is_reading(self), self.want_write
+  if socket.on_ready and (socket.want_in ~= reading or socket.want_out ~= writing) then
+    poll.want(socket, reading, writing)
   end
 end
 

@@ -64,7 +64,7 @@ local function new_server_side(host, client_side, link)
   socket.remote_host, socket.remote_port = client_side.local_host, client_side.local_port
   socket.peer, client_side.peer = client_side, socket
   socket.link = link
-  socket.connected = true
+  socket.connected, socket.calm = true, true
   socket.heard, client_side.heard = host.net.world.now, host.net.world.now
   return socket
 end

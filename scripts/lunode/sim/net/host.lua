@@ -249,11 +249,8 @@ local function refill(self)
   self.read_since = now
 end
 
----Whether its processes get to read now.
+---Whether its processes get to read now. REQUIRES: a read rate.
 function methods:may_read()
-  if not self.read_rate then
-    return true
-  end
   refill(self)
   if self.read_tokens >= 1 then
     return true
@@ -270,11 +267,8 @@ function methods:may_read()
   return false
 end
 
----How many of `size` bytes a read takes.
+---How many of `size` bytes a read takes. REQUIRES: a read rate.
 function methods:limit_read(size)
-  if not self.read_rate then
-    return size
-  end
   refill(self)
   local allowed = math.min(size, math.floor(self.read_tokens))
   self.read_tokens = self.read_tokens - allowed

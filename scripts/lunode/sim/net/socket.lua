@@ -56,6 +56,7 @@ function M.new(host, id, family)
     remote_host = "",
     remote_port = 0,
     connected = false,
+    calm = false, -- connected, and neither end has gone or ended: what nearly all events find
     dead = false,
     orphan = false,
     error = false,
@@ -112,14 +113,14 @@ end
 
 ---The handshake has ended well.
 function methods:establish()
-  self.connected = true
+  self.connected, self.calm = true, true
   stop_syn(self)
   poll.notify(self)
 end
 
 ---The kernel forgets the connection; what has arrived can still be read.
 function methods:bury()
-  self.dead = true
+  self.dead, self.calm = true, false
   stop_syn(self)
   self.lost, self.lost_ids, self.stalled = {}, {}, false
   self.unsent = buffers.new()
@@ -140,7 +141,7 @@ function methods:receive(segment)
   elseif self.dead then
     transport.transmit(self, RST)
   elseif segment == FIN then
-    self.ended = true
+    self.ended, self.calm = true, false
     transport.settle_orphan(self)
     poll.notify(self)
   elseif self.orphan then -- nobody will ever read it
@@ -148,9 +149,7 @@ function methods:receive(segment)
     transport.transmit(self, RST)
   else
     self.received:append(segment)
-    if self.on_ready then
-      poll.notify(self)
-    end
+    poll.notify(self)
   end
 end
 
@@ -164,14 +163,21 @@ end
 
 -- ---------------------------------------------------------------- system calls
 
+-- Whether the process gets to read what has arrived: not too fast, where a fault slows it down.
+local function may_read(self)
+  return self.received.size > 0 and (not self.host.read_rate or self.host:may_read())
+end
+
 ---@return boolean readable, boolean writable, boolean trouble
 function methods:events()
-  if not self.connected then
+  if self.calm then
+    return may_read(self), self.outstanding * 3 <= SEND_BUFFER * 2, false
+  elseif not self.connected then
     local over = self.error ~= false
     return over, over, over
   end
   local dead, ended, fin = self.dead, self.ended, self.fin
-  return ended or dead or (self.received.size > 0 and self.host:may_read()),
+  return ended or dead or may_read(self),
     dead or fin ~= false or self.outstanding * 3 <= SEND_BUFFER * 2,
     dead or (ended and (fin == "sent" or (self.family == "unix" and self.peer.orphan))) or self.error ~= false
 end
@@ -195,9 +201,12 @@ function methods:recv(max)
   local received = self.received
   local size = received.size
   if size > 0 then
-    local wanted = self.host:limit_read(size < max and size or max)
-    if wanted == 0 then
-      return nil, "EAGAIN"
+    local wanted = size < max and size or max
+    if self.host.read_rate then
+      wanted = self.host:limit_read(wanted)
+      if wanted == 0 then
+        return nil, "EAGAIN"
+      end
     end
     local data = received:take(wanted)
     local sender = self.peer
@@ -248,7 +257,7 @@ function methods:shutdown()
   if self.dead then
     return "ENOTCONN"
   elseif not self.fin then
-    self.fin = "queued"
+    self.fin, self.calm = "queued", false
     transport.pump(self)
   end
 end

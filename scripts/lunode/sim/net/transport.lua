@@ -41,13 +41,16 @@ end
 ---Whether segments get to the peer now.
 ---@param self lunode.sim.socket
 local function reaches_peer(self)
-  return not self.black and self.link:carries()
+  local link = self.link
+  return link.cuts == 0 and not link.to.down and not self.black
 end
 
 ---Whether the peer's get here.
 ---@param self lunode.sim.socket
 local function is_answered(self)
-  return self.peer and not self.black and self.peer.link:carries()
+  local peer = self.peer
+  local link = peer and peer.link
+  return link and link.cuts == 0 and not link.to.down and not self.black
 end
 
 local function size_of(segment)
