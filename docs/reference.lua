@@ -16,9 +16,19 @@ local METHODS = {
   ["lunode.rpc.call"] = "cancel",
   ["lunode.rpc.connection"] = "call notify open",
   ["lunode.rpc.peer"] = "call notify open state stats close",
+  ["lunode.sim.loop"] = "",
+  ["lunode.sim.net"] = "fault partition heal between name",
+  ["lunode.sim.node"] = "active output require signal",
+  ["lunode.sim.world"] = "node get run run_until step check_idle at cancel stream trace records trace_hash fault partition "
+    .. "heal swarm has_fault kill crash restart pause resume jump_clock drift_clock",
   ["lunode.rpc.stream"] = "send finish receive chunks result close cancel",
 }
 local FIELDS = {
+  ["lunode.sim.fault"] = "kind nodes active",
+  ["lunode.sim.net_fault"] = "kind active text",
+  ["lunode.sim.net"] = "",
+  ["lunode.sim.node"] = "name number address state boot exit_code",
+  ["lunode.sim.world"] = "now seed nodes net schedule failures",
   ["lunode.kv.db"] = "now",
   ["lunode.kv.session"] = "id name protocol authenticated created",
   ["lunode.rpc.call"] = "",

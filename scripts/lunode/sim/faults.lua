@@ -8,8 +8,11 @@ local disks = require "lunode.sim.disk"
 local store = require "lunode.sim.store"
 local swarm = require "lunode.sim.swarm"
 
-local M = { methods = {} }
-local methods = M.methods
+local M = {}
+
+---@class lunode.sim.world
+local methods = {}
+M.methods = methods
 
 ---@param world lunode.sim.world
 function M.prepare(world)

@@ -308,6 +308,50 @@ function methods:set_clock(jump, drift)
   self.wall = { at = now, value = self:wall_clock(now) + jump, rate = drift and 1 + drift or wall.rate }
 end
 
+-- ---------------------------------------------------------------- what is active
+
+local KINDS = {
+  { "lunode.timer", "timer" }, { "lunode.conn", "connection" }, { "lunode.server", "server" }, { "lunode.hook", "hook" },
+  { "lunode.signal", "signal handler" },
+}
+
+-- Where the callback of a handle was written, if that can be told.
+local function place_of(handle)
+  local fn = rawget(handle, "fn")
+  if type(fn) == "function" then
+    local info = debug.getinfo(fn, "S")
+    return ("%s:%d"):format(info.short_src, info.linedefined)
+  end
+end
+
+---What the process has active: "2 timers (n1.lua:7, n1.lua:9), 1 connection".
+---@return string?  nil: nothing
+function methods:active()
+  if self.state ~= "up" and self.state ~= "paused" then
+    return nil
+  elseif self.waiting == "start" then
+    return "its main chunk, which has not begun"
+  end
+  local parts, handles = {}, self.loop:handles()
+  for _, kind in ipairs(KINDS) do
+    local count, places, seen = 0, {}, {}
+    for _, handle in ipairs(handles) do
+      if getmetatable(handle).__name == kind[1] then
+        count = count + 1
+        local place = place_of(handle)
+        if place and not seen[place] then
+          seen[place], places[#places + 1] = true, place
+        end
+      end
+    end
+    if count > 0 then
+      parts[#parts + 1] = ("%d %s%s%s"):format(count, kind[2], count > 1 and "s" or "",
+        #places > 0 and " (" .. table.concat(places, ", ") .. ")" or "")
+    end
+  end
+  return #parts > 0 and table.concat(parts, ", ") or nil
+end
+
 -- ---------------------------------------------------------------- output
 
 ---What it has printed, in all of its lives: the last ten thousand lines.

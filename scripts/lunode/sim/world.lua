@@ -19,7 +19,9 @@ local M = {}
 ---@field epoch number   wall clock at its beginning, in seconds since the Unix epoch
 ---@field nodes lunode.sim.node[]  in the order of making
 ---@field agenda lunode.sim.agenda
----@field net table      lunode.sim.net
+---@field net lunode.sim.net
+---@field schedule lunode.sim.planned[]  what the swarms have drawn, also those faults that were left out
+---@field failures {node: string, t: number, text: string}[]  errors of nodes that no loop.on_error took
 ---@field current lunode.sim.node?  whose code runs
 ---@field calls integer  into nodes' code: timers, deliveries, connects, …
 ---@field steps integer  events so far
@@ -299,6 +301,27 @@ function methods:step()
     return not before
   end)
   return not self.agenda:is_empty()
+end
+
+---Lets virtual time go on until no node has anything active any more. Raises where one still has, and tells what: for
+---the end of a test whose nodes close what they open.
+---@param seconds? number  virtual ones (default 30)
+function methods:check_idle(seconds)
+  local function find()
+    for _, node in ipairs(self.nodes) do
+      local active = node:active()
+      if active then
+        return ("%s: still active: %s"):format(node:where(), active)
+      end
+    end
+  end
+  self:run_until(function()
+    return not find()
+  end, seconds or 30)
+  local found = find()
+  if found then
+    error(found, 2)
+  end
 end
 
 -- ---------------------------------------------------------------- the trace
