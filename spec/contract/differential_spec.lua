@@ -136,8 +136,8 @@ local function tell(world, steps)
     end
     rest(world, conns)
     for i = 1, 2 do
-      local state = conns[i]:stats().state
-      told[#told + 1] = ("%d %s %s %s"):format(i, state, huge and "" or #logs[i].data, table.concat(logs[i].events, " "))
+      local bytes = huge and "" or #logs[i].data
+      told[#told + 1] = ("%d %s %s %s"):format(i, conns[i]:stats().state, bytes, table.concat(logs[i].events, " "))
     end
   end
   for i = 1, 2 do
@@ -162,7 +162,8 @@ end
 -- Each with pieces that its messages are made of, good ones and, rarely, a bad one.
 local decoders = {
   { decoder = "line", good = { "one\n", "two\r\n", "\n" }, bad = ("x"):rep(60), options = { max_line = 50 } },
-  { decoder = { length = 2 }, good = { "\0\3one", "\0\0", "\0\5three" }, bad = "\xff\xff", options = { max_message = 99 } },
+  { decoder = { length = 2 }, good = { "\0\3one", "\0\0", "\0\5three" }, bad = "\xff\xff",
+    options = { max_message = 99 } },
   { decoder = "msgpack", good = { "\1", "\xa3one", "\x92\1\2", "\xc0" }, bad = "\xc1", options = {} },
   { decoder = "resp", good = { "PING\r\n", "*2\r\n$3\r\nGET\r\n$1\r\nk\r\n" }, bad = "*1\r\n+\r\n", options = {} },
   { decoder = semicolons, good = { "one;", ";", "three;" }, bad = "!", options = {} },
@@ -170,7 +171,9 @@ local decoders = {
 }
 
 -- What a message is answered with, and what else happens at it.
-local answers = { "nothing", "nothing", "nil", "string", "string", "raise", "raise a table", "function", "pause", "close", "set" }
+local answers = {
+  "nothing", "nothing", "nil", "string", "string", "raise", "raise a table", "function", "pause", "close", "set",
+}
 
 local function message_story(seed)
   local chance = prng.new(seed)

@@ -391,16 +391,14 @@ describe("a handshake", function()
     assert.same({ 0, "ECANCELED" }, { #there.conns, here.connect_code })
   end)
 
-  it("goes on with the server that was started anew", function()
-    local world, there, here = start(0.5)
+  it("with a server that lost its power meanwhile ends well for the client, and then in a reset", function()
+    local world, _, here = start(0.5)
     world:node("client", caller, { here, "server", {} })
     world:run(0.6)
     world:crash "server"
     world:restart "server"
     world:run(10)
-    here.conn:write("ping\n")
-    world:run(10)
-    assert.is_true(here.connected and (here[1] == "pong" or here.code == "ECONNRESET"))
+    assert.same({ true, "ECONNRESET" }, { here.connected, here.code })
   end)
 
   it("whose client has vanished frees its place in the backlog after a while", function()

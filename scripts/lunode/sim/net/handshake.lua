@@ -21,9 +21,14 @@ local acknowledge
 
 local function on_acknowledgement(server_side, retry)
   local listener, link = server_side.listener, server_side.peer.link
-  if not listener or server_side.dead then
+  local arrives = link:carries() and not server_side.black
+  if server_side.dead then
+    if arrives then
+      server_side:receive "" -- which is answered with a reset
+    end
+  elseif not listener then
     return
-  elseif link:carries() and not server_side.black then
+  elseif arrives then
     listener:add(server_side)
   elseif retry <= LAST_ANSWER then
     local world = server_side.world
@@ -39,8 +44,8 @@ end
 -- ---------------------------------------------------------------- the answer to a SYN
 
 local function on_answer(client_side, server_side)
-  if not server_side.link:carries() or server_side.dead then
-    return -- lost; or a reset has come before it
+  if not server_side.link:carries() then
+    return
   elseif client_side.dead then -- it has given up meanwhile, and resets what it hears of
     server_side:forget()
   elseif not client_side.connected then
