@@ -212,8 +212,9 @@ function methods:has_fault(kind)
   return kinds[kind] ~= nil or self.net ~= nil and self.net.faults ~= nil and self.net.faults[kind] ~= nil
 end
 
----A fault that lasts. Kinds: "crash", "kill" (until the restart), "pause", "clock_jump" (seconds; at once), "clock_drift"
----(drift), "disk_latency" (seconds), "disk_stall", "disk_eio", "disk_enospc", "disk_torn", and those of lunode.sim.net.
+---A fault that lasts. Kinds: "crash", "kill" (until the restart), "pause", "clock_jump" (seconds; at once),
+---"clock_drift" (drift), "disk_latency" (seconds), "disk_stall", "disk_eio", "disk_enospc", "disk_torn", and those of
+---lunode.sim.net.
 ---@param options {kind: string, nodes: (lunode.sim.node|string)[]?, duration: number?, text: string?, id: integer?}
 ---@return lunode.sim.fault  with `stop`
 function methods:fault(options)
