@@ -1,5 +1,5 @@
 -- The disk of a node: journals by name, which survive its processes, and power cuts as far as they were synced. How
--- long writes take, and how they fail. Does not know what the records are: lunode.sim.store does.
+-- long writes take, and how they fail. Does not know what the records are: lunode.sim.store and lunode.sim.log do.
 --
 -- A write reaches the system at once (a killed process loses nothing), and the disk by a sync. A power cut takes a
 -- suffix of the records that were not synced, as chance has it.
@@ -110,6 +110,28 @@ function methods:sync(journal)
     journal.synced, journal.synced_at = #journal.records, loop:time()
   end
   return code
+end
+
+---Begins to put all records on the disk; the node goes on meanwhile.
+---@param journal lunode.sim.journal
+---@return number seconds  until they are there
+---@return string? code    or until it fails
+function methods:begin_sync(journal)
+  local seconds = wait(self, self.rng:between(SYNC_MIN, SYNC_MAX))
+  if active(self, "eio") then
+    return seconds, "EIO"
+  end
+  if journal.synced_at <= self.node.world.now then
+    journal.before = journal.synced
+  end
+  journal.synced, journal.synced_at = #journal.records, self.node.loop:time() + seconds
+  return seconds
+end
+
+---Whether there is no room left.
+---@return boolean
+function methods:is_full()
+  return active(self, "enospc") ~= nil
 end
 
 ---Forgets the first records, which the caller keeps elsewhere, durably.
