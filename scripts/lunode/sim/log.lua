@@ -145,8 +145,8 @@ end
 -- Those who wait are told in the loop's next turn.
 local function fail(self, code, doing)
   self.code = code
-  self.failed = ("%s the log in %s failed: %s; the log has ended, and what is on disk is what a new start will find"):format(
-    doing, self.dir, TEXTS[code])
+  local text = "%s the log in %s failed: %s; the log has ended, and what is on disk is what a new start will find"
+  self.failed = text:format(doing, self.dir, TEXTS[code])
   if #self.waiters > 0 then
     self.loop:socket(self.complete)
   end
