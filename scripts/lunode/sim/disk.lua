@@ -118,7 +118,7 @@ end
 ---@return string? code    or until it fails
 function methods:begin_sync(journal)
   local seconds = wait(self, self.rng:between(SYNC_MIN, SYNC_MAX))
-  if active(self, "eio") then
+  if self:is_broken() then
     return seconds, "EIO"
   end
   if journal.synced_at <= self.node.world.now then
@@ -126,6 +126,12 @@ function methods:begin_sync(journal)
   end
   journal.synced, journal.synced_at = #journal.records, self.node.loop:time() + seconds
   return seconds
+end
+
+---Whether reads and writes fail.
+---@return boolean
+function methods:is_broken()
+  return active(self, "eio") ~= nil
 end
 
 ---Whether there is no room left.

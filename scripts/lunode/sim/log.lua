@@ -224,9 +224,8 @@ local function flush(self)
     begin_sync(self)
     return
   end
-  local code = self.disk:access "write"
-  if code == "EIO" then
-    fail(self, code, "writing to")
+  if self.disk:is_broken() then
+    fail(self, "EIO", "writing to")
     return
   end
   local records = self.journal.records
