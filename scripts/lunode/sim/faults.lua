@@ -5,6 +5,7 @@
 --   fault:stop()                                            -- sooner, or where no duration was given
 
 local disks = require "lunode.sim.disk"
+local log = require "lunode.sim.log"
 local store = require "lunode.sim.store"
 local swarm = require "lunode.sim.swarm"
 
@@ -32,6 +33,9 @@ function M.add_doors(_, node, doors)
   node.disk = node.disk or disks.new(node)
   doors["lunode.store"] = function()
     return store.module(node)
+  end
+  doors["lunode.log"] = function()
+    return log.module(node)
   end
 end
 
