@@ -82,7 +82,7 @@ describe("watchdog.call", function()
   end)
 
   it("leaves no trace on coroutines that go on afterwards", function()
-    local steps, thread = 0, nil
+    local steps, thread = 0
     repeat -- until it was not the thread itself that was ended
       thread = coroutine.create(function()
         while true do

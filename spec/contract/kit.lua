@@ -5,7 +5,7 @@
 --
 -- A world is the modules that touch the network, whoever made them, and what a spec needs to know beside:
 --
---   loop, tcp_client, tcp_server, log   the modules
+--   loop, tcp_client, tcp_server, log, store   the modules
 --   directory()                    a new, empty one
 --   volume                         the part of large amounts that is worth the time, from 0 to 1
 --   silent()                       host and port where no connect is ever answered
@@ -14,7 +14,7 @@
 local busted = require "busted"
 local cleanup = require "lunode.test.cleanup"
 local sim = require "lunode.sim"
-local tmp = require "spec.support.tmp"
+local tmp = require "lunode.test.tmp"
 
 local M = {}
 
@@ -48,6 +48,7 @@ local function real_world(volume)
     tcp_client = require "lunode.tcp_client",
     tcp_server = require "lunode.tcp_server",
     log = require "lunode.log",
+    store = require "lunode.store",
     directory = tmp.dir,
     volume = volume,
   }
@@ -74,6 +75,7 @@ local function simulated_world(volume)
     tcp_client = node:require "lunode.tcp_client",
     tcp_server = node:require "lunode.tcp_server",
     log = node:require "lunode.log",
+    store = node:require "lunode.store",
     volume = volume,
     simulated = true,
   }

@@ -1,50 +1,15 @@
 -- The store as scripts see it, in the real world and in the simulated one. What crashes and faults do to it, each
 -- world's own specs say; what is open, locked or damaged on a real disk, spec/store_spec.lua.
 
-local busted = require "busted"
 local cleanup = require "lunode.test.cleanup"
-local sim = require "lunode.sim"
-local tmp = require "lunode.test.tmp"
-local wait = require "lunode.test.wait"
-
-local function real_world()
-  return {
-    store = require "lunode.store",
-    directory = function() return tmp.dir() .. "/data" end,
-    till = wait.till,
-  }
-end
-
-local function simulated_world()
-  local current
-  local function node()
-    return current
-  end
-  busted.before_each(function()
-    current = sim.new():node "n"
-  end)
-  local count = 0
-  return setmetatable({
-    directory = function()
-      count = count + 1
-      return "data" .. count
-    end,
-    till = function(predicate)
-      return assert(current.world:run_until(predicate))
-    end,
-  }, {
-    __index = function(_, key)
-      return key == "store" and node():require "lunode.store" or nil
-    end,
-  })
-end
-
--- Flushes in the background, entries and snapshots came later than the rest.
-local probe = assert(real_world().store.open(tmp.dir() .. "/data"))
-local HAS_ENTRIES = probe.advance ~= nil
-probe:close()
+local kit = require "spec.contract.kit"
 
 local function contract(world)
+  -- Flushes in the background, entries and snapshots came later than the rest.
+  local probe = assert(world.store.open(world.directory() .. "/probe"))
+  local has_entries = probe.advance ~= nil
+  probe:close()
+
   local function open(dir, options)
     local s = assert(world.store.open(dir, options))
     cleanup.add(function() s:close() end)
@@ -142,7 +107,7 @@ local function contract(world)
 
   it("does what a table does, whatever is written, rolled back, committed and opened anew", function()
     local prng = require "spec.support.prng"
-    for seed = 1, os.getenv "LUNODE_FULL" and 50 or 3 do
+    for seed = 1, math.ceil((os.getenv "LUNODE_FULL" and 50 or 3) * world.volume) do
       local chance = prng.new(seed)
       local s, dir = new()
       local now, marked, stored = {}, {}, {}
@@ -151,7 +116,7 @@ local function contract(world)
         for key, value in pairs(t) do new_table[key] = value end
         return new_table
       end
-      for _ = 1, 200 do
+      for _ = 1, math.ceil(200 * world.volume) do
         local key = ("k%d"):format(chance:int(1, 12))
         local what = chance:weighted {
           { 8, "put" }, { 4, "delete" }, { 2, "begin" }, { 2, "rollback" }, { 2, "commit" }, { 1, "reopen" },
@@ -284,7 +249,7 @@ local function contract(world)
   end)
 
   it("makes its directory only where it may, and says who has it", function()
-    local dir = world.directory()
+    local dir = world.directory() .. "/new"
     local none, err, code = world.store.open(dir, { create = false })
     assert.is_nil(none)
     assert.equal("ENOENT", code)
@@ -300,7 +265,7 @@ local function contract(world)
     open(dir, { create = false })
   end)
 
-  if not HAS_ENTRIES then
+  if not has_entries then
     return
   end
 
@@ -349,7 +314,7 @@ local function contract(world)
     s:put("b", "entry 6")
     s:advance(6)
     s:put("c", "no entry yet")
-    world.till(function() return told end)
+    kit.till(world, function() return told end)
     assert.is_nil(told[1])
     assert.is_true(told[2] >= 5)
     s:close()
@@ -385,11 +350,11 @@ local function contract(world)
       s:put("key" .. i, ("x"):rep(100))
       s:advance(i)
     end
-    world.till(function() return flushed end)
+    kit.till(world, function() return flushed end)
     assert.is_true(flushed >= 1 and flushed <= 30)
     local done
     s:flush(function() done = true end)
-    world.till(function() return done and flushed == 30 end)
+    kit.till(world, function() return done and flushed == 30 end)
     assert.equal(30, s:stats().durable)
   end)
 
@@ -404,7 +369,7 @@ local function contract(world)
       s:advance(index)
     until not s:room()
     assert.equal("EAGAIN", select(3, s:room()))
-    world.till(function() return room end)
+    kit.till(world, function() return room end)
     assert.is_true(s:room())
   end)
 
@@ -415,7 +380,7 @@ local function contract(world)
     local code = "none"
     s:flush(function(_, why) code = why end)
     s:close()
-    world.till(function() return code ~= "none" end)
+    kit.till(world, function() return code ~= "none" end)
     assert.is_true(code == "ECANCELED" or code == nil) -- it may have been done by then
   end)
 
@@ -451,5 +416,4 @@ local function contract(world)
   end)
 end
 
-describe("a store", function() contract(real_world()) end)
-describe("a store, simulated,", function() contract(simulated_world()) end)
+kit.describe("a store", contract)
