@@ -358,7 +358,9 @@ static bool start_libedit(struct ln_editor *e) {
     (void)el_set(e->el, EL_PROMPT_ESC, get_prompt, '\1');
     (void)el_set(e->el, EL_HIST, history, e->history);
     (void)el_set(e->el, EL_GETCFN, get_char);
-    (void)el_set(e->el, EL_ADDFN, "ln-complete", "Complete the name before the cursor", complete);
+    /* The narrow one leaks its strings. */
+    (void)el_wset(e->el, EL_ADDFN, L"ln-complete", L"Complete the name before the cursor",
+                  complete);
     bind_key(e->el, "^I", "ln-complete");
     bind_key(e->el, "^R", "em-inc-search-prev");
     bind_key(e->el, "^L", "ed-clear-screen");

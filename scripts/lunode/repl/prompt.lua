@@ -126,7 +126,6 @@ end
 local function read_line(self, prompt)
   local settled = task.event()
   self.settled = settled
-  self.watcher:resume()
   if self.screen then
     self.screen:set_editing(true)
     on_event(self, self.screen.editor:begin(prompt))
@@ -134,6 +133,9 @@ local function read_line(self, prompt)
     settle(self, "end")
   else
     take_line(self)
+  end
+  if self.settled then
+    self.watcher:resume() -- now: what was typed ahead became readable with the terminal's mode, and nothing tells so
   end
   return settled:wait()
 end

@@ -46,7 +46,7 @@ local function compile(code, env)
     return nil, ("longer than %d bytes; put it into a file and dofile that"):format(M.MAX_CODE)
   end
   code = code:gsub("^%s*=", "", 1) -- as older prompts have it
-  local chunk = load("return " .. code, NAME, "t", env)
+  local chunk, expression_err = load("return " .. code, NAME, "t", env)
   if chunk then
     return chunk
   end
@@ -54,8 +54,10 @@ local function compile(code, env)
   chunk, err = load(code, NAME, "t", env)
   if chunk then
     return chunk
+  elseif err:find("unexpected symbol", 1, true) then
+    err = expression_err -- it does not begin as statements do
   end
-  return nil, inspect.escape(err), ends_early(err)
+  return nil, inspect.escape(err), ends_early(err) or ends_early(expression_err)
 end
 
 ---Whether the code ends in the middle of something.
