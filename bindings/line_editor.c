@@ -193,6 +193,8 @@ static void show(struct ln_editor *e) {
 
 static void give_up_line(struct ln_editor *e) {
     e->cancelled = true;
+    e->input_at = e->input_len; /* as the terminal drops what it has */
+    e->decoding = (mbstate_t){0};
     size_t cursor, len = length_of(e, &cursor);
     hide(e);
     (void)el_cursor(e->el, (int)(len - cursor));
@@ -232,19 +234,28 @@ static void serve(struct ln_editor *e, enum request request) {
     }
 }
 
-/* False: the input ends within a character. What is no character is shown as one that says so. */
+/* The next character; false where the input ends within one. Bytes that are none give one that says
+ * so: those of a beginning that something else follows, together. */
+static bool decode(struct ln_editor *e, wchar_t *out) {
+    bool began = !mbsinit(&e->decoding);
+    size_t n = mbrtowc(out, e->input + e->input_at, e->input_len - e->input_at, &e->decoding);
+    if (n == (size_t)-2) {
+        e->input_at = e->input_len;
+        return false;
+    }
+    if (n == (size_t)-1) {
+        e->decoding = (mbstate_t){0};
+        *out = L'\xFFFD';
+        n = began ? 0 : 1;
+    } else if (n == 0) {
+        n = 1; /* NUL */
+    }
+    e->input_at += n;
+    return true;
+}
+
 static bool take_char(struct ln_editor *e, wchar_t *out) {
-    while (e->input_at < e->input_len) {
-        size_t n = mbrtowc(out, e->input + e->input_at, e->input_len - e->input_at, &e->decoding);
-        if (n == (size_t)-2) {
-            e->input_at = e->input_len;
-            return false;
-        }
-        if (n == (size_t)-1) {
-            e->decoding = (mbstate_t){0};
-            *out = L'\xFFFD';
-        }
-        e->input_at += n == 0 || n == (size_t)-1 ? 1 : n;
+    while (e->input_at < e->input_len && decode(e, out)) {
         size_t cursor;
         if (length_of(e, &cursor) < MAX_LINE ||
             *out < L' ') /* more is not taken, but for its end */

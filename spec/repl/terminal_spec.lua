@@ -114,6 +114,7 @@ describe("the prompt on a terminal", function()
     t:run "('x'):rep(3)"
     t:wait '"xxx"'
     t:type "'half a "
+    t:wait "'half a"
     t:key "C-z"
     local stopped = wait.till(function()
       return (tmp.read("/proc/" .. t.pid .. "/stat") or ""):find "%) T "
@@ -200,15 +201,20 @@ describe("the prompt on a terminal", function()
   it("survives binary input, keys that mean nothing, and lines without end", function()
     local t = start()
     t:type "\1\2\5\11\14\27[99;99~\27OZ\27\27\127\255\254\xc3"
+    t:wait "9;99"
     t:key "C-c"
-    t:key "C-u"
+    t:wait "^C\nlunode>"
     t:type(("x"):rep(5000))
+    t:wait(("x"):rep(79))
     t:key "C-c"
+    t:wait "x^C\nlunode>"
     t:run "'a' .. 'live'"
     t:wait '"alive"'
     t:type "'tell"
     t:key "Escape" -- the beginning of a sequence, maybe: the loop goes on
+    t:wait "'tell"
     t:key "C-c"
+    t:wait "'tell^C\nlunode>"
     t:run "loop.timer(0.01, function() print 'turns' end)"
     t:wait "\nturns\n"
     t:key("C-u", "C-d")

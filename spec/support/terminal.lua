@@ -77,7 +77,7 @@ function M.start(options)
   for _, word in ipairs(options) do
     words[#words + 1] = tmp.quote(word)
   end
-  assert(tmux(self, "new-session", "-d", "-x", tostring(options.columns or 80), "-y", tostring(options.rows or 24),
+  assert(tmux(self, "new-session", "-d", "-s", "main", "-x", tostring(options.columns or 80), "-y", tostring(options.rows or 24),
     "-c", self.dir, table.concat(words, " ")))
   self.pid = wait.till(function()
     return tonumber(tmp.read(self.dir .. "/pid") or "")
@@ -87,19 +87,19 @@ end
 
 ---@return string
 function methods:screen()
-  local text = assert(tmux(self, "capture-pane", "-p", "-S", "-500"))
+  local text = assert(tmux(self, "capture-pane", "-t", "main", "-p", "-S", "-500"))
   return (text:gsub(" +\n", "\n"):gsub("\n+$", "\n"))
 end
 
----Sends text as it is.
+---Sends text as it is. Keys that are signals make the terminal drop what has not been read: wait for it first.
 ---@param text string
 function methods:type(text)
-  assert(tmux(self, "send-keys", "-l", "--", text))
+  assert(tmux(self, "send-keys", "-t", "main", "-l", "--", text))
 end
 
 ---@param ... string  names of keys
 function methods:key(...)
-  assert(tmux(self, "send-keys", ...))
+  assert(tmux(self, "send-keys", "-t", "main", ...))
 end
 
 ---@param text string
@@ -109,7 +109,7 @@ function methods:run(text)
 end
 
 function methods:resize(columns, rows)
-  assert(tmux(self, "resize-window", "-x", tostring(columns), "-y", tostring(rows)))
+  assert(tmux(self, "resize-window", "-t", "main", "-x", tostring(columns), "-y", tostring(rows)))
 end
 
 ---@param what string|fun(screen: string): any  a text, as it is, or a condition
