@@ -32,6 +32,8 @@ struct ln_editor {
     History *history;
     FILE *in, *out;
     locale_t locale;
+    struct termios raw; /* the terminal's mode while a line is edited */
+    bool raw_known;
 
     char *prompt;
     char *input; /* bytes that libedit has not asked for yet */
@@ -267,6 +269,8 @@ static bool take_char(struct ln_editor *e, wchar_t *out) {
 static int get_char(EditLine *el, wchar_t *out) {
     struct ln_editor *e;
     (void)el_get(el, EL_CLIENTDATA, &e);
+    if (!e->raw_known)
+        e->raw_known = tcgetattr(STDIN_FILENO, &e->raw) == 0;
     while (!e->stopping && !e->cancelled) {
         if (take_char(e, out))
             return 1;
@@ -321,6 +325,8 @@ static enum ln_edit read_line(struct ln_editor *e) {
     e->hidden = false;
     const char *line = el_gets(e->el, &len);
     (void)fflush(e->out);
+    if (e->raw_known) /* nothing that is typed ahead is echoed, nor understood by the terminal */
+        (void)tcsetattr(STDIN_FILENO, TCSANOW, &e->raw);
     if (e->cancelled) {
         e->cancelled = false;
         return LN_EDIT_CANCELLED;

@@ -502,8 +502,8 @@ local edit = {}
 ---so `begin`.
 ---@alias lunode.editor.event "waits"|"line"|"complete"|"cancelled"|"end"|"idle"
 
----Opens the editor on the standard input and output. While no line is edited the terminal is as it was before; so it is
----after every end of the process but SIGKILL.
+---Opens the editor on the standard input and output. Until it is closed nothing is echoed but what it draws; Ctrl-C and Ctrl-Z
+---are signals. After every end of the process but SIGKILL the terminal is as it was before.
 ---@return lunode.editor? editor
 ---@return string? err, lunode.code? code  "ENOTTY"; "EBUSY": there is one already
 function edit.open() end
