@@ -84,9 +84,36 @@ static int budget_arm(lua_State *L) {
     return 0;
 }
 
-static int budget_disarm(lua_State *L) {
-    if (lua_gethook(L) == on_count)
-        lua_sethook(L, NULL, 0, 0);
+static int add_traceback(lua_State *L) {
+    luaL_traceback(L, L, luaL_tolstring(L, 1, NULL), 1);
+    return 1;
+}
+
+/* In C, because where each instruction raises no Lua code could take the hook away. */
+static int budget_call(lua_State *L) {
+    luaL_checktype(L, 1, LUA_TFUNCTION);
+    (void)push_budget(L);
+    lua_pop(L, 1);
+    lua_pushcfunction(L, add_traceback);
+    lua_insert(L, 1);
+    lua_Hook hook = lua_gethook(L);
+    int mask = lua_gethookmask(L), count = lua_gethookcount(L);
+    lua_sethook(L, on_count, LUA_MASKCOUNT, COUNT);
+    int status = lua_pcall(L, lua_gettop(L) - 2, LUA_MULTRET, 1);
+    lua_sethook(L, hook, mask, count);
+    lua_pushboolean(L, status == LUA_OK);
+    lua_replace(L, 1);
+    return lua_gettop(L);
+}
+
+static void on_any(lua_State *L, lua_Debug *ar) {
+    (void)ar;
+    luaL_error(L, "ended: it went on after it was cancelled");
+}
+
+static int budget_kill(lua_State *L) {
+    luaL_checktype(L, 1, LUA_TTHREAD);
+    lua_sethook(lua_tothread(L, 1), on_any, LUA_MASKCOUNT, 1);
     return 0;
 }
 
@@ -98,8 +125,11 @@ static int budget_set(lua_State *L) {
     return 0;
 }
 
-static const luaL_Reg functions[] = {
-    {"arm", budget_arm}, {"disarm", budget_disarm}, {"set", budget_set}, {NULL, NULL}};
+static const luaL_Reg functions[] = {{"arm", budget_arm},
+                                     {"call", budget_call},
+                                     {"kill", budget_kill},
+                                     {"set", budget_set},
+                                     {NULL, NULL}};
 
 int luaopen_lunode_budget(lua_State *L) {
     luaL_newlib(L, functions);

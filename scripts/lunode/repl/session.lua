@@ -54,10 +54,12 @@ local function compile(code, env)
   chunk, err = load(code, NAME, "t", env)
   if chunk then
     return chunk
-  elseif err:find("unexpected symbol", 1, true) then
+  end
+  local incomplete = ends_early(err) or ends_early(expression_err)
+  if err:find("unexpected symbol", 1, true) then
     err = expression_err -- it does not begin as statements do
   end
-  return nil, inspect.escape(err), ends_early(err) or ends_early(expression_err)
+  return nil, inspect.escape(err), incomplete
 end
 
 ---Whether the code ends in the middle of something.
@@ -122,8 +124,26 @@ local function work(self, chunk, format)
   return render(values, format)
 end
 
+-- What cancellation is to end, and what does not take notice of it for so long is ended otherwise.
+local GRACE = 1
+
+local function put_an_end(worker)
+  if worker:cancel() then
+    loop.timer(GRACE, function()
+      if worker.thread then
+        budget.kill(worker.thread)
+      end
+    end)
+  end
+end
+
 local function run(self, chunk, format)
-  local worker <close> = task.spawn(work, self, chunk, format)
+  local worker = task.spawn(work, self, chunk, format)
+  local guard <close> = setmetatable({}, { -- luacheck: ignore 211
+    __close = function()
+      put_an_end(worker)
+    end,
+  })
   local text, err, code = worker:join()
   if text == nil then
     return { status = code == "ECANCELED" and "interrupted" or "error", text = err or "cancelled" }
@@ -183,9 +203,7 @@ local function guarded(fn)
     return fn
   end
   return function(...)
-    budget.arm()
-    local results = table.pack(xpcall(fn, debug.traceback, ...))
-    budget.disarm()
+    local results = table.pack(budget.call(fn, ...))
     if not results[1] then
       return loop.report(tostring(results[2]))
     end
