@@ -171,7 +171,8 @@ describe("attach", function()
 
   it("is bounded: output without end, results without measure", function()
     local node = lunode.kv()
-    local _, out, dropped = attach(node, "-e", "for _ = 1, 2000 do print(('x'):rep(10000)) end; task.sleep(0.1); print 'end'")
+    local code = "for _ = 1, 2000 do print(('x'):rep(10000)) end; task.sleep(0.1)"
+    local _, out, dropped = attach(node, "-e", code)
     assert.matches("^… %d+ bytes of output were dropped: they came faster than they were read\n$", dropped)
     assert.is_true(#out < 20 << 20)
     local rss = tonumber(tmp.read("/proc/" .. node.process.pid .. "/status"):match "VmRSS:%s*(%d+)")

@@ -100,7 +100,8 @@ function methods:eval(code, format)
   end
   result = type(result) == "table" and result or {}
   if math.type(result.dropped) == "integer" then
-    io.stderr:write(("… %d bytes of output were dropped: they came faster than they were read\n"):format(result.dropped))
+    local note = "… %d bytes of output were dropped: they came faster than they were read\n"
+    io.stderr:write(note:format(result.dropped))
   end
   local text = type(result.text) == "string" and result.text or ""
   return { status = STATUS[result.status] or "error", text = inspect.escape_painted(text) }
