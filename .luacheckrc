@@ -36,3 +36,7 @@ files["spec"] = { std = "lua54+busted" }
 files["scripts/lunode/repl/screen.lua"] = { globals = { "print", io = { fields = { write = { read_only = false } } } } }
 files["scripts/lunode/cli/run.lua"] = { globals = { "arg" } } -- it makes the script's
 files["spec/run.lua"] = { globals = { "arg" } }
+-- The simulator reads the code of nodes, and makes their globals of the real ones.
+for _, name in ipairs { "code", "env", "order", "output", "loop" } do
+  files["scripts/lunode/sim/" .. name .. ".lua"] = { std = "lua54" }
+end

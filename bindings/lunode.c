@@ -12,7 +12,11 @@
 #include <unistd.h>
 
 static const luaL_Reg modules[] = {
+    {"lunode.decoder", luaopen_lunode_decoder},
+    {"lunode.hash", luaopen_lunode_hash},
+    {"lunode.batch", luaopen_lunode_batch},
     {"lunode.budget", luaopen_lunode_budget},
+    {"lunode.log", luaopen_lunode_log},
     {"lunode.loop", luaopen_lunode_loop},
     {"lunode.msgpack", luaopen_lunode_msgpack},
     {"lunode.resp", luaopen_lunode_resp},
@@ -20,6 +24,7 @@ static const luaL_Reg modules[] = {
     {"lunode.store", luaopen_lunode_store},
     {"lunode.tcp_client", luaopen_lunode_tcp_client},
     {"lunode.tcp_server", luaopen_lunode_tcp_server},
+    {"lunode.watchdog", luaopen_lunode_watchdog},
     {NULL, NULL},
 };
 

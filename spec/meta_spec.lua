@@ -55,7 +55,22 @@ local function methods(name)
 end
 
 describe("lunode.meta.lua", function()
-  local modules = { "budget", "edit", "loop", "tcp_client", "tcp_server", "msgpack", "resp", "store", "slot" }
+  local modules = {
+    "batch",
+    "budget",
+    "decoder",
+    "edit",
+    "hash",
+    "log",
+    "loop",
+    "msgpack",
+    "resp",
+    "slot",
+    "store",
+    "tcp_client",
+    "tcp_server",
+    "watchdog",
+  }
   local types = {
     timer = "lunode.timer",
     hook = "lunode.hook",
@@ -63,8 +78,11 @@ describe("lunode.meta.lua", function()
     conn = "lunode.conn",
     server = "lunode.server",
     handle = "lunode.store_handle",
+    decoder_object = "lunode.decoder",
+    builder = "lunode.batch",
     editor = "lunode.editor",
     watcher = "lunode.watcher",
+    log_handle = "lunode.log_handle",
   }
 
   it("is a Lua file that returns the modules by name", function()

@@ -12,7 +12,21 @@ package.path = root .. "/?.lua;" .. package.path
 -- Each spec file gets a package.loaded of its own and forgets at its end what it required: C modules would be
 -- opened again and again, and what these support modules know would get lost.
 for _, name in ipairs {
-  "budget", "edit", "loop", "tcp_client", "tcp_server", "msgpack", "resp", "store", "slot", "task",
+  "batch",
+  "budget",
+  "decoder",
+  "edit",
+  "hash",
+  "log",
+  "loop",
+  "msgpack",
+  "resp",
+  "slot",
+  "store",
+  "task",
+  "tcp_client",
+  "tcp_server",
+  "watchdog",
 } do
   require("lunode." .. name)
 end

@@ -316,10 +316,11 @@ local function contract(world)
     end)
 
     it("can close itself inside of on_connect while more connections wait", function()
-      local server, connected = nil, {}
+      local server, closed, connected = nil, false, {}
       server = kit.listen(world, {
         on_connect = expect(function()
           server:close()
+          closed = true
         end),
       })
       local _, port = server:sock()
@@ -331,7 +332,7 @@ local function contract(world)
         })
       end
       kit.till(world, function()
-        return #connected == 10
+        return #connected == 10 and closed
       end)
     end)
 

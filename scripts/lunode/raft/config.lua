@@ -1,0 +1,159 @@
+-- Which servers form a cluster: voters and learners, their quorum, and changes of one server at a time (Ongaro's
+-- dissertation, chapter 4). Does not decide when a change may be made: membership.lua does.
+--
+-- A configuration is a value: it is never changed, others are made from it. It travels as text, in the payload of a log
+-- entry and with snapshots, so that a dump of the log can be read. A line a member, sorted by id:
+--
+--   config  = *line
+--   line    = ("voter" / "learner") SP id SP (address / "-") LF
+--   id      = 1*64(letters, digits, "_", ".", "-"), the first a letter or digit
+--   address = 1*255(visible ASCII)
+
+local M = {}
+
+---@class lunode.raft.member
+---@field id string
+---@field voter boolean  false: a learner (4.2.1), which is sent the log and counts in no quorum
+---@field address? string  for the driver; means nothing here
+
+---@class lunode.raft.config
+---@field members table<string, lunode.raft.member>
+---@field ids string[]  sorted: whatever is done for each member is done in this order
+---@field voters string[]  sorted
+---@field quorum integer  how many of the voters are a majority
+local methods = {}
+local metatable = { __index = methods, __name = "lunode.raft.config" }
+
+---@param id any
+---@return boolean
+function M.is_id(id)
+  return type(id) == "string" and #id <= 64 and id:find "^%w[%w_.-]*$" ~= nil
+end
+
+local function is_address(address)
+  return address == nil or type(address) == "string" and #address <= 255 and address:find "^[!-~]+$" ~= nil
+    and address ~= "-"
+end
+
+---@param list lunode.raft.member[]
+---@return lunode.raft.config?
+---@return string? err
+function M.new(list)
+  local members, ids, voters = {}, {}, {}
+  for _, member in ipairs(list) do
+    if not M.is_id(member.id) then
+      return nil, ("%q is not an id: letters, digits, _ . and -, at most 64"):format(tostring(member.id))
+    elseif members[member.id] then
+      return nil, ("%s is there twice"):format(member.id)
+    elseif not is_address(member.address) then
+      return nil, ("the address of %s is not visible ASCII of at most 255 bytes"):format(member.id)
+    end
+    members[member.id] = { id = member.id, voter = member.voter == true, address = member.address }
+    ids[#ids + 1] = member.id
+  end
+  table.sort(ids)
+  for _, id in ipairs(ids) do
+    if members[id].voter then
+      voters[#voters + 1] = id
+    end
+  end
+  return setmetatable({ members = members, ids = ids, voters = voters, quorum = #voters // 2 + 1 }, metatable)
+end
+
+---The text of a configuration.
+---@return string
+function methods:encode()
+  local lines = {}
+  for i, id in ipairs(self.ids) do
+    local member = self.members[id]
+    lines[i] = ("%s %s %s\n"):format(member.voter and "voter" or "learner", id, member.address or "-")
+  end
+  return table.concat(lines)
+end
+
+---@param text any
+---@return lunode.raft.config?
+---@return string? err
+function M.decode(text)
+  if type(text) ~= "string" then
+    return nil, "a configuration is text"
+  end
+  local list, at = {}, 1
+  while at <= #text do
+    local kind, id, address, rest = text:match("^(%l+) (%S+) (%S+)\n()", at)
+    if kind ~= "voter" and kind ~= "learner" then
+      return nil, ("a configuration that cannot be read, from byte %d"):format(at)
+    end
+    list[#list + 1] = { id = id, voter = kind == "voter", address = address ~= "-" and address or nil }
+    at = rest
+  end
+  return M.new(list)
+end
+
+---@param id string
+---@return boolean
+function methods:is_voter(id)
+  local member = self.members[id]
+  return member ~= nil and member.voter
+end
+
+-- Each makes of the member there is (or nil) the one there will be (or false: none), or says why not.
+local changes = {
+  add = function(member, change)
+    if member then
+      return nil, ("%s is a member already"):format(change.id)
+    end
+    return { id = change.id, voter = false, address = change.address }
+  end,
+  promote = function(member, change)
+    if not member then
+      return nil, ("%s is not a member; add it first"):format(change.id)
+    elseif member.voter then
+      return nil, ("%s is a voter already"):format(change.id)
+    end
+    return { id = member.id, voter = true, address = member.address }
+  end,
+  demote = function(member, change)
+    if not (member and member.voter) then
+      return nil, ("%s is not a voter"):format(change.id)
+    end
+    return { id = member.id, voter = false, address = member.address }
+  end,
+  remove = function(member, change)
+    if not member then
+      return nil, ("%s is not a member"):format(change.id)
+    end
+    return false
+  end,
+}
+
+---The configuration after a change of one server, so that any majority of the old and of the new one have a server in
+---common (4.1).
+---@param change { kind: "add"|"promote"|"demote"|"remove", id: string, address?: string }  a server joins as a learner
+---@return lunode.raft.config?
+---@return string? reason
+function methods:with(change)
+  local make = changes[change.kind]
+  if not make then
+    return nil, ("there is no change %s; there are add, promote, demote and remove"):format(tostring(change.kind))
+  elseif not M.is_id(change.id) then
+    return nil, "the change names no server by a valid id"
+  end
+  local changed, reason = make(self.members[change.id], change)
+  if changed == nil then
+    return nil, reason
+  end
+  local list = { changed or nil }
+  for _, id in ipairs(self.ids) do
+    if id ~= change.id then
+      list[#list + 1] = self.members[id]
+    end
+  end
+  local config, err = M.new(list)
+  if config and #config.voters == 0 then
+    return nil, ("%s is the last voter"):format(change.id)
+  end
+  return config, err
+end
+
+return M

@@ -1,0 +1,515 @@
+-- A random world for raft's core alone: a network that delays, loses, repeats and reorders, disks that lag and forget,
+-- crashes, pauses, clocks that drift, membership changes. Checks the invariants of Raft (Ongaro, figure 3.2) at every step.
+--
+--   local model = require "spec.raft.model"
+--   local result = model.run(seed, { core = raft, trace = true })
+--   result.violation    -- nil, or what went wrong
+--   result.stats        -- what happened, so that nobody is content with a world where nothing does
+--   result.lines        -- with trace: what happened, in words
+--
+-- First a phase with faults, then they end: then a leader must emerge within 10 election timeouts, all that is proposed
+-- must commit everywhere, and every read must be answered.
+
+local config = require "lunode.raft.config"
+local core = require "lunode.raft.core"
+local invariants = require "spec.raft.invariants"
+local node = require "spec.raft.node"
+local prng = require "spec.support.prng"
+
+local M = {}
+
+local ELECTION_TIMEOUT, HEARTBEAT = 1.0, 0.2
+local CLOCK_DRIFT = 1.2
+
+local methods = {}
+local metatable = { __index = methods }
+
+-- ---------------------------------------------------------------- events
+
+-- A binary heap, by time, then by order of creation.
+local function before(a, b)
+  return a.at < b.at or a.at == b.at and a.order < b.order
+end
+
+function methods:at(time, fn, ...)
+  local heap = self.heap
+  self.order = self.order + 1
+  local event = { at = time, order = self.order, fn = fn, ... }
+  local i = #heap + 1
+  while i > 1 and before(event, heap[i // 2]) do
+    heap[i] = heap[i // 2]
+    i = i // 2
+  end
+  heap[i] = event
+end
+
+local function take(heap)
+  local top, last = heap[1], table.remove(heap)
+  local n = #heap
+  if n > 0 then
+    local i = 1
+    while true do
+      local child = 2 * i
+      if child > n then
+        break
+      elseif child < n and before(heap[child + 1], heap[child]) then
+        child = child + 1
+      end
+      if not before(heap[child], last) then
+        break
+      end
+      heap[i] = heap[child]
+      i = child
+    end
+    heap[i] = last
+  end
+  return top
+end
+
+function methods:run_until(time)
+  local heap = self.heap
+  while heap[1] and heap[1].at <= time do
+    local event = take(heap)
+    self.now = event.at
+    event.fn(self, event[1], event[2])
+  end
+  self.now = time
+end
+
+function methods:between(low, high)
+  return low + (high - low) * (self.chance:int(0, 999999) / 1000000)
+end
+
+function methods:say(text, ...)
+  if self.lines then
+    self.lines[#self.lines + 1] = ("%9.4f  "):format(self.now) .. text:format(...)
+  end
+end
+
+function methods:count(what)
+  self.stats[what] = (self.stats[what] or 0) + 1
+end
+
+-- ---------------------------------------------------------------- servers
+
+local function clock(n, now)
+  return n.clock_offset + n.clock_rate * now
+end
+
+-- Steps now, or when it runs again.
+function methods:step(n, event)
+  if not n.core then
+    return
+  elseif n.paused then
+    n.held[#n.held + 1] = event
+    return
+  end
+  event.now = clock(n, self.now)
+  n:step(event)
+  self:settle(n)
+end
+
+local function sync(world, n, boot)
+  if n.boots ~= boot then
+    return
+  elseif n.paused then
+    return world:at(world.now + 0.05, sync, n, boot)
+  end
+  n.syncing = false
+  for _ = 1, world.chance:int(1, 3) do
+    n:sync()
+  end
+  world:settle(n)
+end
+
+local function apply(world, n, boot)
+  if n.boots ~= boot then
+    return
+  elseif n.paused then
+    return world:at(world.now + 0.05, apply, n, boot)
+  end
+  n.applying = false
+  n:apply()
+  world:settle(n)
+end
+
+local function tick(world, n, boot)
+  if n.boots ~= boot then
+    return
+  end
+  local due = n.core:deadline()
+  if not n.paused and clock(n, world.now) >= due then
+    world:step(n, { type = "tick" })
+  end
+  local left = (n.core:deadline() - clock(n, world.now)) / n.clock_rate
+  world:at(world.now + math.max(left, 0.01), tick, n, boot)
+end
+
+-- What a step left to be done: messages, writes, entries.
+function methods:settle(n)
+  local outbox = n.outbox
+  if outbox[1] then
+    n.outbox = {}
+    for _, m in ipairs(outbox) do
+      self:send(n, m)
+    end
+  end
+  if n.pending[1] and not n.syncing then
+    n.syncing = true
+    self:at(self.now + self:between(0, n.disk_delay), sync, n, n.boots)
+  end
+  if n.to_apply[1] and not n.applying then
+    n.applying = true
+    self:at(self.now + self:between(0, self.apply_delay), apply, n, n.boots)
+  end
+end
+
+function methods:boot(n)
+  n.boots = n.boots + 1
+  n.syncing, n.applying, n.paused, n.held = false, false, false, {}
+  self.checks:booting(n)
+  n:boot(clock(n, self.now))
+  self.checks:booted(n)
+  self:at(self.now, tick, n, n.boots)
+end
+
+function methods:add_node(id, members)
+  local world = self
+  local n
+  n = node.new {
+    id = id, core = self.raft, config = members, now = 0, watch = self.checks.watch,
+    random = function()
+      return world.chance:int(0, 999) / 1000
+    end,
+    election_timeout = ELECTION_TIMEOUT, heartbeat = HEARTBEAT,
+    max_message_bytes = self.message_bytes, max_inflight = self.max_inflight, max_inflight_bytes = 4096,
+    cache_bytes = self.cache_bytes, lease_reads = self.lease_reads, clock_drift = CLOCK_DRIFT, max_promote_lag = 5,
+  }
+  n.boots, n.held, n.links = 0, {}, {}
+  n.clock_offset, n.clock_rate = self:between(0, 100), self:between(0.92, 1.08)
+  n.disk_delay = self.disk_delay
+  self.nodes[id] = n
+  self.ids[#self.ids + 1] = id
+  self:boot(n)
+end
+
+-- ---------------------------------------------------------------- the network
+
+local function arrive(world, m)
+  local n = world.nodes[m.to]
+  world:step(n, { type = "message", message = m })
+  if m.type == "snapshot" then
+    world:step(world.nodes[m.from], { type = "snapshot_sent", peer = m.to, session = m.session, ok = true })
+  end
+end
+
+local function lose(world, m)
+  if m.type == "snapshot" then
+    world:at(world.now + 0.2, function()
+      world:step(world.nodes[m.from], { type = "snapshot_sent", peer = m.to, session = m.session, ok = false })
+    end)
+  elseif world.chance:odds(0.1) then
+    world:step(world.nodes[m.from], { type = "unreachable", peer = m.to })
+  end
+end
+
+function methods:send(from, m)
+  self.checks:leaving(from, m)
+  local link = from.id .. ">" .. m.to
+  if not self.nodes[m.to] then
+    return
+  elseif self.cut[link] or self.chance:odds(self.loss) then
+    return lose(self, m)
+  end
+  local delay = self:between(self.latency_min, self.latency_max)
+  if self.chance:odds(self.stragglers) then
+    delay = delay + self:between(0, 3)
+  end
+  local time = self.now + delay
+  if self.in_order then
+    time = math.max(time, self.last_arrival[link] or 0)
+    self.last_arrival[link] = time
+  end
+  self:at(time, arrive, m)
+  if self.chance:odds(self.repeats) then
+    self:at(time + self:between(0, 1.5), arrive, m)
+  end
+end
+
+-- ---------------------------------------------------------------- faults
+
+local faults = {}
+
+function faults:crash(n)
+  if n.core then
+    self:count "crashes"
+    self:say("%s crashes", n.id)
+    n.boots = n.boots + 1
+    n:crash(self.chance:int(0, 8))
+    self:at(self.now + self:between(0.05, 3), function()
+      if not n.core then
+        self:say("%s restarts", n.id)
+        self:boot(n)
+      end
+    end)
+  end
+end
+
+function faults:pause(n)
+  if n.core and not n.paused then
+    self:count "pauses"
+    self:say("%s is paused", n.id)
+    n.paused = true
+    local boot = n.boots
+    self:at(self.now + self:between(0.1, 3), function()
+      if n.boots == boot then
+        self:resume(n)
+      end
+    end)
+  end
+end
+
+function methods:resume(n)
+  if n.paused then
+    self:say("%s runs again", n.id)
+    n.paused = false
+    local held = n.held
+    n.held = {}
+    for _, event in ipairs(held) do
+      self:step(n, event)
+    end
+  end
+end
+
+-- One side cannot be heard by the other, or neither by neither.
+function faults:partition()
+  self:count "partitions"
+  local side, one_way = {}, self.chance:odds(0.3)
+  for _, id in ipairs(self.ids) do
+    side[id] = self.chance:odds(0.4)
+  end
+  self.cut = {}
+  for _, a in ipairs(self.ids) do
+    for _, b in ipairs(self.ids) do
+      self.cut[a .. ">" .. b] = side[a] and not side[b] or side[b] and not side[a] and not one_way
+    end
+  end
+  local cut = self.cut
+  self:say("a partition%s", one_way and ", one way" or "")
+  self:at(self.now + self:between(0.5, 4), function()
+    if self.cut == cut then
+      self.cut = {}
+      self:say "the partition ends"
+    end
+  end)
+end
+
+function faults:slow_disk(n)
+  self:count "slow disks"
+  n.disk_delay = 1.0
+  self:at(self.now + self:between(0.5, 3), function()
+    n.disk_delay = self.disk_delay
+  end)
+end
+
+function faults:reconnect(n)
+  local peer = self.nodes[self.chance:pick(self.ids)]
+  if peer ~= n then
+    self:step(n, { type = "connected", peer = peer.id })
+    self:step(peer, { type = "connected", peer = n.id })
+  end
+end
+
+function faults:transfer(n)
+  self:step(n, { type = "transfer", to = self.chance:pick(self.ids) })
+end
+
+function faults:campaign(n)
+  self:step(n, { type = "campaign" })
+end
+
+-- A server that a committed change removed comes back without its log, as another: term and vote are all it keeps.
+local function wipe(world, n)
+  if world.checks:is_removed(n.id) and n.core and not n.paused then
+    world:count "wiped"
+    world:say("%s loses its log", n.id)
+    n:crash(99)
+    n.disk.log = n.disk.log.new()
+    n.disk.store = { applied = 0, term = 0, config = "", digest = 0 }
+    world.checks:forget(n)
+    world:boot(n)
+  end
+end
+
+function faults:change(n)
+  local id = self.chance:pick(self.ids)
+  local kind = self.chance:weighted { { 3, "add" }, { 4, "promote" }, { 2, "remove" }, { 1, "demote" } }
+  if kind == "add" and self.chance:odds(0.7) then
+    wipe(self, self.nodes[id])
+  end
+  self:step(n, { type = "change", change = { kind = kind, id = id } })
+end
+
+-- What every deployment does all the time.
+function faults:flush(n)
+  if n.core and not n.paused then
+    n:flush()
+  end
+end
+
+function faults:compact(n)
+  if n.core and not n.paused then
+    n:compact()
+    self:settle(n)
+  end
+end
+
+local function inject(world)
+  if world.now < world.fault_end then
+    local kind = world.chance:weighted(world.fault_kinds)
+    local target = world.nodes[world.chance:pick(world.ids)]
+    if (kind == "change" or kind == "transfer") and world.checks.last_leader then
+      target = world.nodes[world.checks.last_leader]
+    end
+    faults[kind](world, target)
+    world:at(world.now + world:between(0, world.fault_gap), inject)
+  end
+end
+
+-- ---------------------------------------------------------------- clients
+
+-- A client asks whom it believes to lead, or anybody.
+function methods:someone()
+  if self.checks.last_leader and self.chance:odds(0.8) then
+    return self.nodes[self.checks.last_leader]
+  end
+  return self.nodes[self.chance:pick(self.ids)]
+end
+
+function methods:propose(n)
+  local payloads = {}
+  for i = 1, self.chance:int(1, 3) do
+    self.proposals = self.proposals + 1
+    payloads[i] = "p" .. self.proposals
+  end
+  self:step(n, { type = "propose", entries = payloads })
+end
+
+function methods:read(n)
+  if n.core then
+    self:step(n, { type = "read", id = self.checks:read_begins(n) })
+  end
+end
+
+local function client(world)
+  if world.now < world.client_end then
+    if world.chance:odds(0.6) then
+      world:propose(world:someone())
+    else
+      world:read(world:someone())
+      if world.chance:odds(0.5) then
+        world:read(world.nodes[world.chance:pick(world.ids)])
+      end
+    end
+    world:at(world.now + world:between(0, world.client_gap), client)
+  end
+end
+
+-- ---------------------------------------------------------------- a run
+
+local function draw(world)
+  local chance = world.chance
+  world.in_order = chance:odds(0.5)
+  world.latency_min, world.latency_max = 0.001, chance:pick { 0.005, 0.02, 0.1, 0.3 }
+  world.loss = chance:pick { 0, 0.01, 0.05, 0.15 }
+  world.repeats = chance:pick { 0, 0.02, 0.1 }
+  world.stragglers = chance:pick { 0, 0.01, 0.05 }
+  world.disk_delay = chance:pick { 0.001, 0.02, 0.15 }
+  world.apply_delay = chance:pick { 0.001, 0.2 }
+  world.message_bytes = chance:pick { 1, 200, 5000 }
+  world.max_inflight = chance:pick { 1, 3, 20 }
+  world.cache_bytes = chance:pick { 0, 1 << 20 }
+  world.lease_reads = chance:odds(0.4)
+  world.fault_gap = chance:pick { 0.3, 0.6, 1.5 }
+  world.client_gap = chance:pick { 0.05, 0.15, 0.3 }
+  world.fault_kinds = {
+    { 6, "crash" }, { 3, "pause" }, { 4, "partition" }, { 2, "slow_disk" }, { 4, "reconnect" }, { 3, "transfer" },
+    { 1, "campaign" }, { chance:pick { 0, 8, 20 }, "change" }, { 3, "flush" }, { 4, "compact" },
+  }
+end
+
+local function heal(world)
+  world:say "the faults end"
+  world.cut, world.loss, world.repeats, world.stragglers = {}, 0, 0, 0
+  world.latency_max, world.disk_delay, world.apply_delay = 0.02, 0.01, 0.01
+  for _, id in ipairs(world.ids) do
+    local n = world.nodes[id]
+    n.disk_delay = 0.01
+    world:resume(n)
+    if not n.core then
+      world:boot(n)
+    end
+  end
+end
+
+-- All that could be done is done: a new entry commits on every member, and no read is left.
+local function converge(world)
+  local limit = world.now + 10 * ELECTION_TIMEOUT
+  while world.checks:leader() == nil and world.now < limit do
+    world:run_until(world.now + 0.1)
+  end
+  local leader = world.checks:leader()
+  world.checks:demand(leader, "no leader has emerged within 10 election timeouts")
+  world.client_end = world.now
+  world:run_until(world.now + 2 * ELECTION_TIMEOUT)
+  leader = world.checks:leader()
+  world.checks:demand(leader, "the leader was lost in a calm network")
+  local last = leader.core.log.last
+  world:propose(leader)
+  world.checks:demand(leader.core.log.last > last, "a proposal was refused in a calm network")
+  world:run_until(world.now + 5 * ELECTION_TIMEOUT)
+  world.checks:converged(last + 1)
+end
+
+---@param seed integer
+---@param options? { core: table?, trace: boolean?, seconds: number? }
+---@return { violation: string?, stats: table<string, integer>, lines: string[]? }
+function M.run(seed, options)
+  options = options or {}
+  local world = setmetatable({
+    raft = options.core or core, chance = prng.new(seed), now = 0.0, heap = {}, order = 0, nodes = {}, ids = {},
+    cut = {}, last_arrival = {}, stats = {}, lines = options.trace and {} or nil, proposals = 0,
+  }, metatable)
+  world.fault_end = options.seconds or 20
+  world.client_end = math.huge
+  world.checks = invariants.new(world)
+  draw(world)
+  local ok, err = xpcall(function()
+    local count = world.chance:pick { 1, 2, 3, 3, 3, 4, 5, 5 }
+    local ids = {}
+    for i = 1, count do
+      ids[i] = "n" .. i
+    end
+    for _, id in ipairs(ids) do
+      world:add_node(id, node.voters(ids))
+    end
+    for i = count + 1, count + 2 do
+      world:add_node("n" .. i, assert(config.new {}))
+    end
+    world:at(0.5, client)
+    world:at(1.0, inject)
+    world:run_until(world.fault_end)
+    heal(world)
+    converge(world)
+  end, function(raised)
+    return type(raised) == "table" and raised or { raised = debug.traceback(tostring(raised), 2) }
+  end)
+  local violation
+  if not ok then
+    violation = err.violation or err.raised
+    world:say("%s", violation)
+  end
+  return { violation = violation, stats = world.stats, lines = world.lines }
+end
+
+return M
