@@ -54,6 +54,7 @@ static void on_count(lua_State *L, lua_Debug *ar) {
     struct timespec ts;
     (void)clock_gettime(CLOCK_MONOTONIC, &ts);
     int64_t taken = (int64_t)ts.tv_sec * LN_SECOND + ts.tv_nsec - turn;
+    int64_t milliseconds = taken / 1000000;
     bool interrupted = b->interrupt && take_interrupt();
     bool again = b->cut == turn;
     if (!interrupted && !again && taken <= b->seconds) {
@@ -72,7 +73,7 @@ static void on_count(lua_State *L, lua_Debug *ar) {
         lua_pushliteral(L, "interrupted");
     else
         lua_pushfstring(L, "ran for %f s without waiting; the limit is %f s",
-                        (lua_Number)(taken / 1000000) / 1e3,
+                        (lua_Number)milliseconds / 1e3,
                         (lua_Number)b->seconds / (lua_Number)LN_SECOND);
     lua_concat(L, 2);
     lua_error(L);
