@@ -38,6 +38,7 @@ struct ln_editor {
     char *prompt;
     char *input; /* bytes that libedit has not asked for yet */
     size_t input_len, input_at;
+    size_t taken; /* characters, for this line */
     mbstate_t decoding;
     char *text; /* of LN_EDIT_LINE and LN_EDIT_COMPLETE */
     size_t text_len, text_cursor;
@@ -258,10 +259,12 @@ static bool decode(struct ln_editor *e, wchar_t *out) {
 
 static bool take_char(struct ln_editor *e, wchar_t *out) {
     while (e->input_at < e->input_len && decode(e, out)) {
-        size_t cursor;
-        if (length_of(e, &cursor) < MAX_LINE ||
-            *out < L' ') /* more is not taken, but for its end */
+        if (*out < L' ')
             return true;
+        if (e->taken < MAX_LINE) { /* more is not taken, but for its end */
+            e->taken++;
+            return true;
+        }
     }
     return false;
 }
@@ -323,6 +326,7 @@ static unsigned char complete(EditLine *el, int ch) {
 static enum ln_edit read_line(struct ln_editor *e) {
     int len = 0;
     e->hidden = false;
+    e->taken = 0;
     const char *line = el_gets(e->el, &len);
     (void)fflush(e->out);
     if (e->raw_known) /* nothing that is typed ahead is echoed, nor understood by the terminal */

@@ -68,11 +68,11 @@ describe("a session", function()
 
   it("knows what is not complete yet", function()
     for _, code in ipairs {
-      "for i = 1, 2 do", "x = ", "{", "f(", "[[ text", "if x then\nelse", "--[[", "1 +", "a.b.",
+      "for i = 1, 2 do", "x = ", "{", "f(", "[[ text", "if x then\nelse", "--[[", "1 +", "a.b.", "'a\\", "'a\\z ",
     } do
       assert.is_true(sessions.is_incomplete(code), code)
     end
-    for _, code in ipairs { "", "x = 1", "end", "}", "1 1", "'text\n", "x = = 1", "goto x", "\27Lua", "\0" } do
+    for _, code in ipairs { "", "x = 1", "end", "}", "1 1", "'text", "x = = 1", "goto x", "\27Lua", "\0" } do
       assert.is_false(sessions.is_incomplete(code), code)
     end
   end)

@@ -32,8 +32,9 @@ local metatable = { __index = methods, __name = "lunode.repl.session" }
 
 -- ---------------------------------------------------------------- compiling
 
-local function ends_early(err)
-  return err:sub(-5) == "<eof>"
+-- More lines can end what the code has begun; but no string in quotes, unless its line ends in a backslash or \z.
+local function ends_early(err, code)
+  return err:sub(-5) == "<eof>" and (not err:find("unfinished string", 1, true) or code:find "\\z?%s*$" ~= nil)
 end
 
 ---@param code string
@@ -55,7 +56,7 @@ local function compile(code, env)
   if chunk then
     return chunk
   end
-  local incomplete = ends_early(err) or ends_early(expression_err)
+  local incomplete = ends_early(err, code) or ends_early(expression_err, code)
   if err:find("unexpected symbol", 1, true) then
     err = expression_err -- it does not begin as statements do
   end
