@@ -129,9 +129,9 @@ local function note_progress(self, n)
     self:demand(p.match >= (p.checked_match or 0), "the match of %s at %s goes back", p.id, n.id)
     if p.match ~= p.checked_match then
       p.checked_match = p.match
-      local peer = self.world.nodes[p.id]
+      local peer, term = self.world.nodes[p.id], n.core.log:term(p.match)
       -- While the leader leads, nobody may drop what was acknowledged to it.
-      self:demand(peer.disk.state.term ~= n.core.term or holds(peer, p.match, n.core.log:term(p.match) or -1),
+      self:demand(peer.disk.state.term ~= n.core.term or not term or holds(peer, p.match, term),
         "%s counts on %s for entries up to %d, which it does not hold", n.id, p.id, p.match)
     end
   end
@@ -274,9 +274,9 @@ function methods:booted(n)
   end
 end
 
----A removed server comes back without its log: it has only its votes to keep.
+---A removed server comes back with an empty disk, as if it were another.
 function methods:forget(n)
-  self.promises[n.id].ack_term, self.promises[n.id].ack_index = 0, 0
+  self.promises[n.id] = nil
   self.removed[n.id] = false
 end
 
@@ -312,6 +312,18 @@ function methods:leader()
     end
   end
   return found
+end
+
+---@param index integer
+---@return boolean  whether every member has applied this, and no read waits
+function methods:has_converged(index)
+  local leader = self:leader()
+  for _, id in ipairs(leader and leader.core.config.ids or {}) do
+    if self.world.nodes[id].store.applied < index then
+      return false
+    end
+  end
+  return leader ~= nil and self.open_reads == 0
 end
 
 ---@param index integer  every member must have applied this

@@ -71,11 +71,11 @@ local function send_snapshot(self, p)
   })
 end
 
-local function send_append(self, p)
+local function send_append(self, p, without_entries)
   local prev_index = p.next - 1
   local prev_term = self.log:term(prev_index)
   local entries = NONE
-  if prev_term and prev_index < self.log.last then
+  if prev_term and prev_index < self.log.last and not without_entries then
     entries = self.log:entries(p.next, self.options.max_message_bytes)
   end
   if not (prev_term and entries) then
@@ -264,10 +264,10 @@ function on:heartbeat_response(m, p)
   self:confirm_round()
   p.paused = false
   if p.match < self.log.last and p.state ~= "snapshot" then
-    if p.next <= self.log.last then
-      self:replicate(p)
-    else
-      send_append(self, p) -- without entries: the answer shows whether what was sent has arrived
+    local next_index = p.next
+    self:replicate(p)
+    if p.state == "replicate" and p.next == next_index or p.next > self.log.last then
+      send_append(self, p, true) -- the answer shows whether what was sent has arrived
     end
   end
 end
