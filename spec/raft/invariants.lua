@@ -33,6 +33,7 @@ function M.new(world)
     seen = {}, -- index → term → { payload, prev_term, type }
     committed = {}, -- index → term
     last_committed = 0,
+    commit_term = 0, -- of the leader that committed it
     digests = {}, -- index → digest
     acknowledged = 0, -- the highest index whose proposal was answered
     proposed = {}, -- index → term, of proposals that somebody waits for
@@ -77,7 +78,8 @@ local function note_role(self, n, role)
   self.last_leader = n.id
   self.world:count "elections"
   local log, last = n.core.log, self.last_committed
-  self:demand(last <= log.last and (last < log.first - 1 or last == 0 or log:term(last) == self.committed[last]),
+  -- Of terms later than that in which the entry was committed: votes may be so late that a newer leader has committed.
+  self:demand(role.term < self.commit_term or last <= log.last and (last < log.first - 1 or last == 0 or log:term(last) == self.committed[last]),
     "leader completeness: %s leads term %d without the committed entry %d/%d", n.id, role.term, last,
     self.committed[last] or 0)
 end
@@ -109,7 +111,7 @@ local function note_commit(self, n)
     self.committed[index] = log:term(index)
   end
   if commit > self.last_committed then
-    self.last_committed = commit
+    self.last_committed, self.commit_term = commit, n.core.term
     self.world:count "commits"
     local count, members = 0, n.core.config
     for _, id in ipairs(members.voters) do
@@ -280,7 +282,16 @@ function methods:forget(n)
   self.removed[n.id] = false
 end
 
+---Whether a committed change has removed it, and nobody has begun to add it again.
+---@param id string
+---@return boolean
 function methods:is_removed(id)
+  for _, other in ipairs(self.world.ids) do
+    local c = self.world.nodes[other].core
+    if not c or c.config_index > self.config_at and c.config.members[id] then
+      return false
+    end
+  end
   return self.removed[id] and self.promises[id] ~= nil
 end
 
@@ -302,12 +313,12 @@ end
 
 -- ---------------------------------------------------------------- the end
 
----@return spec.raft.node?  one that leads the latest term and has committed in it
+---@return spec.raft.node?  the one that leads the latest term
 function methods:leader()
   local found
   for _, id in ipairs(self.world.ids) do
     local c = self.world.nodes[id].core
-    if c and c.role == "leader" and c.commit >= c.noop_index and (not found or c.term > found.core.term) then
+    if c and c.role == "leader" and (not found or c.term > found.core.term) then
       found = self.world.nodes[id]
     end
   end

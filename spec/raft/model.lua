@@ -2,7 +2,7 @@
 -- crashes, pauses, clocks that drift, membership changes. Checks the invariants of Raft (Ongaro, figure 3.2) at every step.
 --
 --   local model = require "spec.raft.model"
---   local result = model.run(seed, { core = raft, trace = true })
+--   local result = model.run(seed, { trace = true })
 --   result.violation    -- nil, or what went wrong
 --   result.stats        -- what happened, so that nobody is content with a world where nothing does
 --   result.lines        -- with trace: what happened, in words
@@ -11,7 +11,6 @@
 -- must commit everywhere, and every read must be answered.
 
 local config = require "lunode.raft.config"
-local core = require "lunode.raft.core"
 local invariants = require "spec.raft.invariants"
 local node = require "spec.raft.node"
 local prng = require "spec.support.prng"
@@ -119,7 +118,11 @@ local function sync(world, n, boot)
   for _ = 1, world.chance:int(1, 3) do
     n:sync()
   end
-  world:settle(n)
+  if n.core then
+    world:settle(n)
+  else
+    n.boots = n.boots + 1 -- its disk gave an error
+  end
 end
 
 local function apply(world, n, boot)
@@ -187,7 +190,7 @@ function methods:add_node(id, members)
   local world = self
   local n
   n = node.new {
-    id = id, core = self.raft, config = members, now = 0, watch = self.checks.watch,
+    id = id, config = members, now = 0, watch = self.checks.watch,
     random = function()
       return world.chance:int(0, 999) / 1000
     end,
@@ -322,6 +325,20 @@ function faults:slow_disk(n)
   end)
 end
 
+function faults:disk_error(n)
+  if n.core then
+    self:count "disk errors"
+    n.failing = true
+    self:at(self.now + self:between(0.5, 3), function()
+      if not n.core then
+        self:say("%s restarts", n.id)
+        self:boot(n)
+      end
+      n.failing = false
+    end)
+  end
+end
+
 function faults:reconnect(n)
   local peer = self.nodes[self.chance:pick(self.ids)]
   if peer ~= n then
@@ -442,7 +459,7 @@ local function draw(world)
   world.fault_gap = chance:pick { 0.3, 0.6, 1.5 }
   world.client_gap = chance:pick { 0.05, 0.15, 0.3 }
   world.fault_kinds = {
-    { 6, "crash" }, { 3, "pause" }, { 4, "partition" }, { 2, "slow_disk" }, { 4, "reconnect" }, { 3, "transfer" },
+    { 6, "crash" }, { 3, "pause" }, { 4, "partition" }, { 2, "slow_disk" }, { 1, "disk_error" }, { 4, "reconnect" }, { 3, "transfer" },
     { 1, "campaign" }, { chance:pick { 0, 8, 20 }, "change" }, { 3, "flush" }, { 4, "compact" },
   }
 end
@@ -453,7 +470,7 @@ local function heal(world)
   world.latency_max, world.disk_delay, world.apply_delay = 0.02, 0.01, 0.01
   for _, id in ipairs(world.ids) do
     local n = world.nodes[id]
-    n.disk_delay = 0.01
+    n.disk_delay, n.failing = 0.01, false
     world:resume(n)
     if not n.core then
       world:boot(n)
@@ -480,7 +497,7 @@ local function converge(world)
   local last = leader.core.log.last
   world:propose(leader)
   world.checks:demand(leader.core.log.last > last, "a proposal was refused in a calm network")
-  local limit = world.now + 40 * ELECTION_TIMEOUT -- some worlds have one entry a message, and one message under way
+  local limit = world.now + 120 * ELECTION_TIMEOUT -- some worlds have one entry a message, and one message under way
   repeat
     world:run_until(world.now + ELECTION_TIMEOUT)
   until world.checks:has_converged(last + 1) or world.now >= limit
@@ -488,12 +505,12 @@ local function converge(world)
 end
 
 ---@param seed integer
----@param options? { core: table?, trace: boolean?, seconds: number? }
+---@param options? { trace: boolean?, seconds: number? }
 ---@return { violation: string?, stats: table<string, integer>, lines: string[]? }
 function M.run(seed, options)
   options = options or {}
   local world = setmetatable({
-    raft = options.core or core, chance = prng.new(seed), now = 0.0, heap = {}, order = 0, nodes = {}, ids = {},
+    chance = prng.new(seed), now = 0.0, heap = {}, order = 0, nodes = {}, ids = {},
     cut = {}, last_arrival = {}, stats = {}, lines = options.trace and {} or nil, proposals = 0,
   }, metatable)
   world.fault_end = options.seconds or 20

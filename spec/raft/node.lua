@@ -43,13 +43,12 @@ local function copy_store(store)
   return { applied = store.applied, term = store.term, config = store.config, digest = store.digest }
 end
 
----@param options table  as raft.new's, without log, hard_state and applied; `core`: another raft.core; `watch`
+---@param options table  as raft.new's, without log, hard_state and applied; and `watch`
 ---@return spec.raft.node
 function M.new(options)
   local self = setmetatable({
     id = options.id,
     options = options,
-    raft = options.core or core,
     watch = options.watch or {},
     core = nil,
     disk = {
@@ -60,6 +59,7 @@ function M.new(options)
     written = nil,
     store = nil,
     pending = nil,
+    failing = false, -- the disk gives errors
     outbox = {},
     to_apply = nil,
   }, metatable)
@@ -83,6 +83,7 @@ end
 ---@param now number
 function methods:boot(now)
   local disk = self.disk
+  self.failing = false
   -- A snapshot was put in the place of the state machine, and the crash came before the log was reset behind it.
   if disk.log:term(disk.store.applied) ~= disk.store.term then
     disk.log:reset(disk.store.applied, disk.store.term)
@@ -93,7 +94,7 @@ function methods:boot(now)
     config = assert(config.decode(disk.store.config)), log = self.written, now = now,
     hard_state = { term = disk.state.term, vote = disk.state.vote }, applied = disk.store.applied,
   }, { __index = self.options })
-  self.core = self.raft.new(options)
+  self.core = core.new(options)
 end
 
 -- ---------------------------------------------------------------- the disk
@@ -144,6 +145,9 @@ end
 function methods:sync()
   local write = table.remove(self.pending, 1)
   if not write then
+    return false
+  elseif self.failing then -- nothing is told of what may be on the disk or not: it ends
+    self:crash(0)
     return false
   end
   for _, piece in ipairs(pieces_of(write)) do
@@ -220,7 +224,7 @@ function methods:apply()
     end
     store.digest = digest_of(store.digest, entry)
     store.applied, store.term = entry.index, entry.term
-    if entry.type == self.raft.CONFIG then
+    if entry.type == core.CONFIG then
       store.config = entry.payload
     end
     tell(self, "applied", entry)

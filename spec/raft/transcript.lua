@@ -13,8 +13,6 @@ local config = require "lunode.raft.config"
 
 local M = {}
 
-local TYPES = { "command", "noop", "config" }
-
 local function entry_text(entry)
   local text = ("%d/%d"):format(entry.index, entry.term)
   if entry.type == 1 then
@@ -82,8 +80,8 @@ end
 local methods = {}
 local metatable = { __index = methods }
 
-local function new_run(raft)
-  return setmetatable({ raft = raft, nodes = {}, ids = {}, now = 0, network = {}, lines = {} }, metatable)
+local function new_run()
+  return setmetatable({ nodes = {}, ids = {}, now = 0, network = {}, lines = {} }, metatable)
 end
 
 function methods:say(text, ...)
@@ -142,7 +140,7 @@ function methods:add_node(id, members, options)
   local settings = {
     id = id, config = members, now = self.now, random = function()
       return (number - 1) * 0.1
-    end, core = self.raft,
+    end,
   }
   for key, value in pairs(options) do
     settings[key] = value
@@ -367,6 +365,11 @@ function commands.crash(run, words)
   run:node(words[1]):crash(tonumber(words[2]) or 0)
 end
 
+-- fail ID: from now on, its disk gives errors
+function commands.fail(run, words)
+  run:node(words[1]).failing = true
+end
+
 -- restart ID
 function commands.restart(run, words)
   run:node(words[1]):boot(run.now)
@@ -444,10 +447,9 @@ end
 
 ---Runs a transcript.
 ---@param text string
----@param raft? table  another lunode.raft.core
 ---@return string  the same commands and comments, with what came out
-function M.replay(text, raft)
-  local run = new_run(raft)
+function M.replay(text)
+  local run = new_run()
   local out, command, in_output = {}, nil, false
   for line in (text:gsub("\n*$", "\n")):gmatch "(.-)\n" do
     if in_output then
@@ -473,7 +475,5 @@ function M.replay(text, raft)
   end
   return (table.concat(out, "\n"):gsub("\n*$", "\n"))
 end
-
-M.entry_types = TYPES
 
 return M
