@@ -104,6 +104,7 @@ function M:change(event)
   self.update.proposed = { first = entry.index, last = entry.index, term = entry.term, id = event.id }
   self:broadcast_append()
   self:maybe_commit() -- a smaller quorum may be complete already
+  self:confirm_round()
 end
 
 return M
