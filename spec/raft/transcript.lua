@@ -360,6 +360,18 @@ function commands.quietly(run, words, options)
   run.lines = lines
 end
 
+-- elect ID [ID…]: time passes, the first is elected by those named (default: by all); without its output
+function commands.elect(run, words)
+  local lines = run.lines
+  run.lines = {}
+  run.now = run.now + 3
+  run:step(run:node(words[1]), { type = "tick" })
+  commands.stabilize(run, words[2] and words or {})
+  run.lines = lines
+  local s = run:node(words[1]).core:status()
+  run:say("%s is %s of term %d", s.id, s.role, s.term)
+end
+
 -- crash ID [KEPT]: loses what is not durable, but for the first KEPT pieces of what is being written
 function commands.crash(run, words)
   run:node(words[1]):crash(tonumber(words[2]) or 0)
@@ -373,6 +385,17 @@ end
 -- restart ID
 function commands.restart(run, words)
   run:node(words[1]):boot(run.now)
+end
+
+-- flush ID: makes what it has applied durable
+function commands.flush(run, words)
+  run:node(words[1]):flush()
+end
+
+-- digest ID: of what it has applied; after a restart, what its log holds is committed and applied again first
+function commands.digest(run, words)
+  commands.quietly(run, { "elect", words[1] }, {})
+  run:say("%s has applied all, digest %016x", words[1], run:node(words[1]).store.digest)
 end
 
 -- compact ID: cuts its log behind what it has applied
