@@ -81,7 +81,7 @@ local methods = {}
 local metatable = { __index = methods }
 
 local function new_run()
-  return setmetatable({ nodes = {}, ids = {}, now = 0, network = {}, lines = {} }, metatable)
+  return setmetatable({ nodes = {}, ids = {}, now = 0, restarts = 0, network = {}, lines = {} }, metatable)
 end
 
 function methods:say(text, ...)
@@ -139,7 +139,7 @@ function methods:add_node(id, members, options)
   local number = tonumber(id:match "%d+")
   local settings = {
     id = id, config = members, now = self.now, random = function()
-      return (number - 1) * 0.1
+      return (number - 1) * 0.1 + self.restarts * 0.001
     end,
   }
   for key, value in pairs(options) do
@@ -158,9 +158,9 @@ function methods:step(n, event)
   n:step(event)
 end
 
-local function sync(run, n)
+local function sync(run, n, count)
   local moved = false
-  while n.pending[1] do
+  for _ = 1, math.min(count or math.huge, #n.pending) do
     run:say("%s has written", n.id)
     n:sync()
     collect(run, n)
@@ -310,9 +310,9 @@ function commands.network(run)
   end
 end
 
--- sync ID: all that it writes becomes durable
+-- sync ID [COUNT]: all that it writes becomes durable, or the first few writes
 function commands.sync(run, words)
-  sync(run, run:node(words[1]))
+  sync(run, run:node(words[1]), tonumber(words[2]))
 end
 
 -- apply ID
@@ -384,6 +384,7 @@ end
 
 -- restart ID
 function commands.restart(run, words)
+  run.restarts = run.restarts + 1
   run:node(words[1]):boot(run.now)
 end
 

@@ -19,7 +19,7 @@ describe("the transcript", function()
 
   it("begins with what it shows", function()
     for _, name in ipairs(transcripts.names()) do
-      assert.is_truthy(transcripts.read(name):find "^# %u", name)
+      assert.is_truthy(transcripts.read(name):find "^# %S", name)
     end
   end)
 

@@ -146,8 +146,8 @@ function M:step_candidate(m)
   local handler = on[m.type]
   if not handler then
     return false
-  elseif (m.type == "vote_response" or m.type == "pre_vote_response") and not self.config:is_voter(m.from) then
-    self:drop(m, "its sender is no voter")
+  elseif (m.type == "vote_response" or m.type == "pre_vote_response") and not self.config.members[m.from] then
+    self:drop(m, "its sender is not a member")
     return true
   end
   handler(self, m)
