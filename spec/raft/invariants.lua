@@ -29,7 +29,6 @@ function M.new(world)
   local self = setmetatable({
     world = world,
     leaders = {}, -- by term
-    last_leader = nil,
     seen = {}, -- index → term → { payload, prev_term, type }
     committed = {}, -- index → term
     last_committed = 0,
@@ -75,11 +74,12 @@ local function note_role(self, n, role)
   end
   self:demand(not other, "election safety: %s and %s lead term %d", n.id, other, role.term)
   self.leaders[role.term] = n.id
-  self.last_leader = n.id
   self.world:count "elections"
+  self.world:elected(n)
   local log, last = n.core.log, self.last_committed
   -- Of terms later than that in which the entry was committed: votes may be so late that a newer leader has committed.
-  self:demand(role.term < self.commit_term or last <= log.last and (last < log.first - 1 or last == 0 or log:term(last) == self.committed[last]),
+  local complete = last <= log.last and (last < log.first - 1 or last == 0 or log:term(last) == self.committed[last])
+  self:demand(complete or role.term < self.commit_term,
     "leader completeness: %s leads term %d without the committed entry %d/%d", n.id, role.term, last,
     self.committed[last] or 0)
 end

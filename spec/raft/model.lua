@@ -1,5 +1,6 @@
 -- A random world for raft's core alone: a network that delays, loses, repeats and reorders, disks that lag and forget,
--- crashes, pauses, clocks that drift, membership changes. Checks the invariants of Raft (Ongaro, figure 3.2) at every step.
+-- crashes, pauses, clocks that drift, membership changes. Checks the invariants of Raft (Ongaro, figure 3.2) at every
+-- step.
 --
 --   local model = require "spec.raft.model"
 --   local result = model.run(seed, { trace = true })
@@ -294,6 +295,17 @@ function methods:resume(n)
   end
 end
 
+function methods:cut_for(cut, seconds)
+  self.cut = cut
+  self:say "a partition"
+  self:at(self.now + seconds, function()
+    if self.cut == cut then
+      self.cut = {}
+      self:say "the partition ends"
+    end
+  end)
+end
+
 -- One side cannot be heard by the other, or neither by neither.
 function faults:partition()
   self:count "partitions"
@@ -301,20 +313,13 @@ function faults:partition()
   for _, id in ipairs(self.ids) do
     side[id] = self.chance:odds(0.4)
   end
-  self.cut = {}
+  local cut = {}
   for _, a in ipairs(self.ids) do
     for _, b in ipairs(self.ids) do
-      self.cut[a .. ">" .. b] = side[a] and not side[b] or side[b] and not side[a] and not one_way
+      cut[a .. ">" .. b] = side[a] and not side[b] or side[b] and not side[a] and not one_way
     end
   end
-  local cut = self.cut
-  self:say("a partition%s", one_way and ", one way" or "")
-  self:at(self.now + self:between(0.5, 4), function()
-    if self.cut == cut then
-      self.cut = {}
-      self:say "the partition ends"
-    end
-  end)
+  self:cut_for(cut, self:between(0.5, 4))
 end
 
 function faults:slow_disk(n)
@@ -376,6 +381,23 @@ function faults:change(n)
   self:step(n, { type = "change", change = { kind = kind, id = id } })
 end
 
+-- The leader is alone, for longer than it believes in itself, or for less.
+function faults:isolate()
+  self:count "partitions"
+  local leader, cut = self:a_leader(), {}
+  for _, id in ipairs(self.ids) do
+    cut[leader.id .. ">" .. id], cut[id .. ">" .. leader.id] = true, true
+  end
+  self:cut_for(cut, self:between(0.5, 3))
+end
+
+-- All at once.
+function faults:power_cut()
+  for _, id in ipairs(self.ids) do
+    faults.crash(self, self.nodes[id])
+  end
+end
+
 -- What every deployment does all the time.
 function faults:flush(n)
   if n.core and not n.paused then
@@ -394,20 +416,38 @@ local function inject(world)
   if world.now < world.fault_end then
     local kind = world.chance:weighted(world.fault_kinds)
     local target = world.nodes[world.chance:pick(world.ids)]
-    if (kind == "change" or kind == "transfer") and world.checks.last_leader then
-      target = world.nodes[world.checks.last_leader]
+    if kind == "change" or kind == "transfer" or world.chance:odds(0.3) then
+      target = world:a_leader()
     end
     faults[kind](world, target)
     world:at(world.now + world:between(0, world.fault_gap), inject)
   end
 end
 
+-- A new leader is asked for changes before it knows what is committed.
+function methods:elected(n)
+  if self.churn and self.now < self.fault_end and self.chance:odds(0.3) then
+    self:at(self.now + self:between(0, 0.1), faults.change, n)
+  end
+end
+
 -- ---------------------------------------------------------------- clients
 
--- A client asks whom it believes to lead, or anybody.
+function methods:a_leader()
+  local leaders = {}
+  for _, id in ipairs(self.ids) do
+    local c = self.nodes[id].core
+    if c and c.role == "leader" then
+      leaders[#leaders + 1] = self.nodes[id]
+    end
+  end
+  return self.chance:pick(leaders[1] and leaders or { self.nodes[self.chance:pick(self.ids)] })
+end
+
+-- A client asks one that leads, or believes it does, or anybody.
 function methods:someone()
-  if self.checks.last_leader and self.chance:odds(0.8) then
-    return self.nodes[self.checks.last_leader]
+  if self.chance:odds(0.85) then
+    return self:a_leader()
   end
   return self.nodes[self.chance:pick(self.ids)]
 end
@@ -437,7 +477,8 @@ local function client(world)
         world:read(world.nodes[world.chance:pick(world.ids)])
       end
     end
-    world:at(world.now + world:between(0, world.client_gap), client)
+    local gap = world.chance:odds(0.03) and 2 or world.client_gap -- bursts, and silence
+    world:at(world.now + world:between(0, gap), client)
   end
 end
 
@@ -458,9 +499,12 @@ local function draw(world)
   world.lease_reads = chance:odds(0.4)
   world.fault_gap = chance:pick { 0.3, 0.6, 1.5 }
   world.client_gap = chance:pick { 0.05, 0.15, 0.3 }
+  local churn = chance:pick { 0, 8, 20 }
+  world.churn = churn > 0
   world.fault_kinds = {
-    { 6, "crash" }, { 3, "pause" }, { 4, "partition" }, { 2, "slow_disk" }, { 1, "disk_error" }, { 4, "reconnect" }, { 3, "transfer" },
-    { 1, "campaign" }, { chance:pick { 0, 8, 20 }, "change" }, { 3, "flush" }, { 4, "compact" },
+    { 6, "crash" }, { 3, "pause" }, { 3, "partition" }, { 3, "isolate" }, { 1, "power_cut" }, { 2, "slow_disk" },
+    { 1, "disk_error" }, { 4, "reconnect" }, { 3, "transfer" }, { 1, "campaign" }, { churn, "change" }, { 3, "flush" },
+    { 4, "compact" },
   }
 end
 

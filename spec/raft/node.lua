@@ -1,5 +1,5 @@
--- A server for specs of raft: core over a disk that can lag and crash, a state machine, and the driver between them. Has no
--- network and no clock: what is sent lies in `outbox`, and its owner says when a write reaches the disk.
+-- A server for specs of raft: core over a disk that can lag and crash, a state machine, and the driver between them.
+-- Has no network and no clock: what is sent lies in `outbox`, and its owner says when a write reaches the disk.
 --
 --   local node = require "spec.raft.node"
 --   local n = node.new { id = "n1", config = config, random = fn, now = 0 }
@@ -8,7 +8,8 @@
 --   n:apply()                        applies what is committed
 --   n:crash(kept); n:boot(now)       kept: how many pieces of the writes under way survive
 --
--- The state machine is a digest of what was applied, so that copies of it cost nothing: { applied, term, config, digest }.
+-- The state machine is a digest of what was applied, so that copies of it cost nothing: { applied, term, config,
+-- digest }.
 
 local core = require "lunode.raft.core"
 local config = require "lunode.raft.config"

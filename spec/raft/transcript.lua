@@ -1,12 +1,12 @@
--- Replays golden transcripts: scripts of commands to a small cluster, each followed by what it led to. Judges nothing: the
--- spec compares.
+-- Replays golden transcripts: scripts of commands to a small cluster, each followed by what it led to. Judges
+-- nothing: the spec compares.
 --
 --   local transcript = require "spec.raft.transcript"
 --   local replayed = transcript.replay(text)      -- the text with what really comes out
 --
--- A transcript has comments (#), and blocks: a command, a line "----", its output, an empty line. Servers are n1, n2, …;
--- each has its own fixed chance, so that n1's election timeouts are the shortest. Messages and writes wait until a command
--- moves them. The commands stand below, each with its usage.
+-- A transcript has comments (#), and blocks: a command, a line "----", its output, an empty line. Servers are n1, n2,
+-- …; each has its own fixed chance, so that n1's election timeouts are the shortest. Messages and writes wait until a
+-- command moves them. The commands stand below, each with its usage.
 
 local node = require "spec.raft.node"
 local config = require "lunode.raft.config"

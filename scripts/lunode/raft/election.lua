@@ -47,8 +47,8 @@ function M:is_promotable()
   return self.config:is_voter(self.id) or before and before.config:is_voter(self.id) or false
 end
 
----4.2.3: whether a leader was heard within the least election timeout. Then nobody else gets a vote, on which leases rest
----(6.4.1). A leader believes in itself until it misses its quorum.
+---4.2.3: whether a leader was heard within the least election timeout. Then nobody else gets a vote, on which leases
+---rest (6.4.1). A leader believes in itself until it misses its quorum.
 ---@return boolean
 function M:has_leader()
   return self.role == "leader"

@@ -1,10 +1,12 @@
--- Bugs that real implementations of Raft have shipped, as changes to the source, each with the transcript in testdata that
--- shows it. bugs_spec puts them in one by one: the transcript must come out differently, and the random world must notice.
+-- Bugs that real implementations of Raft have shipped, as changes to the source, each with the transcript in testdata
+-- that shows it. bugs_spec puts them in one by one: the transcript must come out differently, and the random world
+-- must notice.
 --
 -- `swarm = false`: what goes wrong breaks no invariant that the random world checks, only the transcript shows it.
 
 local ELECTION, FOLLOWER, LEADER = "lunode.raft.election", "lunode.raft.follower", "lunode.raft.leader"
-local LOG, MEMBERSHIP, READS, CORE = "lunode.raft.log", "lunode.raft.membership", "lunode.raft.reads", "lunode.raft.core"
+local LOG, MEMBERSHIP, READS = "lunode.raft.log", "lunode.raft.membership", "lunode.raft.reads"
+local CORE = "lunode.raft.core"
 local PROGRESS, DRIVER = "lunode.raft.progress", "spec.raft.node"
 
 return {
@@ -92,7 +94,8 @@ return {
     from = "self.match = math.max(self.match, index)", to = "self.match = index",
   },
   {
-    name = "a write that was overtaken by a truncation counts as persisted", transcript = "persisted_overtaken", module = LOG,
+    name = "a write that was overtaken by a truncation counts as persisted", transcript = "persisted_overtaken",
+    module = LOG,
     from = "self.writes[i].index = math.min(self.writes[i].index, from - 1)", to = "local _ = i",
   },
   {
@@ -156,7 +159,8 @@ return {
     to = "local before = { config = { is_voter = function() return true end } }",
   },
   {
-    name = "nobody stands once it has an entry that removes it", transcript = "membership_last_of_two", module = ELECTION,
+    name = "nobody stands once it has an entry that removes it", transcript = "membership_last_of_two",
+    module = ELECTION,
     from = "local before = self.config_index > self.commit and self.configs[#self.configs - 1]",
     to = "local before = nil",
   },

@@ -4,7 +4,8 @@
 --   local require_with_bug = load_with(bug)       -- nil: without any
 --   local model = require_with_bug "spec.raft.model"
 --
--- A bug names a module, and a piece of its source that must occur exactly once: when the code changes, the bank says so.
+-- A bug names a module, and a piece of its source that must occur exactly once: when the code changes, the bank says
+-- so.
 
 local function is_ours(name)
   return name:find "^lunode%.raft%." or name:find "^spec%.raft%."
