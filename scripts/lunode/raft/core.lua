@@ -305,7 +305,7 @@ local function hand_out_writes(self, update)
   end
   update.entries, update.truncate_from = view.appended, view.truncated_from
   update.persisted = { type = "persisted", sequence = self.sequence, index = view.last, term = self.term }
-  view:handed_out(self.sequence)
+  view:handed_out(update.persisted)
 end
 
 -- Committed entries are applied only when they are durable here, too: else, after a crash, the state machine could be

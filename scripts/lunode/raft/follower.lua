@@ -60,7 +60,9 @@ function on:heartbeat(m)
   if m.commit > self.log.last then
     return self:drop(m, "the leader believes that entries are here which are not: this server has lost its log")
   end
-  commit_to(self, m.commit)
+  if not self.installing then -- what is committed meanwhile comes with the new log
+    commit_to(self, m.commit)
+  end
   self:send("heartbeat_response", m.from, { session = m.session, round = m.round, sent = m.sent })
 end
 

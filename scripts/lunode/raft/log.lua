@@ -155,10 +155,10 @@ function methods:truncate(from)
 end
 
 ---The entries of this step, and all before, leave to be persisted.
----@param sequence integer
-function methods:handed_out(sequence)
+---@param write { sequence: integer, index: integer }  index: the last one
+function methods:handed_out(write)
   self.writes_last = self.writes_last + 1
-  self.writes[self.writes_last] = { sequence = sequence, index = self.last }
+  self.writes[self.writes_last] = write
   self.appended, self.truncated_from = nil, nil
 end
 
