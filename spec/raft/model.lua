@@ -18,7 +18,7 @@ local prng = require "spec.support.prng"
 
 local M = {}
 
-local ELECTION_TIMEOUT, HEARTBEAT = 1.0, 0.2
+local ELECTION_TIMEOUT, HEARTBEAT = 0.6, 0.15
 local CLOCK_DRIFT = 1.2
 
 local methods = {}
@@ -372,9 +372,19 @@ local function wipe(world, n)
   end
 end
 
+-- Of those it could be, by the configuration the server has; sometimes of any.
 function faults:change(n)
-  local id = self.chance:pick(self.ids)
-  local kind = self.chance:weighted { { 3, "add" }, { 4, "promote" }, { 2, "remove" }, { 1, "demote" } }
+  local kind = self.chance:weighted { { 4, "add" }, { 4, "promote" }, { 3, "remove" }, { 1, "demote" } }
+  local fitting = {}
+  for _, id in ipairs(self.ids) do
+    local member = n.core and n.core.config.members[id]
+    local is = member and (member.voter and "voter" or "learner") or "none"
+    local wanted = kind == "add" and "none" or kind == "promote" and "learner" or "voter"
+    if is == wanted or self.chance:odds(0.1) then
+      fitting[#fitting + 1] = id
+    end
+  end
+  local id = self.chance:pick(fitting[1] and fitting or self.ids)
   if kind == "add" and self.chance:odds(0.7) then
     wipe(self, self.nodes[id])
   end
@@ -424,10 +434,15 @@ local function inject(world)
   end
 end
 
--- A new leader is asked for changes before it knows what is committed.
+-- A new leader is asked for changes before it knows what is committed, or does not lead for long.
 function methods:elected(n)
-  if self.churn and self.now < self.fault_end and self.chance:odds(0.3) then
+  if self.now >= self.fault_end then
+    return
+  elseif self.churn and self.chance:odds(0.3) then
     self:at(self.now + self:between(0, 0.1), faults.change, n)
+  end
+  if self.chance:odds(self.short_reigns) then
+    self:at(self.now + self:between(0, 0.3), self.chance:pick { faults.crash, faults.isolate, faults.transfer }, n)
   end
 end
 
@@ -496,6 +511,7 @@ local function draw(world)
   world.message_bytes = chance:pick { 1, 200, 5000 }
   world.max_inflight = chance:pick { 1, 3, 20 }
   world.cache_bytes = chance:pick { 0, 1 << 20 }
+  world.short_reigns = chance:pick { 0, 0.2, 0.7 }
   world.lease_reads = chance:odds(0.4)
   world.fault_gap = chance:pick { 0.3, 0.6, 1.5 }
   world.client_gap = chance:pick { 0.05, 0.15, 0.3 }
