@@ -1,5 +1,5 @@
--- What Raft's core costs by itself: three of them in one process, messages and writes done at once. Measures no network,
--- no disk and no driver.
+-- What Raft's core costs by itself: three of them in one process, messages and writes done at once. Measures no
+-- network, no disk and no driver.
 --
 --   lunode run bench/raft_core.lua [BATCH [ENTRIES]]      BATCH entries a proposal (default 1), of 100 bytes
 

@@ -76,7 +76,10 @@ describe("the swarm", function()
   it(("finds at least %d bugs of the bank with %d seeds each"):format(AT_LEAST, SEEDS), function()
     local found = 0
     for _, bug in ipairs(bank) do
-      local seed, violation = hunt(bug)
+      local seed, violation
+      if bug.swarm ~= false then
+        seed, violation = hunt(bug)
+      end
       found = found + (seed and 1 or 0)
       io.write(("%-75s %s\n"):format(bug.name, seed and ("seed %d: %s"):format(seed, violation) or "-"))
     end

@@ -54,8 +54,21 @@ describe("a configuration of a cluster", function()
     local promoted = added:with { kind = "promote", id = "n3" }
     assert.equal("voter n1 -\nvoter n2 -\nvoter n3 h:1\n", promoted:encode())
     assert.equal("learner n1 -\nvoter n2 -\nvoter n3 h:1\n", promoted:with({ kind = "demote", id = "n1" }):encode())
-    assert.equal("voter n1 -\nvoter n3 h:1\n", promoted:with({ kind = "remove", id = "n2" }):encode())
+    assert.equal("voter n1 -\nremoved n2 -\nvoter n3 h:1\n", promoted:with({ kind = "remove", id = "n2" }):encode())
     assert.equal("voter n1 -\nvoter n2 -\n", before:encode())
+  end)
+
+  it("lets no server join under the id of one that was removed", function()
+    local without = assert(config.decode "voter n1 -\nremoved n2 h:2\n")
+    assert.equal("voter n1 -\nremoved n2 h:2\n", without:encode())
+    assert.same({ "n1" }, without.ids)
+    for _, kind in ipairs { "add", "promote", "demote", "remove" } do
+      local changed, reason = without:with { kind = kind, id = "n2" }
+      assert.is_nil(changed)
+      assert.matches("n2 was removed; a server that comes back needs another id", reason, 1, true)
+    end
+    assert.equal("voter n1 -\nremoved n2 h:2\nlearner n3 -\n", without:with({ kind = "add", id = "n3" }):encode())
+    assert.is_nil((config.decode "voter n1 -\nremoved n1 -\n"))
   end)
 
   it("refuses changes without sense, and says why", function()

@@ -5,8 +5,6 @@
 -- Log Matching, for instance, holds by induction if any two entries of one index and term have the same payload and the
 -- same term before them.
 
-local config = require "lunode.raft.config"
-
 local M = {}
 
 local methods = {}
@@ -42,8 +40,7 @@ function M.new(world)
     reads = {}, -- id → what was acknowledged when it began
     open_reads = 0,
     last_read = 0,
-    removed = {}, -- by server: whether the latest committed configuration lacks it
-    config_at = 0,
+    config_at = 0, -- the latest committed configuration
   }, metatable)
   self.watch = {
     update = function(n, update, event)
@@ -200,10 +197,6 @@ function methods:applied(n, entry)
   end
   if entry.type == 3 and index > self.config_at then
     self.config_at = index
-    local members = config.decode(entry.payload).members
-    for _, id in ipairs(self.world.ids) do
-      self.removed[id] = members[id] == nil
-    end
     self.world:count "changes committed"
   end
 end
@@ -274,25 +267,6 @@ function methods:booted(n)
       self:close_read(id)
     end
   end
-end
-
----A removed server comes back with an empty disk, as if it were another.
-function methods:forget(n)
-  self.promises[n.id] = nil
-  self.removed[n.id] = false
-end
-
----Whether a committed change has removed it, and nobody has begun to add it again.
----@param id string
----@return boolean
-function methods:is_removed(id)
-  for _, other in ipairs(self.world.ids) do
-    local c = self.world.nodes[other].core
-    if not c or c.config_index > self.config_at and c.config.members[id] then
-      return false
-    end
-  end
-  return self.removed[id] and self.promises[id] ~= nil
 end
 
 -- ---------------------------------------------------------------- reads

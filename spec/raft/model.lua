@@ -360,15 +360,11 @@ function faults:campaign(n)
   self:step(n, { type = "campaign" })
 end
 
--- A server that a committed change removed comes back with an empty disk, under its old id.
-local function wipe(world, n)
-  if world.checks:is_removed(n.id) and n.core and not n.paused then
-    world:count "wiped"
-    world:say("%s loses its log", n.id)
-    n:crash(99)
-    n:wipe()
-    world.checks:forget(n)
-    world:boot(n)
+-- Removed servers are replaced by new ones, a few times.
+local function replace(world)
+  if #world.ids < 12 then
+    world:count "newcomers"
+    world:add_node("n" .. #world.ids + 1, assert(config.new {}))
   end
 end
 
@@ -384,10 +380,10 @@ function faults:change(n)
       fitting[#fitting + 1] = id
     end
   end
-  local id = self.chance:pick(fitting[1] and fitting or self.ids)
-  if kind == "add" and self.chance:odds(0.7) then
-    wipe(self, self.nodes[id])
+  if kind == "remove" then
+    replace(self)
   end
+  local id = self.chance:pick(fitting[1] and fitting or self.ids)
   self:step(n, { type = "change", change = { kind = kind, id = id } })
 end
 

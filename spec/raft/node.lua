@@ -194,13 +194,6 @@ function methods:crash(kept)
   self.core, self.pending, self.outbox, self.to_apply = nil, {}, {}, {}
 end
 
----While it is down, its disk is replaced by an empty one.
-function methods:wipe()
-  self.disk.state = { term = 0, vote = nil }
-  self.disk.log = memory_log.new()
-  self.disk.store = { applied = 0, term = 0, config = "", digest = 0 }
-end
-
 -- ---------------------------------------------------------------- the driver
 
 local function digest_of(digest, entry)

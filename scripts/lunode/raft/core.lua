@@ -14,7 +14,7 @@
 -- read                {id}                   asks for a read index (6.4)
 -- change              {change, id?}          change: {kind = "add"|"promote"|"demote"|"remove", id, address?}
 -- transfer            {to, id?}              hand the leadership over (3.10)
--- campaign            {}                     start an election without waiting for a timeout
+-- campaign            {}                     start an election without waiting for a timeout, if there is no leader
 -- snapshot_saved      {index}                the state up to here is durable, and the log was cut there
 -- snapshot_sent       {peer, session, ok}    the transfer that a `snapshot` message began has ended
 -- snapshot_installed  {index, log_term, ok}  what update.install asked for is done, or has failed
@@ -99,7 +99,7 @@ end
 ---@class lunode.raft.options
 ---@field id string
 ---@field config lunode.raft.config  as of `applied`; one without members for a server that waits to be added
----@field log lunode.raft.log_access
+---@field log lunode.raft.log_access  all of it durable: after the crash of a process, sync what it had only written
 ---@field random fun(): number  in [0, 1)
 ---@field now number  seconds
 ---@field hard_state? { term: integer, vote: string? }  as it was persisted last (default: never)

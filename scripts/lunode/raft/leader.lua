@@ -16,8 +16,7 @@ local function new_progress(self, id, voter)
   return progress.new(id, voter, self.session, self.log.last, self.now)
 end
 
----Makes the progress of each peer what the configuration says; what is known of those that stay is kept. Who is removed
----and comes back begins anew, under a new session: its log may be another one.
+---Makes a progress for each peer that the configuration has; what is known of those that stay is kept.
 function M:update_peers()
   local peers, list = {}, {}
   for _, id in ipairs(self.config.ids) do

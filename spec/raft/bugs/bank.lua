@@ -47,7 +47,7 @@ return {
     from = "for _, id in ipairs(self.config.voters) do -- not", to = "for _, id in ipairs(self.config.ids) do -- not",
   },
   {
-    name = "a server with an empty disk votes", transcript = "vote_wiped", module = ELECTION,
+    name = "a server with an empty disk votes", transcript = "vote_wiped", module = ELECTION, swarm = false,
     from = "if #self.config.ids == 0 then", to = "if false then",
   },
   -- ------------------------------------------------------------ replication
@@ -87,6 +87,7 @@ return {
   },
   {
     name = "an acknowledgement from an old connection", transcript = "append_old_session", module = LEADER,
+    swarm = false,
     from = "if m.session ~= p.session then", to = "if false then",
   },
   {
