@@ -20,7 +20,11 @@ const void *ln_metatable(lua_State *L, int index);
 /* Makes a metatable whose __gc and __close are `close`, and whose __index holds the methods. */
 void ln_new_type(lua_State *L, const char *name, const luaL_Reg *methods, lua_CFunction close);
 
+int luaopen_lunode_decoder(lua_State *L);
+int luaopen_lunode_hash(lua_State *L);
 int luaopen_lunode_batch(lua_State *L);
+int luaopen_lunode_budget(lua_State *L);
+int luaopen_lunode_log(lua_State *L);
 int luaopen_lunode_loop(lua_State *L);
 int luaopen_lunode_msgpack(lua_State *L);
 int luaopen_lunode_resp(lua_State *L);
@@ -28,5 +32,6 @@ int luaopen_lunode_slot(lua_State *L);
 int luaopen_lunode_store(lua_State *L);
 int luaopen_lunode_tcp_client(lua_State *L);
 int luaopen_lunode_tcp_server(lua_State *L);
+int luaopen_lunode_watchdog(lua_State *L);
 
 #endif

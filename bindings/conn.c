@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 
 /* User values of a box. */
 enum { CALLBACKS = 1, DATA, CONN_VALUES = DATA };
@@ -495,6 +496,25 @@ static const char *state_name(const struct ln_conn *c) {
     return c->stream ? names[ln_stream_state(c->stream)] : "closed";
 }
 
+static int conn_credentials(lua_State *L) {
+    struct ln_conn *c = check_conn(L);
+    struct ln_stream_stats stats = {.fd = -1};
+    if (c->stream)
+        ln_stream_stats(c->stream, &stats);
+    struct ucred who;
+    socklen_t len = sizeof who;
+    if (stats.fd < 0)
+        return ln_push_failure(L, -ENOTCONN, NULL);
+    if (getsockopt(stats.fd, SOL_SOCKET, SO_PEERCRED, &who, &len) != 0)
+        return ln_push_failure(L, -errno, NULL);
+    if (who.pid == 0) /* as TCP has it */
+        return ln_push_failure(L, -EOPNOTSUPP, NULL);
+    lua_pushinteger(L, who.pid);
+    lua_pushinteger(L, who.uid);
+    lua_pushinteger(L, who.gid);
+    return 3;
+}
+
 static int conn_stats(lua_State *L) {
     struct ln_conn *c = check_conn(L);
     struct ln_stream_stats stats = {.fd = -1};
@@ -551,11 +571,13 @@ static int conn_tostring(lua_State *L) {
     return 1;
 }
 
-static const luaL_Reg conn_methods[] = {
-    {"write", conn_write},       {"close", conn_close},     {"abort", conn_abort},
-    {"shutdown", conn_shutdown}, {"pause", conn_pause},     {"resume", conn_resume},
-    {"set", conn_set},           {"peer", conn_peer},       {"sock", conn_sock},
-    {"stats", conn_stats},       {"is_open", conn_is_open}, {NULL, NULL}};
+static const luaL_Reg conn_methods[] = {{"write", conn_write}, {"close", conn_close},
+                                        {"abort", conn_abort}, {"shutdown", conn_shutdown},
+                                        {"pause", conn_pause}, {"resume", conn_resume},
+                                        {"set", conn_set},     {"peer", conn_peer},
+                                        {"sock", conn_sock},   {"credentials", conn_credentials},
+                                        {"stats", conn_stats}, {"is_open", conn_is_open},
+                                        {NULL, NULL}};
 
 static const luaL_Reg conn_meta[] = {
     {"__gc", conn_gc}, {"__close", conn_close}, {"__tostring", conn_tostring}, {NULL, NULL}};

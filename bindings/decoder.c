@@ -169,7 +169,7 @@ static bool line_reply(lua_State *L, struct ln_decoder *d, struct ln_buffer *out
     return wrote(L, out, before, rc);
 }
 
-const struct ln_decoder_ops ln_decoder_line = {line_make, free_plain, line_next, line_reply};
+const struct ln_decoder_ops ln_decoder_line = {line_make, free_plain, NULL, line_next, line_reply};
 
 /* ---- {length = …} */
 
@@ -223,4 +223,5 @@ static bool frame_reply(lua_State *L, struct ln_decoder *base, struct ln_buffer 
     return wrote(L, out, ln_buffer_len(out), ln_frame_put(out, d->format, payload, len));
 }
 
-const struct ln_decoder_ops ln_decoder_frame = {frame_make, free_plain, frame_next, frame_reply};
+const struct ln_decoder_ops ln_decoder_frame = {frame_make, free_plain, NULL, frame_next,
+                                                frame_reply};

@@ -49,6 +49,8 @@ struct ln_decoder_ops {
     struct ln_decoder *(*make)(lua_State *L, int callbacks,
                                const struct ln_decoder_options *options);
     void (*free)(lua_State *L, struct ln_decoder *d);
+    /* Lets go of Lua values before it is freed, which may then be later; NULL: it holds none. */
+    void (*drop)(lua_State *L, struct ln_decoder *d);
 
     /* Looks for one message in data, which begins behind the last byte taken: pushes its values and
      * returns how many there are; 0: more bytes are needed; or a status. Adds to *taken the bytes

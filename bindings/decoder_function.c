@@ -45,11 +45,15 @@ static void drop_text(lua_State *L, struct function_decoder *d) {
     d->rest = 0;
 }
 
-static void function_free(lua_State *L, struct ln_decoder *base) {
+static void function_drop(lua_State *L, struct ln_decoder *base) {
     struct function_decoder *d = (struct function_decoder *)base;
     drop_text(L, d);
     ln_unpin(L, &d->function);
-    free(d);
+}
+
+static void function_free(lua_State *L, struct ln_decoder *base) {
+    function_drop(L, base);
+    free(base);
 }
 
 /* Pushes the string that data lies in, from d->position on. */
@@ -148,5 +152,5 @@ static bool function_reply(lua_State *L, struct ln_decoder *d, struct ln_buffer 
     return true;
 }
 
-const struct ln_decoder_ops ln_decoder_function = {function_make, function_free, function_next,
-                                                   function_reply};
+const struct ln_decoder_ops ln_decoder_function = {function_make, function_free, function_drop,
+                                                   function_next, function_reply};

@@ -56,5 +56,5 @@ static bool msgpack_reply(lua_State *L, struct ln_decoder *base, struct ln_buffe
     return true;
 }
 
-const struct ln_decoder_ops ln_decoder_msgpack = {msgpack_make, msgpack_free, msgpack_next,
+const struct ln_decoder_ops ln_decoder_msgpack = {msgpack_make, msgpack_free, NULL, msgpack_next,
                                                   msgpack_reply};

@@ -81,4 +81,4 @@ static bool resp_reply(lua_State *L, struct ln_decoder *base, struct ln_buffer *
     return true;
 }
 
-const struct ln_decoder_ops ln_decoder_resp = {resp_make, resp_free, resp_next, resp_reply};
+const struct ln_decoder_ops ln_decoder_resp = {resp_make, resp_free, NULL, resp_next, resp_reply};

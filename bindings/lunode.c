@@ -12,7 +12,11 @@
 #include <unistd.h>
 
 static const luaL_Reg modules[] = {
+    {"lunode.decoder", luaopen_lunode_decoder},
+    {"lunode.hash", luaopen_lunode_hash},
     {"lunode.batch", luaopen_lunode_batch},
+    {"lunode.budget", luaopen_lunode_budget},
+    {"lunode.log", luaopen_lunode_log},
     {"lunode.loop", luaopen_lunode_loop},
     {"lunode.msgpack", luaopen_lunode_msgpack},
     {"lunode.resp", luaopen_lunode_resp},
@@ -20,11 +24,12 @@ static const luaL_Reg modules[] = {
     {"lunode.store", luaopen_lunode_store},
     {"lunode.tcp_client", luaopen_lunode_tcp_client},
     {"lunode.tcp_server", luaopen_lunode_tcp_server},
+    {"lunode.watchdog", luaopen_lunode_watchdog},
     {NULL, NULL},
 };
 
 /* The scripts are found from where the binary is, so that an installation can be moved:
- * PREFIX/bin/lunode, PREFIX/share/lua/5.4/lunode/cli.lua. */
+ * PREFIX/bin/lunode, PREFIX/share/lua/5.4/lunode/cli.lua, PREFIX/lib/lua/5.4/lunode/edit.so. */
 static void set_path(lua_State *L) {
     char exe[PATH_MAX];
     ssize_t n = readlink("/proc/self/exe", exe, sizeof exe - 1);
@@ -43,6 +48,10 @@ static void set_path(lua_State *L) {
     lua_pushfstring(L, "%s/../share/lua/5.4/?.lua;%s/../share/lua/5.4/?/init.lua;%s", exe, exe,
                     lua_tostring(L, -1));
     lua_setfield(L, -3, "path");
+    lua_pop(L, 1);
+    lua_getfield(L, -1, "cpath"); /* what few scripts need is loaded with them: lunode.edit */
+    lua_pushfstring(L, "%s/../lib/lua/5.4/?.so;%s", exe, lua_tostring(L, -1));
+    lua_setfield(L, -3, "cpath");
     lua_pop(L, 2);
 }
 

@@ -68,6 +68,11 @@ function loop.on_error(fn) end
 ---@param traceback string
 function loop.report(traceback) end
 
+---What is active now: timers, connections (until `on_close`), servers, hooks, signals; in no particular order. The `__name` of
+---an object's metatable tells its kind. For finding what was left open.
+---@return userdata[]
+function loop.handles() end
+
 ---@class lunode.timer
 local timer = {}
 
@@ -152,6 +157,11 @@ function conn:peer() end
 ---@return string? host, integer|string port_or_message, lunode.code? code
 function conn:sock() end
 
+---Who is at the other end of a Unix socket, as the kernel knows it (SO_PEERCRED): who connected, or who listened.
+---@return integer? pid
+---@return integer|string uid, integer|lunode.code gid  or what went wrong: "EOPNOTSUPP" over TCP, "ENOTCONN"
+function conn:credentials() end
+
 ---`queued`: output not yet sent; `kept`: input that no message has consumed yet; `fd`: -1 while there is none.
 ---@return {bytes_read: integer, bytes_written: integer, queued: integer, kept: integer, fd: integer, state: "connecting"|"open"|"closing"|"closed"}
 function conn:stats() end
@@ -182,14 +192,14 @@ function conn:is_open() end
 ---and the position behind it; or nil when more bytes are needed, and beside it, best, how many bytes the message takes in all: before
 ---they are there it is not asked again. Without that it is asked at each arrival, at the cost of a copy of what is kept: then keep
 ---`max_message` small. Or nil and a text: the bytes are malformed. What it raises goes to loop.on_error, and the connection closes with ECALLBACK.
----@alias lunode.decoder fun(bytes: string, position: integer): any, (integer|string)?
+---@alias lunode.decoder_function fun(bytes: string, position: integer): any, (integer|string)?
 
 ---@class lunode.conn_callbacks : lunode.conn_options
 ---@field on_read? fun(conn: lunode.conn, data: string)
 ---@field on_writable? fun(conn: lunode.conn)  the queue fell below the low watermark after `write` had returned false
 ---@field on_end? fun(conn: lunode.conn)  the peer shut down its sending side; without it the connection then closes by itself once its queue is sent
 ---@field on_close? fun(conn: lunode.conn, err: string?, code: lunode.code?)  always, exactly once, last; "ECALLBACK" after a callback raised
----@field decoder? "line"|"resp"|"msgpack"|lunode.length|lunode.decoder  bytes become messages, see lunode.decoder
+---@field decoder? "line"|"resp"|"msgpack"|lunode.length|lunode.decoder_function  bytes become messages, see lunode.decoder_function
 ---@field on_message? fun(conn: lunode.conn, ...): any  once for each message, in order; not while paused. What it returns is written, as the decoder has it; above the high watermark no more messages are taken until the queue is short again
 ---@field on_long_message? fun(conn: lunode.conn, name: string, args: string[]): any  as on_message, for commands of more than 4096 words; without it the decoder refuses them
 ---@field on_error? fun(conn: lunode.conn, err: any): any  on_message raised `err` (a string comes with its traceback, another value as it is); what it returns is the reply, and the connection goes on. Without it, the connection closes with code ECALLBACK
@@ -246,6 +256,63 @@ function server:sock() end
 ---@return integer count  open connections of this server
 function server:connections() end
 
+-- ---------------------------------------------------------------- lunode.decoder
+
+---The decoders of connections without a socket: pure functions of bytes, for scripts that get their bytes elsewhere, and for
+---the simulator, whose connections so decode exactly as real ones.
+---@class lunode.decoder_module
+local decoder = {}
+
+---@class lunode.decoder_options
+---@field decoder "line"|"resp"|"msgpack"|lunode.length|lunode.decoder_function  what the bytes mean
+---@field long_messages? boolean  decoder "resp": take commands of more than 4096 words (default false: refuse them)
+---@field protocol? 2|3  as the option of a connection; so are those that follow
+---@field authenticated? boolean
+---@field max_args? integer
+---@field max_bulk? integer
+---@field max_line? integer
+---@field max_message? integer
+---@field max_values? integer
+
+---@param options lunode.decoder_options
+---@return lunode.decoder_object
+function decoder.new(options) end
+
+---Whether a connection's option is one that the decoders know (`decoder` and those behind it in lunode.decoder_options), and
+---whether it may have that value.
+---@param key string
+---@param value any
+---@return boolean? known  false: none of theirs; nil: theirs, but the value is wrong
+---@return string? err
+function decoder.check(key, value) end
+
+---@class lunode.decoder_object
+local decoder_object = {}
+
+---Bytes have arrived: they join those that are kept.
+---@param bytes string
+function decoder_object:feed(bytes) end
+
+---Takes the next message from the bytes that are kept. What a decoder function raises goes through; then it cannot be asked again.
+---@return "message"|"long"|nil kind  "long": name and list of a long command; nil: more bytes are needed, or they are refused
+---@return any ...  the values, as `on_message` gets them; where they are refused: why
+function decoder_object:next() end
+
+---What is written for the value that `on_message` returned. Raises where the protocol has none for it.
+---@param value any
+---@return string? bytes  nothing where nothing is to be written
+function decoder_object:encode(value) end
+
+---Changes limits and protocol: all of them, or none where one is wrong.
+---@param options lunode.decoder_options  without `decoder` and `long_messages`
+function decoder_object:set(options) end
+
+---@return integer bytes  that no message has consumed yet
+function decoder_object:kept() end
+
+---Frees it. A decoder that is a function, and refers to its object, is not collected before.
+function decoder_object:close() end
+
 -- ---------------------------------------------------------------- lunode.resp
 
 ---The Redis protocol. Lua values become replies: a string a bulk string, an integer an integer, nil or `null` the null,
@@ -298,7 +365,7 @@ function resp.encode(value, protocol) end
 ---Encodes one value straight into the connection's queue; else as `conn:write(resp.encode(value, protocol))`.
 ---@param conn lunode.conn
 ---@param value any
----@param protocol? 2|3  (default: the connection's, else 2)
+---@param protocol? 2|3  (default: the connection's, or what its metamethod `__protocol` returns; else 2)
 ---@return boolean? room
 ---@return string? err, lunode.code? code
 function resp.reply(conn, value, protocol) end
@@ -450,6 +517,152 @@ function handle:stats() end
 ---Closes the store. What is not committed is dropped.
 function handle:close() end
 
+-- ---------------------------------------------------------------- lunode.log
+
+---The durable log: entries with consecutive indexes from 1 on, each with a term, a small type and a payload, in segment files of
+---one directory; beside them a hard state, a term and a vote. Changes gather in memory and leave in one write a turn; what a
+---completed `sync` covers survives a power cut. After a crash the log is what it was after some prefix of the calls.
+---@class lunode.log
+local log = {}
+
+---@class lunode.log_options
+---@field create? boolean        make the directory where it is missing (default true)
+---@field segment_size? integer  bytes, 4 KiB … 1 GiB (default 32 MiB)
+---@field memory? integer        bytes of the newest entries that are read from memory (default 1 MiB)
+
+---Opens the log of a directory. One process at a time may have it. A torn tail is cut off; other damage is refused, and nothing changed.
+---@param dir string
+---@param options? lunode.log_options
+---@return lunode.log_handle? log
+---@return string? err, lunode.code? code  "ELOCKED"; "ECORRUPT", with segment and offset; "EVERSION" made by a newer lunode; "EINVAL" segment_size; "ENOSPC", "EACCES", …
+function log.open(dir, options) end
+
+---@class lunode.log_report
+---@field ok boolean       nothing is damaged
+---@field torn boolean     there is an unfinished write at the end, which opening cuts off
+---@field segments integer
+---@field records integer  entries, truncations and states
+---@field entries integer
+---@field bytes integer
+---@field first integer    index of the first entry of the log
+---@field last integer     index of the last
+---@field state_term integer
+---@field damages lunode.log_finding[]
+
+---@class lunode.log_finding
+---@field kind "segment"|"entry"|"state"|"truncate suffix"|"truncate prefix"|"reset"|"close"|"torn"|"unused"|"damage"
+---@field segment integer   number of the segment: the file's name, in hexadecimal
+---@field offset integer    in the segment
+---@field what? string      of what is no record: a sentence
+---@field index? integer    of a record, and so the rest
+---@field term? integer
+---@field type? integer     above 127: the log's own
+---@field payload? string
+
+---Reads every record of a log, and changes nothing; another process may have it open. Calls `fn` with all that it finds, in order. What `fn` raises ends the check.
+---@param dir string
+---@param fn? fun(finding: lunode.log_finding)
+---@return lunode.log_report? report
+---@return string? err, lunode.code? code  "ENOENT", "EACCES", "EVERSION", …
+function log.check(dir, fn) end
+
+---Once a write or a sync has failed the log has ended: every method but `close` fails with the same code. A full disk is no such failure: what needs
+---room fails with "ENOSPC" and changes nothing, and works again when there is space. Truncations and states have room in reserve.
+---@class lunode.log_handle
+local log_handle = {}
+
+---Appends an entry.
+---@param type integer  0 … 127, yours to give a meaning
+---@param payload string  at most 1 GiB
+---@param term? integer  never less than the last one's (default: that)
+---@return integer? index
+---@return string? err, lunode.code? code  "ENOSPC", "EINVAL" the term goes back, "EMSGSIZE", …
+function log_handle:append(type, payload, term) end
+
+---Index of the first entry; `last() + 1` where there is none.
+---@return integer index
+function log_handle:first() end
+
+---Index of the last entry.
+---@return integer index
+function log_handle:last() end
+
+---Up to this index, the log as it is now is on disk.
+---@return integer index
+function log_handle:synced() end
+
+---The term of an entry, or of the one before the first.
+---@param index integer
+---@return integer? term
+---@return string? err, lunode.code? code  "ERANGE"
+function log_handle:term(index) end
+
+---Drops the entry `index` and all behind it; nothing where there is none.
+---@param index integer  not before the first: "EINVAL"
+---@return boolean? ok
+---@return string? err, lunode.code? code
+function log_handle:truncate_suffix(index) end
+
+---Drops the entries up to `index`, that one included. Where the log has no entry of that index and term, all of them go, and the next one follows `index`.
+---@param index integer
+---@param term? integer  (default: that of the log's own entry; needed past the end)
+---@return boolean? ok
+---@return string? err, lunode.code? code
+function log_handle:truncate_prefix(index, term) end
+
+---The hard state: 0 and nothing where none was set.
+---@return integer term, string? vote
+function log_handle:state() end
+
+---Sets the hard state. It is durable with the next sync, and in order: if an entry that is appended later is durable, this is, too.
+---@param term integer
+---@param vote? string  at most 128 bytes, yours to give a meaning (default: none)
+---@return boolean? ok
+---@return string? err, lunode.code? code
+function log_handle:set_state(term, vote) end
+
+---Writes what has gathered; else that happens at the end of the turn, in no certain order with the output of connections: before a reply that rests on
+---an entry leaves, flush in a `before_sleep` hook. What is written survives the process, not a power cut.
+---@return boolean? ok
+---@return string? err, lunode.code? code
+function log_handle:flush() end
+
+---Calls `fn` once all changes so far are on disk, never within this call; with `err` where the log has ended. Callbacks come in the order of the calls; one
+---sync of the disk serves all who asked while another was under way.
+---@param fn fun(err: string?, code: lunode.code?, index: integer)  index: as `synced` says
+---@return boolean? ok
+---@return string? err, lunode.code? code  then `fn` is not called
+function log_handle:sync(fn) end
+
+---@class lunode.log_entry
+---@field index integer
+---@field term integer
+---@field type integer
+---@field payload string
+
+---Entries in order: as many as `max_bytes` of payload hold, and at least one where there is one.
+---@param from integer
+---@param to? integer  inclusive (default: the end)
+---@param max_bytes? integer  (default 1 MiB)
+---@return lunode.log_entry[]? entries
+---@return string? err, lunode.code? code  "ERANGE" `from` was dropped; "ECORRUPT", "EIO"
+function log_handle:read(from, to, max_bytes) end
+
+---Walks the entries in order, quickly: `for index, payload, type, term in log:entries(from, to) do`. Raises where one cannot be read, or the log was closed.
+---@param from? integer  (default: the first)
+---@param to? integer  inclusive (default: the end, wherever that is by then)
+---@return fun(): integer?, string?, integer?, integer?
+function log_handle:entries(from, to) end
+
+---Counters since the log was opened, and what lies on disk. `waits`: how often an append waited for a new segment; `full`: there is no room for another.
+---@return {segments: integer, disk_bytes: integer, appends: integer, writes: integer, written_bytes: integer, syncs: integer, synced_bytes: integer, last_sync_seconds: number, unwritten_bytes: integer, unsynced_bytes: integer, waits: integer, full: boolean}
+function log_handle:stats() end
+
+---Writes and syncs all, waiting for the disk, and closes. Syncs under way end with their callbacks.
+---@return boolean? ok
+---@return string? err, lunode.code? code
+function log_handle:close() end
+
 -- ---------------------------------------------------------------- lunode.slot
 
 ---Where a user's key lives: pure functions, no door to the world.
@@ -466,6 +679,70 @@ function slot.of(key) end
 ---@param key string
 ---@return string
 function slot.row(kind, key) end
+
+-- ---------------------------------------------------------------- lunode.hash
+
+---Hashes of values, for seeds and traces. Not against people who want collisions.
+---@class lunode.hash
+local hash = {}
+
+---XXH3 of the values, one folded into the other, so that their order, their number and their types count.
+---@param seed integer
+---@param ... string|number|boolean|nil
+---@return integer  64 bits
+function hash.of(seed, ...) end
+
+-- ---------------------------------------------------------------- lunode.watchdog
+
+---Ends Lua code that runs too long, at no cost while it does not. For those who run the code of others: simulators, prompts.
+---@class lunode.watchdog
+local watchdog = {}
+
+---From now on each `call` has a budget of processor time, which is looked at four times in it. Starts are counted: the first one's
+---budget holds until the last `stop`. Takes the signal SIGVTALRM.
+---@param seconds number  0.001 … 1e6
+function watchdog.start(seconds) end
+
+---No budgets any more, once it was called as often as `start`.
+function watchdog.stop() end
+
+---Calls a function as xpcall does. Once its budget is spent, an error is raised at each further instruction until it has returned: no
+---pcall and no coroutine can swallow that. What runs inside of one C function for ten budgets ends the process, with a line on stderr.
+---@param what string  who is called: for that line
+---@param handler fun(err: any): any
+---@param fn function
+---@param ... any
+---@return boolean ok
+---@return any ...  its results; else what the handler returned, or the reason's text
+---@return "budget"|"cancelled"|nil reason  after a text: why it was ended
+---@return string? traceback  where it was
+function watchdog.call(what, handler, fn, ...) end
+
+---Ends the innermost `call` from within, as a spent budget does. Does not return.
+---@param value any  what `call` returns after false
+function watchdog.cancel(value) end
+
+---Whether the innermost `call` is being ended: then a handler of xpcall has to return at once.
+---@return boolean
+function watchdog.ending() end
+
+---As coroutine.resume; budgets reach into the coroutine.
+---@param thread thread
+---@param ... any
+---@return boolean ok
+---@return any ...
+function watchdog.resume(thread, ...) end
+
+---As coroutine.wrap; budgets reach into the coroutine.
+---@param fn function
+---@return function
+function watchdog.wrap(fn) end
+
+---As coroutine.close; budgets reach into what it closes.
+---@param thread thread
+---@return boolean ok
+---@return any? err
+function watchdog.close(thread) end
 
 -- ---------------------------------------------------------------- lunode.batch
 
@@ -516,4 +793,128 @@ function builder:commands() end
 ---@return string
 function builder:take(head) end
 
-return { batch = batch, loop = loop, tcp_client = tcp_client, tcp_server = tcp_server, msgpack = msgpack, resp = resp, store = store, slot = slot }
+-- ---------------------------------------------------------------- lunode.budget
+
+---Ends code that does not end by itself: for what people type. It cannot look into one long call of C's (`string.rep`), nor
+---into the message handler of an `xpcall`.
+---@class lunode.budget
+local budget = {}
+
+---From here on, code in the calling coroutine, and in those made in it, raises when the loop's turn has taken too long, or at Ctrl-C.
+---Code that catches this and goes on is ended all the same. Instructions cost a few times as much.
+function budget.arm() end
+
+---Takes that off the calling coroutine.
+function budget.disarm() end
+
+---What ends it, for the whole state.
+---@param seconds? number  of a turn of the loop (default: no limit)
+---@param interrupt? boolean  a SIGINT that waits to be delivered does, too (default false)
+function budget.set(seconds, interrupt) end
+
+-- ---------------------------------------------------------------- lunode.edit
+
+---The terminal, for prompts: lines edited with libedit while the loop goes on. In the binary only, and loaded by the first `require`.
+---@class lunode.edit
+local edit = {}
+
+---What an editor wants next. "waits": more input, for `feed`. "line": it is complete; beside it, its text. "complete": Tab was pressed, so
+---`answer`; beside it, the text and how many of its bytes lie before the cursor. "end": Ctrl-D on an empty line. "idle": no line is being edited,
+---so `begin`.
+---@alias lunode.editor.event "waits"|"line"|"complete"|"cancelled"|"end"|"idle"
+
+---Opens the editor on the standard input and output. While no line is edited the terminal is as it was before; so it is
+---after every end of the process but SIGKILL.
+---@return lunode.editor? editor
+---@return string? err, lunode.code? code  "ENOTTY"; "EBUSY": there is one already
+function edit.open() end
+
+---Calls `fn(bytes)` with what arrives on the standard input, and `fn(nil, err)` once at its end. It keeps the loop alive.
+---@param fn fun(bytes: string?, err: string?)
+---@return lunode.watcher? watcher
+---@return string? err, lunode.code? code
+function edit.watch(fn) end
+
+---Of the terminal on the standard output; 80 and 24 where it is none.
+---@return integer columns, integer rows
+function edit.size() end
+
+---@param fd integer  0, 1 or 2
+---@return boolean
+function edit.is_terminal(fd) end
+
+---Opens a file to read and to append to, with mode 0600 from its beginning; one that is there gets that mode.
+---@param path string
+---@return file*? file
+---@return string? err, lunode.code? code  "EINVAL": it is no file
+function edit.private_file(path) end
+
+---@class lunode.editor
+local editor = {}
+
+---Begins a line.
+---@param prompt string  bytes between two \1 take no room: colours
+---@return lunode.editor.event event, string? text, integer? cursor
+function editor:begin(prompt) end
+
+---Gives it what was typed. What lies behind the end of the line is for the next one.
+---@param bytes string
+---@return lunode.editor.event event, string? text, integer? cursor
+function editor:feed(bytes) end
+
+---After "complete": inserts the text at the cursor, or beeps.
+---@param text? string
+---@return lunode.editor.event event, string? text, integer? cursor
+function editor:answer(text) end
+
+---Drops the line, as Ctrl-C does.
+---@return lunode.editor.event event
+function editor:cancel() end
+
+---Takes the line off the screen, so that whole lines can be printed in its place.
+function editor:hide() end
+
+---Draws the line again.
+function editor:show() end
+
+---Tells that the terminal's size has changed (SIGWINCH).
+function editor:resize() end
+
+---Stops the process as Ctrl-Z does, and returns when it goes on (SIGCONT).
+function editor:suspend() end
+
+---Adds a line to those that the arrow keys bring back.
+---@param line string
+function editor:remember(line) end
+
+---Gives the terminal back.
+function editor:close() end
+
+---@class lunode.watcher
+local watcher = {}
+
+---Reads no more for now.
+function watcher:pause() end
+
+---Reads again.
+function watcher:resume() end
+
+---Reads no more, and keeps the loop alive no longer.
+function watcher:close() end
+
+return {
+  batch = batch,
+  budget = budget,
+  decoder = decoder,
+  edit = edit,
+  hash = hash,
+  log = log,
+  loop = loop,
+  msgpack = msgpack,
+  resp = resp,
+  slot = slot,
+  store = store,
+  tcp_client = tcp_client,
+  tcp_server = tcp_server,
+  watchdog = watchdog,
+}

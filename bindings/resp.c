@@ -72,9 +72,21 @@ static int reply_by_write(lua_State *L, int protocol) {
     return lua_gettop(L) - base;
 }
 
+/* Of a connection that is none of ours: what its metamethod __protocol returns, if it has one. */
+static int foreign_protocol(lua_State *L) {
+    int protocol = 2;
+    if (luaL_callmeta(L, 1, "__protocol")) {
+        protocol = check_protocol(L, -1, 2);
+        lua_pop(L, 1);
+    }
+    return protocol;
+}
+
 static int resp_reply(lua_State *L) {
     struct ln_conn *conn = ln_conn_test(L, 1);
-    int protocol = check_protocol(L, 3, conn ? conn->settings.protocol : 2);
+    int protocol = check_protocol(L, 3, conn ? conn->settings.protocol : 0);
+    if (protocol == 0)
+        protocol = foreign_protocol(L);
     luaL_checkany(L, 2);
     if (!conn)
         return reply_by_write(L, protocol);

@@ -184,8 +184,8 @@ function tags.type(block, rest)
 end
 
 function tags.generic(block, rest)
-  local name, constraint = rest:match("^(%w+)%s*:%s*(%S+)$")
-  block.generics[name] = constraint
+  local name, constraint = rest:match("^(%w+)%s*:?%s*(%S*)$")
+  block.generics[name] = constraint ~= "" and constraint or "any"
 end
 
 local function add_line(block, line)

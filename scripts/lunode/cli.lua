@@ -6,7 +6,7 @@ local version = require "lunode.version"
 local M = {}
 
 -- In the order of help. Loaded when needed: `version` and `help` need no loop.
-local VERBS = { "run", "kv", "version", "help" }
+local VERBS = { "run", "repl", "attach", "kv", "test", "version", "help" }
 
 local function verb_module(name)
   return require("lunode.cli." .. name)
@@ -14,7 +14,10 @@ end
 
 local SUMMARY = {
   run = "run a Lua script, then the loop until nothing is active",
+  repl = "open a Lua prompt, and poke other nodes from it",
+  attach = "open a prompt inside a running node",
   kv = "run a key-value node that Redis clients talk to",
+  test = "run specs, on the real world and in the simulator",
   version = "print the version",
   help = "explain a verb",
 }
@@ -53,8 +56,20 @@ function verbs.run(words)
   return verb_module("run").main(words)
 end
 
+function verbs.repl(words)
+  return verb_module("repl").main(words)
+end
+
+function verbs.attach(words)
+  return verb_module("attach").main(words)
+end
+
 function verbs.kv(words)
   return verb_module("kv").main(words)
+end
+
+function verbs.test(words)
+  return verb_module("test").main(words)
 end
 
 function verbs.version(words)

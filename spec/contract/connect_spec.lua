@@ -1,7 +1,7 @@
 -- How a connection comes about, or not: every outcome of a connect, and what a listener promises.
 
-local cleanup = require "spec.support.cleanup"
-local expect = require "spec.support.expect"
+local cleanup = require "lunode.test.cleanup"
+local expect = require "lunode.test.expect"
 local kit = require "spec.contract.kit"
 local misuse = require "spec.support.misuse"
 
@@ -316,10 +316,11 @@ local function contract(world)
     end)
 
     it("can close itself inside of on_connect while more connections wait", function()
-      local server, connected = nil, {}
+      local server, closed, connected = nil, false, {}
       server = kit.listen(world, {
         on_connect = expect(function()
           server:close()
+          closed = true
         end),
       })
       local _, port = server:sock()
@@ -331,7 +332,7 @@ local function contract(world)
         })
       end
       kit.till(world, function()
-        return #connected == 10
+        return #connected == 10 and closed
       end)
     end)
 
@@ -448,7 +449,7 @@ kit.describe("connecting", contract)
 describe("the real kernel", function()
   local tcp_client = require "lunode.tcp_client"
   local tcp_server = require "lunode.tcp_server"
-  local wait = require "spec.support.wait"
+  local wait = require "lunode.test.wait"
 
   it("refuses some addresses at once: that reaches on_connect as any other outcome", function()
     local codes = {}

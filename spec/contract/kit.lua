@@ -8,9 +8,11 @@
 --   loop, tcp_client, tcp_server   the modules
 --   volume                         the part of large amounts that is worth the time, from 0 to 1
 --   silent()                       host and port where no connect is ever answered
+--   simulated                      whether time is virtual
 
 local busted = require "busted"
-local cleanup = require "spec.support.cleanup"
+local cleanup = require "lunode.test.cleanup"
+local sim = require "lunode.sim"
 
 local M = {}
 
@@ -59,6 +61,38 @@ local function with_collector(set, restore)
   end
 end
 
+-- A node whose loop the specs drive; all of the network that they use is within its host.
+local function simulated_world(volume)
+  local sim_world = sim.new { trace = 0 }
+  local node = sim_world:node "spec"
+  local world = {
+    loop = node:require "lunode.loop",
+    tcp_client = node:require "lunode.tcp_client",
+    tcp_server = node:require "lunode.tcp_server",
+    volume = volume,
+    simulated = true,
+  }
+  function world.silent()
+    local silent = sim_world.by_name.silent or sim_world:node "silent"
+    local fault = sim_world.net:partition { isolate = silent }
+    cleanup.add(function()
+      fault:stop()
+    end)
+    return silent.address, 9
+  end
+  -- What a spec leaves behind would reach the next one: hooks.lua knows the real loop only.
+  busted.before_each(function()
+    world.loop.on_error(nil)
+    cleanup.add(function()
+      local deadline = sim_world.now + 30
+      while world.loop.step(1) do
+        assert(sim_world.now < deadline, "the spec leaves a connection, timer or server open in the simulated world")
+      end
+    end)
+  end)
+  return world
+end
+
 local modes = {
   { name = "", volume = 1, prepare = nothing },
   {
@@ -82,16 +116,26 @@ local modes = {
   },
 }
 
----Runs a contract in every world.
+---Runs specs in the real world, under each collector: for what uses the real modules whatever the world.
 ---@param name string
 ---@param contract fun(world: table)
-function M.describe(name, contract)
+function M.describe_real(name, contract)
   for _, mode in ipairs(modes) do
     busted.describe(name .. mode.name, function()
       mode.prepare()
       contract(real_world(mode.volume))
     end)
   end
+end
+
+---Runs a contract in every world.
+---@param name string
+---@param contract fun(world: table)
+function M.describe(name, contract)
+  M.describe_real(name, contract)
+  busted.describe(name .. ", simulated", function()
+    contract(simulated_world(0.2))
+  end)
 end
 
 -- ---------------------------------------------------------------- waiting

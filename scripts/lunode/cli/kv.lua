@@ -52,6 +52,21 @@ M.options = {
     parse = options.integer(1, 1000000),
   },
   {
+    name = "console",
+    value = "PATH",
+    help = "socket for `lunode attach` (default console.sock in the data directory)",
+    accepts = "the path of a socket",
+    parse = options.nonempty,
+  },
+  {
+    name = "no-console",
+    value = "",
+    help = "open no console",
+    accepts = "yes or no",
+    parse = options.yes_no,
+    flag = true,
+  },
+  {
     name = "config",
     value = "FILE",
     help = "file with these settings, see below",
@@ -153,6 +168,43 @@ local function close_on_signals(node)
   return { loop.signal("TERM", close), loop.signal("INT", close) }
 end
 
+-- What somebody who attaches has at hand.
+local function console_objects(node)
+  return {
+    node = node,
+    db = node.db,
+    store = node.db.store,
+    kv = require "lunode.kv",
+    sessions = function()
+      return node:list_sessions()
+    end,
+  }
+end
+
+-- Returns whether the node can go on: without a console that nobody has asked for by name it can.
+local function open_console(node, settings)
+  if settings.no_console then
+    return true
+  end
+  local path = settings.console or node.dir .. "/console.sock"
+  local console, err = require("lunode.repl.console").listen(path, console_objects(node), {
+    name = ("%s:%d"):format(bracket(node.host), node.port),
+    prepare = function()
+      node:read_clock()
+    end,
+  })
+  if not console then
+    local say = settings.console and complain or logger.warn
+    say(("there is no console: %s (--console PATH, --no-console)"):format(err))
+    return not settings.console
+  end
+  function node:close()
+    console:close()
+    return getmetatable(self).__index.close(self)
+  end
+  return true
+end
+
 ---@param words string[]  the whole command line; words[1] is the verb
 ---@return integer code
 function M.main(words)
@@ -181,6 +233,11 @@ function M.main(words)
   }
   if not node then
     complain(explain_failure(err, err_code))
+    return 1
+  end
+  if not open_console(node, settings) then
+    node:close()
+    loop.run()
     return 1
   end
   local signals = close_on_signals(node)

@@ -14,6 +14,7 @@ local M = {}
 ---@field accepts string  what a value has to be: "one of debug, info, warn, error"
 ---@field parse fun(text: string): any  nil when the text is not acceptable
 ---@field only_first? boolean  not in the config file: it says where that is
+---@field flag? boolean  takes no value: the option alone means "yes". Its values are those of `yes_no`
 
 M.EXIT_FAILURE = 1
 M.EXIT_USAGE = 2
@@ -68,6 +69,14 @@ function M.integer(low, high)
     if number and number >= low and number <= high then
       return number
     end
+  end
+end
+
+---@param text string
+---@return boolean?
+function M.yes_no(text)
+  if text == "yes" or text == "no" then
+    return text == "yes"
   end
 end
 
@@ -135,6 +144,8 @@ local function read_words(list, words)
       refuse(M.EXIT_USAGE, "unexpected argument %q", word)
     elseif not known[name] then
       unknown_option(list, "--" .. name)
+    elseif not text and known[name].flag then
+      text = "yes"
     elseif not text then
       i = i + 1
       text = words[i]
@@ -169,6 +180,9 @@ local function read_config(list, path)
       refuse(M.EXIT_USAGE, "%s: unknown key %s%s", entry.where, key, suggest.hint(key, keys))
     end
     local kind = math.type(entry.value) or type(entry.value)
+    if option.flag and kind == "boolean" then
+      entry.value, kind = entry.value and "yes" or "no", "string"
+    end
     if kind ~= "string" and kind ~= "integer" then
       refuse(M.EXIT_USAGE, "%s: %s is a %s; give %s", entry.where, entry.key, kind, option.accepts)
     end
@@ -267,7 +281,7 @@ end
 function M.help(list)
   local rows, width = {}, 0
   for _, option in ipairs(list) do
-    local left = ("--%s %s"):format(option.name, option.value)
+    local left = ("--%s %s"):format(option.name, option.value):gsub(" $", "")
     local right = option.help
     if option.default then
       right = ("%s (default %s)"):format(right, option.default)

@@ -6,13 +6,17 @@ local loop = require "lunode.loop"
 local M = {}
 
 M.help = [[
-usage: lunode run FILE [ARGUMENT…]
+usage: lunode run [--repl] FILE [ARGUMENT…]
 
 Runs the Lua script FILE (- is the standard input), then the loop until nothing is active or the script calls
 loop.stop(). The script finds its arguments in `...` and in the table `arg`, as with the stock `lua`.
 
+With --repl a prompt opens once the script has run, in the same process: see `lunode help repl`. The script's globals
+are at hand there. Ctrl-D ends the process.
+
 examples:
   lunode run examples/echo_server.lua 127.0.0.1:7000
+  lunode run --repl examples/chat.lua
   echo 'print(require("lunode.loop").now())' | lunode run -
 
 exit codes:
@@ -48,14 +52,19 @@ end
 ---@param words string[]  the whole command line; words[1] is the verb
 ---@return integer code
 function M.main(words)
-  local position = 2
-  if words[2] == "--" then
-    position = 3
-  elseif words[2] == "--help" or words[2] == "-h" then
+  local position, with_prompt = 2, false
+  if words[position] == "--repl" then
+    position, with_prompt = position + 1, true
+  end
+  local word = words[position]
+  local is_literal = word == "--"
+  if is_literal then
+    position = position + 1
+  elseif word == "--help" or word == "-h" then
     print(M.help)
     return 0
-  elseif words[2] and words[2]:find("^%-.") then
-    complain(("unknown option %s; options of the script come after its name"):format(words[2]))
+  elseif word and word:find("^%-.") then
+    complain(("unknown option %s; options of the script come after its name"):format(word))
     return 2
   end
   local file = words[position]
@@ -64,7 +73,11 @@ function M.main(words)
     return 2
   end
 
-  local from_stdin = file == "-" and position == 2
+  local from_stdin = file == "-" and not is_literal
+  if from_stdin and with_prompt then
+    complain("run --repl needs the name of a script: the standard input is for what you type")
+    return 2
+  end
   local chunk, err = loadfile(not from_stdin and file or nil)
   if not chunk then
     complain(err)
@@ -76,6 +89,9 @@ function M.main(words)
   if not ok then
     complain(trace)
     return 1
+  end
+  if with_prompt then
+    require("lunode.repl").start({}, loop.stop)
   end
   loop.run()
   return 0

@@ -72,6 +72,16 @@ requests["$/ping"] = function(self, id)
   self:respond(id, true)
 end
 
+-- For prompts, which complete them.
+requests["$/methods"] = function(self, id)
+  local names = {}
+  for name in next, self.methods do -- sorted: the order does not show
+    names[#names + 1] = type(name) == "string" and name or nil
+  end
+  table.sort(names)
+  self:respond(id, msgpack.array(names))
+end
+
 requests["$/open"] = function(self, id, params)
   local name, window, args = params[1], params[2], params[3]
   if type(name) ~= "string" or math_type(window) ~= "integer" or window < 0 or not is_params(args) then

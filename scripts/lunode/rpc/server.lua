@@ -37,7 +37,7 @@ local OPTIONS = {
 local methods = {}
 local metatable = { __index = methods, __name = "lunode.rpc.server" }
 
-local function listen_options(self)
+local function callbacks_of(self)
   local given, connections = self.settings.options, self.connections
   return {
     decoder = "msgpack",
@@ -68,6 +68,31 @@ local function listen_options(self)
   }
 end
 
+local function new(table_of_methods, given)
+  return setmetatable({
+    listener = false,
+    settings = {
+      options = given,
+      gate = handlers.new_gate(given.total_concurrency),
+      accepted = true,
+      methods = table_of_methods,
+    },
+    connections = {},
+  }, metatable)
+end
+
+---A server for somebody else's listener, which has to have these callbacks.
+---@param listener lunode.server
+---@param table_of_methods table<string, fun(ctx: lunode.rpc.context, ...): ...>
+---@param opts table?
+---@return lunode.rpc.server server
+---@return lunode.server_options callbacks
+function M.adopt(listener, table_of_methods, opts)
+  local self = new(table_of_methods, options.check(opts, OPTIONS, "rpc server.adopt"))
+  self.listener = listener
+  return self, callbacks_of(self)
+end
+
 ---@param address string
 ---@param table_of_methods table<string, fun(ctx: lunode.rpc.context, ...): ...>
 ---@param opts table?
@@ -78,18 +103,8 @@ function M.new(address, table_of_methods, opts)
   if type(table_of_methods) ~= "table" then
     error(("rpc.serve: a table of methods is needed, got a %s"):format(type(table_of_methods)), 2)
   end
-  local given = options.check(opts, OPTIONS, "rpc.serve")
-  local self = setmetatable({
-    listener = false,
-    settings = {
-      options = given,
-      gate = handlers.new_gate(given.total_concurrency),
-      accepted = true,
-      methods = table_of_methods,
-    },
-    connections = {},
-  }, metatable)
-  local listener, err, code = tcp_server.listen(host, port, listen_options(self))
+  local self = new(table_of_methods, options.check(opts, OPTIONS, "rpc.serve"))
+  local listener, err, code = tcp_server.listen(host, port, callbacks_of(self))
   if not listener then
     return nil, err, code
   end
