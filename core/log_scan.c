@@ -290,32 +290,54 @@ static int walk_records(struct ln_log_scan *s) {
     }
 }
 
+/* Opens the segment behind this one. A writer may have removed it meanwhile, and this one before
+ * it: then *skipped, and the next one that is there. */
+static int open_next(struct ln_log_scan *s, struct ln_log_window *w, bool *skipped) {
+    *skipped = false;
+    int rc = open_segment(s, s->numbers[s->at + 1], w);
+    while (rc == -ENOENT && s->go_on && s->at + 2 < s->count) {
+        *skipped = true;
+        rc = open_segment(s, s->numbers[++s->at + 1], w);
+    }
+    return rc;
+}
+
+/* Whether the header is that of a segment which follows what was read. */
+static int follows(struct ln_log_scan *s, uint64_t number, const struct ln_log_header *header,
+                   enum head head, bool skipped, bool *joined) {
+    if (head == HEAD_NEWER)
+        return LN_EVERSION;
+    if (head == HEAD_BAD) /* it lies in one sector, which is written or not */
+        return damage(s, number, 0, "the header is damaged");
+    *joined = head == HEAD_GOOD && (skipped || header->previous_end == s->end);
+    if (!*joined || skipped || !s->anchored || s->report.damages > 0 ||
+        ln_log_facts_equal(&header->facts, &s->facts))
+        return LN_OK;
+    int rc = damage(s, number, 0, "the header does not agree with the segment before");
+    return rc == LN_ECORRUPT && s->go_on ? LN_OK : rc;
+}
+
 /* Into the next segment, where it follows this one. */
 static int join(struct ln_log_scan *s, bool *joined) {
-    uint64_t number = s->numbers[s->at + 1];
     struct ln_log_window w;
     struct ln_log_header header;
     enum head head = HEAD_ZERO;
+    bool skipped;
     *joined = false;
-    int rc = open_segment(s, number, &w);
+    int rc = open_next(s, &w, &skipped);
+    uint64_t number = s->numbers[s->at + 1];
     if (rc != LN_OK)
         return rc == -ENOENT && s->go_on ? LN_OK : rc;
     rc = read_head(&w, number, &header, &head);
-    if (rc == LN_OK && head == HEAD_NEWER)
-        rc = LN_EVERSION;
-    if (rc == LN_OK && head == HEAD_BAD) /* it lies in one sector, which is written or not */
-        rc = damage(s, number, 0, "the header is damaged");
-    if (rc != LN_OK || head != HEAD_GOOD || header.previous_end != s->end) {
+    if (rc == LN_OK)
+        rc = follows(s, number, &header, head, skipped, joined);
+    if (rc != LN_OK || !*joined) {
+        *joined = false;
         ln_log_window_close(&w);
         return rc;
     }
-    if (s->anchored && s->report.damages == 0 && !ln_log_facts_equal(&header.facts, &s->facts))
-        rc = damage(s, number, 0, "the header does not agree with the segment before");
-    if (rc != LN_OK && !(rc == LN_ECORRUPT && s->go_on)) {
-        ln_log_window_close(&w);
-        return rc;
-    }
-    *joined = true;
+    if (skipped)
+        s->base_last = header.facts.last;
     s->at++;
     s->report.bytes += s->end;
     return enter(s, &w, number, &header);

@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <sched.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -880,6 +881,50 @@ static void a_check_goes_on_behind_damage(void **state) {
     assert_int_equal(seen.last, 100);
 }
 
+struct truncation {
+    struct ln_log *log;
+    uint64_t entries, last;
+};
+
+/* Once: all but the last entry goes, and the segments with it, under the eyes of the check. */
+static int on_finding_truncate(void *arg, const struct ln_log_finding *f) {
+    struct truncation *t = arg;
+    struct ln_log_stats stats;
+    assert_int_not_equal(f->kind, LN_LOG_FOUND_DAMAGE);
+    if (f->kind != LN_LOG_FOUND_RECORD || !f->is_entry)
+        return LN_OK;
+    t->last = f->record.index;
+    if (t->entries++ != 0)
+        return LN_OK;
+    assert_int_equal(ln_log_truncate_prefix(t->log, ln_log_last(t->log) - 1, 1), LN_OK);
+    sync_log(t->log);
+    char path[128];
+    struct stat st;
+    ln_log_stats(t->log, &stats);
+    assert_true(stats.segments <= 2);
+    for (uint64_t number = 1; number <= 4; number++) {
+        snprintf(path, sizeof path, "%s/%016" PRIx64 ".log", dir, number);
+        for (int i = 0; i < 10000 && stat(path, &st) == 0; i++)
+            sched_yield();
+        assert_int_not_equal(stat(path, &st), 0);
+    }
+    return LN_OK;
+}
+
+static void a_check_goes_on_where_segments_vanish(void **state) {
+    (void)state;
+    struct ln_log_report report;
+    struct ln_detail detail;
+    struct truncation t = {
+        .log = open_with(&(struct ln_log_options){.create = true, .segment_size = SMALL})};
+    put_many(t.log, 200, 1, 100);
+    sync_log(t.log);
+    assert_int_equal(ln_log_check(dir, on_finding_truncate, &t, &detail, &report), LN_OK);
+    assert_in_range(t.entries, 2, 199);
+    assert_int_equal(t.last, 200);
+    close_log(t.log);
+}
+
 static int stop_at_once(void *arg, const struct ln_log_finding *f) {
     (void)arg, (void)f;
     return -ECANCELED;
@@ -1009,6 +1054,7 @@ int main(void) {
         TEST(a_newer_format_is_refused),
         TEST(a_read_finds_damage_that_came_after_the_open),
         TEST(a_check_goes_on_behind_damage),
+        TEST(a_check_goes_on_where_segments_vanish),
         TEST_ON_DISK(a_check_reads_beside_a_writer),
         TEST(a_log_is_what_a_list_would_be),
     };
