@@ -2,7 +2,7 @@
 
 local loop = require "lunode.loop"
 local store = require "lunode.store"
-local wait = require "spec.support.wait"
+local wait = require "lunode.test.wait"
 
 --- A name for a directory that does not exist yet.
 local function new_dir()
