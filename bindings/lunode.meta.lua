@@ -68,6 +68,11 @@ function loop.on_error(fn) end
 ---@param traceback string
 function loop.report(traceback) end
 
+---What is active now: timers, connections (until `on_close`), servers, hooks, signals; in no particular order. The `__name` of
+---an object's metatable tells its kind. For finding what was left open.
+---@return userdata[]
+function loop.handles() end
+
 ---@class lunode.timer
 local timer = {}
 
@@ -455,7 +460,7 @@ local store = {}
 
 ---@class lunode.store_options
 ---@field create? boolean    make the directory where it is missing (default true)
----@field cache? integer     bytes of cache, half for rows, half for the engine's blocks (default 64 MiB)
+---@field cache? integer     bytes of cache, a quarter for rows, the rest for the engine's blocks (default 64 MiB)
 ---@field engine? string     "leveldb", "rocksdb" or "memory" (default: that of the directory, "leveldb" for a new one)
 ---@field overlay? integer   bytes of writes in memory at which they are flushed (default 32 MiB)
 ---@field limit? integer     bytes of writes in memory past which there is no `room` (default 96 MiB)
@@ -569,6 +574,29 @@ function handle:stats() end
 
 ---Closes the store. What is neither flushed nor committed is dropped.
 function handle:close() end
+
+---@class lunode.snapshot
+local snapshot = {}
+
+---As `get` of the store. "ESTALE" where a full disk has taken the snapshot.
+---@param key string
+---@return string? value
+---@return string? err, lunode.code? code
+function snapshot:get(key) end
+
+---As `scan` of the store.
+---@param from string  first key, inclusive
+---@param to? string   end, exclusive (default: no end)
+---@param options? {reverse?: boolean}
+---@return fun(): string?, string?
+function snapshot:scan(from, to, options) end
+
+---The index that it stands at.
+---@return integer index
+function snapshot:applied() end
+
+---Closes the snapshot, and ends its scans.
+function snapshot:close() end
 
 -- ---------------------------------------------------------------- lunode.log
 
@@ -721,7 +749,6 @@ function log_handle:stats() end
 ---@return boolean? ok
 ---@return string? err, lunode.code? code
 function log_handle:close() end
-
 ---@class lunode.snapshot
 local snapshot = {}
 
@@ -887,8 +914,15 @@ local budget = {}
 ---Code that catches this and goes on is ended all the same. Instructions cost a few times as much.
 function budget.arm() end
 
----Takes that off the calling coroutine.
-function budget.disarm() end
+---Calls fn(…), armed for as long as that takes: for callbacks, which run in a coroutine that is not theirs. `fn` cannot wait.
+---@param fn fun(...): ...
+---@param ... any
+---@return boolean ok, any ...  what fn returned; or false, and its error with the traceback
+function budget.call(fn, ...) end
+
+---From its next instruction on the coroutine raises, at each one, until it has unwound.
+---@param thread thread
+function budget.kill(thread) end
 
 ---What ends it, for the whole state.
 ---@param seconds? number  of a turn of the loop (default: no limit)
@@ -906,8 +940,8 @@ local edit = {}
 ---so `begin`.
 ---@alias lunode.editor.event "waits"|"line"|"complete"|"cancelled"|"end"|"idle"
 
----Opens the editor on the standard input and output. While no line is edited the terminal is as it was before; so it is
----after every end of the process but SIGKILL.
+---Opens the editor on the standard input and output. Until it is closed nothing is echoed but what it draws; Ctrl-C and Ctrl-Z
+---are signals. After every end of the process but SIGKILL the terminal is as it was before.
 ---@return lunode.editor? editor
 ---@return string? err, lunode.code? code  "ENOTTY"; "EBUSY": there is one already
 function edit.open() end

@@ -53,6 +53,12 @@ static int fail(struct recovery *r, int status, const char *doing) {
                              "the log in %s has a newer format than this lunode knows (%d); run a "
                              "newer lunode",
                              r->log->dir, LN_LOG_VERSION);
+    if (status == -ENOSPC || status == -EDQUOT)
+        return ln_detail_set(r->detail, status,
+                             "cannot %s the log in %s: %s; free some, or choose segments of less "
+                             "than %u bytes",
+                             doing, r->log->dir, ln_status_text(status),
+                             (unsigned)r->log->segment_size);
     return ln_detail_set(r->detail, status, "cannot %s the log in %s: %s", doing, r->log->dir,
                          ln_status_text(status));
 }

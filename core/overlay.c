@@ -67,7 +67,7 @@ void *ln_overlay_alloc(struct ln_overlay *o, size_t n) {
     n = (n + 7) & ~(size_t)7;
     struct ln_overlay_block *b = o->block;
     if (!b || b->cap - b->used < n) {
-        size_t cap = (o->memory < 4 * BIG_BLOCK ? BLOCK_BYTES : BIG_BLOCK) - sizeof *b;
+        size_t cap = (o->memory < (size_t)4 * BIG_BLOCK ? BLOCK_BYTES : BIG_BLOCK) - sizeof *b;
         if (cap < n)
             cap = n;
         b = malloc(sizeof *b + cap);
@@ -122,6 +122,22 @@ static void large_free(struct ln_overlay *o, struct ln_overlay_large *l) {
     o->large--;
     o->memory -= l->cap;
     free(l);
+}
+
+/* The newest ones, up to about so many bytes. */
+static void free_larges(struct ln_overlay *o, size_t bytes) {
+    struct ln_overlay_large *l = o->larges;
+    for (size_t freed = 0; l && freed < bytes;) {
+        struct ln_overlay_large *next = l->next;
+        freed += l->cap;
+        o->memory -= l->cap;
+        o->large--;
+        free(l);
+        l = next;
+    }
+    if (l)
+        l->prev = NULL;
+    o->larges = l;
 }
 
 static void value_free(struct ln_overlay *o, char *value, uint32_t cap) {
@@ -389,8 +405,7 @@ void ln_overlay_rollback(struct ln_overlay *o) {
 }
 
 void ln_overlay_clear(struct ln_overlay *o) {
-    while (o->larges)
-        large_free(o, o->larges);
+    free_larges(o, SIZE_MAX);
     struct ln_overlay_block *first = o->block;
     while (first && first->below)
         first = first->below;
@@ -417,8 +432,7 @@ void ln_overlay_init(struct ln_overlay *o) {
 
 bool ln_overlay_reap(struct ln_overlay *o, size_t bytes) {
     size_t start = o->memory;
-    while (o->larges && start - o->memory < bytes)
-        large_free(o, o->larges);
+    free_larges(o, bytes);
     while (o->block && start - o->memory < bytes)
         free_block(o);
     if (o->larges || o->block)

@@ -11,8 +11,10 @@
 
 enum {
     FIRST_SLOTS = 1024,
-    PROBATION = 10,  /* a tenth of the memory */
-    LARGEST = 64,    /* no row takes more than this part of it */
+    PROBATION = 10, /* a tenth of the memory */
+    LARGEST = 64,   /* no row takes more than this part of it */
+    DOOR_LEAST = 1 << 16,
+    DOOR_BYTES = 32, /* of the limit to one bit of the door: eight to a row of ordinary size */
     RANGES = 32,     /* dropped ranges that are remembered each by itself */
     RANGE_KEY = 256, /* bytes of their ends; longer ones are cut, which drops more */
 };
@@ -39,9 +41,11 @@ struct ln_row_cache {
     size_t slot_count;            /* a power of two; 0: none yet */
     struct entry probation, main; /* list heads: newest next, oldest prev */
     uint64_t seed, seq, hits, misses;
-    uint64_t dropped;     /* all entries up to this seq are wrong */
-    struct range *ranges; /* a ring of RANGES, or NULL */
-    uint64_t range_count; /* ever */
+    uint64_t *door;             /* a bit for each hash that was asked for, or NULL */
+    size_t door_bits, door_set; /* a power of two */
+    uint64_t dropped;           /* all entries up to this seq are wrong */
+    struct range *ranges;       /* a ring of RANGES, or NULL */
+    uint64_t range_count;       /* ever */
 };
 
 /* ---- lists and the table */
@@ -198,13 +202,13 @@ void ln_row_cache_free(struct ln_row_cache *c) {
         return;
     struct entry *heads[] = {&c->probation, &c->main};
     for (size_t i = 0; i < 2; i++)
-        while (heads[i]->next != heads[i]) {
-            struct entry *e = heads[i]->next;
-            unlink_entry(e);
+        for (struct entry *e = heads[i]->next, *next; e != heads[i]; e = next) {
+            next = e->next;
             free(e);
         }
     free(c->slots);
     free(c->ranges);
+    free(c->door);
     free(c);
 }
 
@@ -226,6 +230,31 @@ bool ln_row_cache_get(struct ln_row_cache *c, const void *key, size_t klen, stru
     e->again = true;
     *out = (struct ln_cached){e->data + e->klen, e->vlen, e->absent};
     return true;
+}
+
+bool ln_row_cache_wants(struct ln_row_cache *c, const void *key, size_t klen) {
+    if (c->limit == 0)
+        return false;
+    if (!c->door) {
+        size_t bits = DOOR_LEAST;
+        while (bits < c->limit / DOOR_BYTES)
+            bits *= 2;
+        c->door = calloc(bits / 64, sizeof *c->door);
+        if (!c->door)
+            return false;
+        c->door_bits = bits;
+        c->bytes += bits / 8;
+    }
+    uint32_t hash = hash_of(c, key, klen);
+    uint64_t *word = &c->door[(hash & (c->door_bits - 1)) / 64], bit = (uint64_t)1 << hash % 64;
+    if (*word & bit)
+        return true;
+    *word |= bit;
+    if (++c->door_set > c->door_bits / 8) { /* not long ago is over */
+        memset(c->door, 0, c->door_bits / 8);
+        c->door_set = 0;
+    }
+    return false;
 }
 
 void ln_row_cache_add(struct ln_row_cache *c, const void *key, size_t klen, const void *value,

@@ -4,7 +4,8 @@
  * Resists scans and one-time reads: a row enters on probation (a tenth of the memory, first in,
  * first out), and only one that is read again while there moves on to the rest, where a CLOCK
  * evicts. (Yang et al., "FIFO queues are all you need for cache eviction", SOSP 2023, without its
- * ghost queue.) A hit sets a bit and moves nothing.
+ * ghost queue; its place takes a doorkeeper, after Einziger et al., "TinyLFU", 2017,
+ * section 3.4.2.) A hit sets a bit and moves nothing.
  *
  * Keys and values are copied in; what is handed out is borrowed until the next call. Not
  * thread-safe. */
@@ -35,6 +36,10 @@ void ln_row_cache_free(struct ln_row_cache *cache);
 /* False: the cache does not know. */
 bool ln_row_cache_get(struct ln_row_cache *cache, const void *key, size_t klen,
                       struct ln_cached *out);
+
+/* Whether a row that was not there is worth to be added: it was asked for before, not long ago.
+ * Most rows that are read once are not read again, and to add one costs a tenth of reading it. */
+bool ln_row_cache_wants(struct ln_row_cache *cache, const void *key, size_t klen);
 
 /* Adds what the engine was found to have: value == NULL, no such row. Where memory lacks, or the
  * row is large, it is left out. REQUIRES: the key is not there. */

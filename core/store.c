@@ -57,7 +57,7 @@ void ln_layer_release(struct ln_store *s, struct ln_layer *layer) {
 
 static int open_engine(struct ln_store *s, struct ln_detail *detail) {
     struct ln_detail cause = {{0}};
-    struct ln_engine_options options = {.cache = s->options.cache / 2};
+    struct ln_engine_options options = {.cache = s->options.cache / 4 * 3};
     char *path = NULL;
     if (s->dir && asprintf(&path, "%s/db", s->dir) < 0)
         return ln_detail_set(detail, -ENOMEM, "no memory to open data directory %s", s->dir);
@@ -115,11 +115,12 @@ static struct ln_store *store_new(struct ln_loop *loop, const char *dir,
     s->number = 1;
     s->epoch = 1;
     s->flushes_end = &s->flushes;
-    s->dir = dir ? malloc(strlen(dir) + 1) : NULL;
+    size_t len = dir ? strlen(dir) + 1 : 0;
+    s->dir = dir ? malloc(len) : NULL;
     if (s->dir)
-        strcpy(s->dir, dir);
+        memcpy(s->dir, dir, len);
     s->active = ln_layer_new();
-    s->cache = ln_row_cache_new(options->cache / 2);
+    s->cache = ln_row_cache_new(options->cache / 4);
     if (s->active && s->cache && (!dir || s->dir) && ln_store_flusher_init(s) == LN_OK) {
         s->active->number = s->number;
         return s;
@@ -248,12 +249,11 @@ static int get_stored(struct ln_store *s, const void *key, size_t klen, struct l
     int rc = ln_stored_key(&s->key, key, klen, &stored, &stored_len);
     if (rc == LN_OK)
         rc = s->ops->get(s->engine, NULL, stored, stored_len, detail, &owned, &len);
-    if (rc == LN_OK) {
+    if ((rc == LN_OK || rc == -ENOENT) && ln_row_cache_wants(s->cache, key, klen))
         ln_row_cache_add(s->cache, key, klen, owned, len);
+    if (rc == LN_OK) {
         *value = (struct ln_value){.data = owned, .len = len, .owned = owned};
-    } else if (rc == -ENOENT) {
-        ln_row_cache_add(s->cache, key, klen, NULL, 0);
-    } else if (detail) {
+    } else if (rc != -ENOENT && detail) {
         struct ln_detail cause = *detail;
         ln_store_fail(s, detail, "read from", rc, cause.text);
     }

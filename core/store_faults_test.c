@@ -4,6 +4,7 @@
 #include "fault.h"
 #include "overlay.h"
 #include "store.h"
+#include "store_write.h"
 #include "test.h"
 #include "test_dir.h"
 
@@ -269,6 +270,124 @@ static void store_scenario(const struct fault *f) {
     assert_true(told || !fault_happened() || may_go_unsaid(f));
 }
 
+/* ---- the flush and its thread: rows and applied index are those of the same entry, whatever fails
+ */
+
+struct waiter {
+    struct ln_store_flush flush;
+    bool called;
+    int status;
+};
+
+static void on_flush(struct ln_store_flush *flush, int status, const struct ln_detail *detail,
+                     uint64_t index) {
+    struct waiter *w = (struct waiter *)flush;
+    (void)index;
+    w->called = true;
+    w->status = status;
+    assert_true(status == LN_OK || strstr(detail->text, dir));
+}
+
+/* The same call until it goes through; it fails at most once. */
+#define TRY(call)                                                                                  \
+    do {                                                                                           \
+        bool before_ = fault_happened();                                                           \
+        int rc_ = (call);                                                                          \
+        if (rc_ != LN_OK) {                                                                        \
+            assert_true(fault_happened() != before_);                                              \
+            told = true;                                                                           \
+            rc_ = (call);                                                                          \
+        }                                                                                          \
+        assert_int_equal(rc_, LN_OK);                                                              \
+    } while (0)
+
+static size_t count_rows(struct ln_store *s) {
+    struct ln_scan *scan = NULL;
+    struct ln_overlay_row row;
+    struct ln_detail detail;
+    size_t count = 0;
+    TRY(ln_store_scan(s, "", 0, NULL, 0, false, &scan));
+    for (bool again = true;;) {
+        int rc = ln_scan_next(scan, &detail, &row);
+        if (rc == LN_EOF)
+            break;
+        if (rc == LN_OK) {
+            count++;
+        } else {
+            assert_true(fault_happened() && again);
+            again = false;
+            told = true;
+        }
+    }
+    ln_scan_close(scan);
+    return count;
+}
+
+/* 40 rows, entry 1; then all but 5 of them deleted, and 2 written, entry 2. Returns what the flush
+ * of the second came to. */
+static int flush_entries(struct ln_store *s) {
+    struct waiter w = {.flush = {.fn = on_flush}};
+    struct ln_snapshot *snapshot = NULL;
+    char key[16];
+    for (int i = 0; i < 40; i++) {
+        (void)snprintf(key, sizeof key, "%02d", i);
+        TRY(ln_store_put(s, key, 2, bytes, 100));
+    }
+    TRY(ln_store_advance(s, 1));
+    int rc = ln_store_commit(s, true, NULL);
+    if (rc != LN_OK)
+        return rc;
+    TRY(ln_store_delete_range(s, "05", 2, NULL, 0));
+    TRY(ln_store_put(s, "07", 2, bytes, 100));
+    TRY(ln_store_put(s, "99", 2, bytes, 20000));
+    TRY(ln_store_advance(s, 2));
+    TRY(ln_store_snapshot(s, NULL, &snapshot)); /* the thread begins */
+    TRY(ln_store_flush(s, &w.flush, NULL));
+    while (!w.called)
+        TRY(ln_loop_step(loop, LN_SECOND / 1000));
+    assert_int_equal(count_rows(s), 7);
+    ln_snapshot_close(snapshot);
+    return w.status;
+}
+
+static void flush_scenario(const struct fault *f) {
+    harmless = !f || f->harmless;
+    told = false;
+    ln_write_inline_rows = 4;
+    fault_pause();
+    test_dir_make(dir);
+    assert_int_equal(ln_loop_open(&loop), LN_OK);
+    fault_go_on();
+    struct ln_store *s = open_store();
+    int rc = flush_entries(s);
+    assert_true(rc == LN_OK || fault_happened());
+    told |= rc != LN_OK;
+    ln_store_close(s);
+    s = open_store();
+    uint64_t applied = ln_store_applied(s);
+    assert_true(rc != LN_OK || applied == 2);
+    assert_int_equal(count_rows(s), applied == 2 ? 7 : applied == 1 ? 40 : 0);
+    ln_store_close(s);
+    fault_pause();
+    assert_int_equal(ln_loop_close(loop), LN_OK);
+    test_dir_remove(dir);
+    fault_go_on();
+    ln_write_inline_rows = 20000;
+}
+
+static void a_flush_in_which_each_call_fails_once(void **state) {
+    (void)state;
+    static const struct fault faults[] = {
+        {FAULT_malloc, ENOMEM, false},   {FAULT_calloc, ENOMEM, false},
+        {FAULT_realloc, ENOMEM, false},  {FAULT_reallocarray, ENOMEM, false},
+        {FAULT_eventfd, EMFILE, false},  {FAULT_pthread_create, EAGAIN, false},
+        {FAULT_openat, EMFILE, false},   {FAULT_opendir, EMFILE, false},
+        {FAULT_fdatasync, EIO, false},   {FAULT_epoll_ctl, ENOMEM, false},
+        {FAULT_leveldb_get, EIO, false},
+    };
+    fault_each(faults, sizeof faults / sizeof *faults, flush_scenario);
+}
+
 static void a_store_without_memory(void **state) {
     (void)state;
     static const struct fault faults[] = {{FAULT_malloc, ENOMEM, false},
@@ -301,6 +420,7 @@ int main(void) {
         cmocka_unit_test_teardown(an_overlay_without_memory_stays_as_it_was, fault_report),
         cmocka_unit_test_teardown(a_store_without_memory, fault_report),
         cmocka_unit_test_teardown(a_store_on_a_system_that_fails, fault_report),
+        cmocka_unit_test_teardown(a_flush_in_which_each_call_fails_once, fault_report),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -395,7 +395,7 @@ static bool has_space(struct ln_store *s) {
  * before it was synced; what failed is still here, whole, and may be written twice. So the engine
  * begins anew from the disk. */
 static int reopen(struct ln_store *s) {
-    struct ln_engine_options options = {.cache = s->options.cache / 2};
+    struct ln_engine_options options = {.cache = s->options.cache / 4 * 3};
     struct ln_detail cause = {{0}};
     char path[4096];
     if (snprintf(path, sizeof path, "%s/db", s->dir) >= (int)sizeof path)

@@ -1,6 +1,7 @@
 /* Scans, which merge the overlays and the engine, in both directions; and snapshots. */
 #include "store_impl.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -24,6 +25,7 @@ struct ln_scan {
     size_t count;
     struct ln_engine_iter *iter;
     bool on_iter, iter_ended;
+    bool skipped;   /* a source went past a range that a newer one has deleted */
     uint64_t epoch; /* of the owner, that the sources belong to */
     bool reverse, started, ended;
     struct ln_key key; /* scratch */
@@ -183,6 +185,13 @@ static int place_iter(struct ln_scan *scan, struct ln_detail *detail) {
     return settle_iter(scan, detail);
 }
 
+static int place_all(struct ln_scan *scan, struct ln_detail *detail) {
+    for (size_t i = 0; i < scan->count; i++)
+        place_node(scan, &scan->layers[i]);
+    scan->skipped = false;
+    return place_iter(scan, detail);
+}
+
 static int open_sources(struct ln_scan *scan, struct ln_detail *detail) {
     struct ln_store *s = scan->store;
     struct ln_snapshot *snapshot = scan->snapshot;
@@ -200,12 +209,10 @@ static int open_sources(struct ln_scan *scan, struct ln_detail *detail) {
         scan->layers[scan->count++].layer = snapshot->layers[i];
     for (size_t i = s->frozen_count; !snapshot && i > 0; i--)
         scan->layers[scan->count++].layer = s->frozen[i - 1];
-    for (size_t i = 0; i < scan->count; i++)
-        place_node(scan, &scan->layers[i]);
     scan->iter = s->ops->iter_open(s->engine, snapshot ? snapshot->engine : NULL);
     if (!scan->iter)
         return -ENOMEM;
-    int rc = place_iter(scan, detail);
+    int rc = place_all(scan, detail);
     scan->epoch = snapshot ? snapshot->epoch : s->epoch;
     scan->started = rc == LN_OK;
     return rc;
@@ -218,7 +225,10 @@ static int advance(struct ln_scan *scan, struct ln_detail *detail) {
         return open_sources(scan, detail);
     for (size_t i = 0; i < scan->count; i++) {
         struct source *source = &scan->layers[i];
-        if (source->version != source->layer->rows.version)
+        bool changed = source->version != source->layer->rows.version;
+        if (changed && scan->skipped) /* a range that was rolled back gives its rows back */
+            return place_all(scan, detail);
+        if (changed)
             place_node(scan, source);
         else if (source->on)
             step_node(scan, source);
@@ -247,6 +257,7 @@ static int row_of(struct ln_scan *scan, size_t i, struct ln_detail *detail,
     }
     if (scan->iter_ended)
         return LN_EOF;
+    assert(scan->iter);
     int rc = scan->iter->ops->iter_row(scan->iter, detail, row);
     if (rc == LN_OK) {
         size_t skip = ln_stored_skip(row->key, row->klen);
@@ -265,6 +276,7 @@ static int skip_range(struct ln_scan *scan, size_t i, const struct ln_range *r,
                       struct ln_detail *detail) {
     const char *key = scan->reverse ? r->from : r->to;
     size_t klen = scan->reverse ? r->from_len : r->to_len;
+    scan->skipped = true;
     if (i < scan->count) {
         const struct ln_overlay *rows = &scan->layers[i].layer->rows;
         scan->layers[i].node = !key            ? NULL

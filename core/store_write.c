@@ -19,7 +19,7 @@ enum {
     COMPACT_LEAST = 10000,
 };
 
-size_t ln_write_inline_rows = 20000;
+atomic_size_t ln_write_inline_rows = 20000;
 
 int ln_stored_key(struct ln_key *buffer, const void *key, size_t klen, const char **stored,
                   size_t *stored_len) {
@@ -29,7 +29,7 @@ int ln_stored_key(struct ln_key *buffer, const void *key, size_t klen, const cha
         *stored_len = klen;
         return LN_OK;
     }
-    if (buffer->cap < klen + 1) {
+    if (!buffer->data || buffer->cap < klen + 1) {
         char *data = realloc(buffer->data, klen + 64);
         if (!data)
             return -ENOMEM;
@@ -70,7 +70,7 @@ static int put_mark(struct ln_engine *engine, uint32_t number, const struct mark
     if (mark->from_len)
         memcpy(value + 4, mark->from, mark->from_len);
     value[4 + mark->from_len] = mark->to != NULL;
-    if (mark->to_len)
+    if (mark->to && mark->to_len)
         memcpy(value + 5 + mark->from_len, mark->to, mark->to_len);
     engine->ops->put(engine, key, sizeof key, value, len);
     free(value);
@@ -201,6 +201,27 @@ static int remove_part(struct ln_write *w, struct mark mark, size_t *room, uint3
     return rc == LN_EOF ? LN_OK : rc;
 }
 
+/* Our own rows lie between the users'. */
+static int remove_around(struct ln_write *w, struct mark whole, size_t *room, uint32_t *marks,
+                         struct ln_key *buffer) {
+    struct mark low = whole, high = whole;
+    int rc = LN_OK;
+    if (!whole.to || ln_key_compare(whole.to, whole.to_len, KEY(LN_SYSTEM_START)) > 0) {
+        low.to = LN_SYSTEM_START;
+        low.to_len = sizeof LN_SYSTEM_START - 1;
+    }
+    if (ln_key_compare(whole.from, whole.from_len, KEY(LN_SYSTEM_END)) < 0) {
+        high.from = LN_SYSTEM_END;
+        high.from_len = sizeof LN_SYSTEM_END - 1;
+    }
+    if (ln_key_compare(low.from, low.from_len, low.to, low.to_len) < 0)
+        rc = remove_part(w, low, room, marks, buffer);
+    if (rc == LN_OK &&
+        (!high.to || ln_key_compare(high.from, high.from_len, high.to, high.to_len) < 0))
+        rc = remove_part(w, high, room, marks, buffer);
+    return rc;
+}
+
 static int remove_ranges(struct ln_write *w, uint32_t *marks, struct ln_key *buffer) {
     size_t room = ln_write_inline_rows;
     int rc = LN_OK;
@@ -211,21 +232,8 @@ static int remove_ranges(struct ln_write *w, uint32_t *marks, struct ln_key *buf
         rc = ln_stored_key(&from, r->from, r->from_len, &whole.from, &whole.from_len);
         if (rc == LN_OK && r->to)
             rc = ln_stored_key(&to, r->to, r->to_len, &whole.to, &whole.to_len);
-        bool low = ln_key_compare(whole.from, whole.from_len, KEY(LN_SYSTEM_START)) < 0;
-        bool high = !whole.to || ln_key_compare(whole.to, whole.to_len, KEY(LN_SYSTEM_END)) > 0;
-        struct mark part = whole;
-        if (low && high) { /* around our own rows */
-            part.to = LN_SYSTEM_START;
-            part.to_len = sizeof LN_SYSTEM_START - 1;
-        }
         if (rc == LN_OK)
-            rc = remove_part(w, part, &room, marks, buffer);
-        if (rc == LN_OK && low && high) {
-            part = whole;
-            part.from = LN_SYSTEM_END;
-            part.from_len = sizeof LN_SYSTEM_END - 1;
-            rc = remove_part(w, part, &room, marks, buffer);
-        }
+            rc = remove_around(w, whole, &room, marks, buffer);
         free(from.data);
         free(to.data);
     }

@@ -77,6 +77,6 @@ int ln_read_leftovers(struct ln_engine *engine, struct ln_overlay *rows, struct 
                       bool *found);
 
 /* For tests: rows deleted in the batch itself, at most. */
-extern size_t ln_write_inline_rows;
+extern atomic_size_t ln_write_inline_rows;
 
 #endif

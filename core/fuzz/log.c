@@ -27,6 +27,8 @@ static struct ln_log_facts facts;
 static char dir[64];
 static struct ln_loop *loop;
 
+static void remove_dir(void);
+
 static void make_once(void) {
     static const char template[] = "/tmp/lunode_fuzz_XXXXXX";
     if (loop)
@@ -37,12 +39,13 @@ static void make_once(void) {
         FUZZ_CHECK(mkdtemp(dir));
     }
     FUZZ_CHECK(ln_loop_open(&loop) == LN_OK);
+    FUZZ_CHECK(atexit(remove_dir) == 0);
 }
 
 /* ---- the program */
 
 static uint64_t place(struct input *in, size_t segment) {
-    return ln_log_position(1 + next(in) % (segment + 1), next(in) * 16U);
+    return ln_log_position(1 + next(in) % (segment + 1), next(in) * UINT64_C(16));
 }
 
 static void put_header(struct input *in, size_t segment) {
@@ -112,6 +115,17 @@ static size_t write_segments(struct input *in) {
 
 static void name_of(size_t segment, char out[128]) {
     (void)snprintf(out, 128, "%s/%016" PRIx64 ".log", dir, (uint64_t)segment + 1);
+}
+
+static void remove_dir(void) {
+    char path[128];
+    for (size_t i = 0; i < SEGMENTS + 2; i++) {
+        name_of(i, path);
+        (void)unlink(path);
+    }
+    (void)snprintf(path, sizeof path, "%s/LOCK", dir);
+    (void)unlink(path);
+    (void)rmdir(dir);
 }
 
 static void store(size_t count, uint8_t missing) {
