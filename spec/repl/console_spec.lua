@@ -263,7 +263,7 @@ describe("a console", function()
     assert.equal("PONG", node:client():call("PING").ok)
   end)
 
-  in_task.it("lets nobody evaluate before the hello, and cancels what nobody waits for", function()
+  it("lets nobody evaluate before the hello, and cancels what nobody waits for", function()
     local node = lunode.kv()
     local peer = console_peer(node)
     local _, err = peer:call("eval", { "1" })
@@ -280,7 +280,7 @@ describe("a console", function()
     end)
   end)
 
-  in_task.it("takes sixteen clients, and more once some have gone", function()
+  it("takes sixteen clients, and more once some have gone", function()
     local node = lunode.kv()
     local peers = {}
     for i = 1, 16 do
