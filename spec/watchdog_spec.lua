@@ -82,16 +82,21 @@ describe("watchdog.call", function()
   end)
 
   it("leaves no trace on coroutines that go on afterwards", function()
-    local steps = 0
-    local thread = coroutine.create(function()
-      while true do
-        steps = steps + 1
-        coroutine.yield()
-      end
-    end)
-    assert_ended(function()
-      while true do watchdog.resume(thread) end
-    end)
+    local steps, thread = 0, nil
+    repeat -- until it was not the thread itself that was ended
+      thread = coroutine.create(function()
+        while true do
+          steps = steps + 1
+          coroutine.yield()
+        end
+      end)
+      assert_ended(function()
+        while true do
+          watchdog.resume(thread)
+          for _ = 1, 1000 do end
+        end
+      end)
+    until coroutine.status(thread) == "suspended"
     local before = steps
     for _ = 1, 100 do assert.is_true((coroutine.resume(thread))) end
     assert.equal(before + 100, steps)

@@ -48,9 +48,9 @@ describe("a node's globals", function()
       end
     end, {
       { "assert", "collectgarbage", "coroutine", "debug", "dofile", "error", "getmetatable", "io", "ipairs", "load",
-        "loadfile", "math", "next", "os", "package", "pairs", "pcall", "print", "rawequal", "rawget", "rawlen", "rawset",
-        "require", "select", "setmetatable", "string", "table", "tonumber", "tostring", "type", "utf8", "warn", "xpcall",
-        "_G", "_VERSION", "arg" },
+        "loadfile", "math", "next", "os", "package", "pairs", "pcall", "print", "rawequal", "rawget", "rawlen",
+        "rawset", "require", "select", "setmetatable", "string", "table", "tonumber", "tostring", "type", "utf8",
+        "warn", "xpcall", "_G", "_VERSION", "arg" },
     })
     assert.equal("", missing)
     assert.equal("nil\tnil\n", output(function() print(describe, no_such_global) end)) -- luacheck: ignore

@@ -311,8 +311,8 @@ end
 -- ---------------------------------------------------------------- what is active
 
 local KINDS = {
-  { "lunode.timer", "timer" }, { "lunode.conn", "connection" }, { "lunode.server", "server" }, { "lunode.hook", "hook" },
-  { "lunode.signal", "signal handler" },
+  { "lunode.timer", "timer" }, { "lunode.conn", "connection" }, { "lunode.server", "server" },
+  { "lunode.hook", "hook" }, { "lunode.signal", "signal handler" },
 }
 
 -- Where the callback of a handle was written, if that can be told.

@@ -236,7 +236,7 @@ function methods:commit(sync)
   local layer = self.layer
   if self.logged and self.dirty and not self.failed then
     return nil, "commit in the middle of an entry: advance first", "EINVAL"
-  elseif self.failed and self.failed[2] == "ENOSPC" and not self.disk:has "enospc" then
+  elseif self.failed and self.failed[2] == "ENOSPC" and not self.disk:is_full() then
     self.failed = false -- a full disk is not for ever
   end
   if self.flushing then -- it waits for it
@@ -283,7 +283,6 @@ function methods:finish_flush()
   local code = layer.code
   if not code then
     self.number = layer.number + 1
-    self.disk:mark(self.journal, layer.records)
     settle(self, layer, true)
     answer_waiting(self)
   elseif code == "ENOSPC" then
@@ -327,16 +326,19 @@ function start_flush(self, again)
   self.retry = false
   local world = self.disk.node.world
   self.flushing = layer
-  layer.code = self.disk:failure "write" or self.disk:failure "sync"
-  if not layer.code then
+  local seconds
+  layer.code = self.disk:failure "write"
+  if layer.code then
+    seconds = self.disk:delay "sync"
+  else
     self.failed = false
     if layer.count > 0 or layer.index > self.durable then
       append(self, layer)
     end
-    layer.records = #self.journal.records
     layer.undo = {}
+    seconds = self.disk:begin_sync(self.journal) -- what fails a write fails a sync, and has not failed this one
   end
-  self.flush_ends = world.now + self.disk:delay "sync"
+  self.flush_ends = world.now + seconds
   self.flush_event = world:at(self.flush_ends, on_flush_end, self)
 end
 
