@@ -116,9 +116,10 @@ struct search {
     uint64_t found;       /* offset of a record, or 0 */
 };
 
-static uint64_t word_at(const char *p) {
-    uint64_t word;
-    memcpy(&word, p, sizeof word);
+/* len: of what is there, which ends anywhere. */
+static uint64_t word_at(const char *p, size_t len) {
+    uint64_t word = 0;
+    memcpy(&word, p, len < sizeof word ? len : sizeof word);
     return word;
 }
 
@@ -150,8 +151,7 @@ static int search_part(struct search *q, uint64_t from, uint64_t to) {
             return rc;
         bool last = have < LN_LOG_RECORD_HEAD, candidate = false;
         for (; !candidate && i + (last ? 1 : LN_LOG_RECORD_HEAD) <= have; i += GRID) {
-            uint64_t word = last && have - i < GRID ? (uint64_t)(p[i] != 0) : word_at(p + i);
-            if (word == 0)
+            if (word_at(p + i, have - i) == 0)
                 continue;
             q->nonzero_end = from + i + GRID;
             candidate = !last && promising(q, p + i, from + i);
@@ -459,6 +459,7 @@ static int walk_and_judge(struct ln_log_scan *s) {
 int ln_log_scan_run(struct ln_log_scan *s) {
     ln_log_window_init(&s->window, -1, 0);
     s->facts = LN_LOG_FACTS_EMPTY;
+    s->report.first = s->facts.first;
     int rc = ln_log_dir_list(s->dir_fd, &s->numbers, &s->count);
     if (rc != LN_OK || s->count == 0)
         return rc;

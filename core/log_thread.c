@@ -52,7 +52,7 @@ static void synced(struct ln_log_thread *t) {
 static void sync_full(struct ln_log_thread *t) {
     int fd = t->full[0];
     if (datasync(t, fd) != LN_OK)
-        return; /* it stays in the list, and is closed with it */
+        return;                             /* it stays in the list, and is closed with it */
     if (t->sync_to > 0 && t->sync_fd == fd) /* asked for before it was full */
         synced(t);
     close(fd);

@@ -15,7 +15,7 @@ local REMEDIES = {
   os = {
     time = "lunode.loop's time()", clock = "lunode.loop's now()", date = "lunode.loop's time()",
     getenv = "the script's arguments",
-    default = "what is simulated: lunode.loop, lunode.tcp_client, lunode.tcp_server, lunode.store",
+    default = "what is simulated: lunode.loop, lunode.tcp_client, lunode.tcp_server, lunode.log, lunode.store",
   },
   io = { default = "lunode.store for data, print or io.write for output" },
   math = { random = "lunode.loop's random(low, high)", randomseed = "the seed of the world" },
