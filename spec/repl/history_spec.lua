@@ -2,8 +2,8 @@
 -- one.
 
 local histories = require "lunode.repl.history"
-local process = require "spec.support.process"
-local tmp = require "spec.support.tmp"
+local process = require "lunode.test.process"
+local tmp = require "lunode.test.tmp"
 
 local function open(path, instead)
   local warnings = {}

@@ -1,10 +1,10 @@
 -- `lunode repl` for scripts: code on the command line, in files, on the standard input.
 
 local lunode = require "spec.support.lunode"
-local process = require "spec.support.process"
+local process = require "lunode.test.process"
 local redis = require "spec.support.redis"
-local tmp = require "spec.support.tmp"
-local wait = require "spec.support.wait"
+local tmp = require "lunode.test.tmp"
+local wait = require "lunode.test.wait"
 
 local function run(...)
   local words = { "repl", ... }
@@ -61,6 +61,9 @@ describe("lunode repl", function()
     local code, out = typed("\0\1\2\n\27[2J\255\254\n\xc3\n1 + 1\n")
     assert.same({ 1, "2\n" }, { code, out })
     local err
+    code, out, err = typed(("("):rep(100000) .. "\n1 + 1\n")
+    assert.same({ 1, "2\n" }, { code, out })
+    assert.is_true(#err > 0 and #err < 1000, err)
     code, out, err = typed(("x"):rep(8 << 20) .. "\n1 + 1\n")
     assert.same({ 1, "2\n" }, { code, out })
     assert.equal("a line is longer than 1048576 bytes; it is left out\n", err)

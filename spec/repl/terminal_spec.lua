@@ -1,10 +1,10 @@
 -- The prompt on a real terminal: what is typed, and what stands on the screen.
 
 local lunode = require "spec.support.lunode"
-local process = require "spec.support.process"
+local process = require "lunode.test.process"
 local terminal = require "spec.support.terminal"
-local tmp = require "spec.support.tmp"
-local wait = require "spec.support.wait"
+local tmp = require "lunode.test.tmp"
+local wait = require "lunode.test.wait"
 
 local PROMPT = "lunode> "
 

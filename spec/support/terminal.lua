@@ -11,9 +11,9 @@
 --
 -- The screen is its lines without trailing spaces, each ended by "\n", what has been scrolled away included.
 
-local process = require "spec.support.process"
-local tmp = require "spec.support.tmp"
-local wait = require "spec.support.wait"
+local process = require "lunode.test.process"
+local tmp = require "lunode.test.tmp"
+local wait = require "lunode.test.wait"
 
 local M = {}
 
