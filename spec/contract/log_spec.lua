@@ -421,6 +421,26 @@ local function contract(world)
       assert.equal("EINVAL", select(3, world.log.open(world.directory(), { segment_size = 1 })))
     end)
 
+    it("is checked while it is open", function()
+      local log, dir = new()
+      append(log, 1, 5, 1)
+      assert(log:set_state(3))
+      assert(log:truncate_suffix(5))
+      assert(log:flush())
+      local kinds = {}
+      local report = assert(world.log.check(dir, function(finding)
+        if finding.index then
+          kinds[#kinds + 1] = finding.kind
+        end
+      end))
+      assert.same({ "entry", "entry", "entry", "entry", "entry", "state", "truncate suffix" }, kinds)
+      assert.same({ true, false, 7, 5, 1, 4, 3 }, {
+        report.ok, report.torn, report.records, report.entries, report.first, report.last, report.state_term,
+      })
+      assert.same({}, report.damages)
+      assert.equal("ENOENT", select(3, world.log.check(dir .. "/nowhere")))
+    end)
+
     it("counts", function()
       local log = new()
       append(log, 1, 3, 1)
