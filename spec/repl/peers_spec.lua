@@ -1,7 +1,6 @@
 -- Poking peers: a real redis-server, a key-value node of ours, Neovim, our RPC, and raw connections, from one session.
 
 local cleanup = require "lunode.test.cleanup"
-local in_task = require "spec.support.in_task"
 local kit = require "spec.rpc.kit"
 local lunode = require "spec.support.lunode"
 local peers = require "lunode.repl.peers"
