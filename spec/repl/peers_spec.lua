@@ -1,7 +1,6 @@
 -- Poking peers: a real redis-server, a key-value node of ours, Neovim, our RPC, and raw connections, from one session.
 
 local cleanup = require "lunode.test.cleanup"
-local in_task = require "spec.support.in_task"
 local kit = require "spec.rpc.kit"
 local lunode = require "spec.support.lunode"
 local peers = require "lunode.repl.peers"
@@ -51,7 +50,7 @@ describe("a Redis server at the prompt", function()
     ["redis-server"] = function() return redis.server() end,
     ["lunode kv"] = function() return lunode.kv() end,
   } do
-    in_task.it("has its commands as methods: " .. kind, function()
+    it("has its commands as methods: " .. kind, function()
       local server, s = start(), open()
       s.eval(("r = redis '127.0.0.1:%d'"):format(server.port))
       assert.equal('"OK", "v", nil', s.eval "r:set('k', 'v'), r:get 'k', r:get 'none'")
@@ -70,7 +69,7 @@ describe("a Redis server at the prompt", function()
     end)
   end
 
-  in_task.it("wants a password, and is given it again when the connection is", function()
+  it("wants a password, and is given it again when the connection is", function()
     local server, s = redis.server(), open()
     server:client():call("CONFIG", "SET", "requirepass", "hush")
     s.eval(("r = redis(%d)"):format(server.port))
@@ -91,7 +90,7 @@ describe("a Redis server at the prompt", function()
     assert.matches("^WRONGPASS", select(2, pcall(s.eval, ("redis(%d, { password = 'no' })"):format(server.port))))
   end)
 
-  in_task.it("prints what comes unasked", function()
+  it("prints what comes unasked", function()
     local server, s = redis.server(), open()
     s.eval(("r = redis(%d)"):format(server.port))
     assert.equal('{ "subscribe", "news", 1 }', s.eval "r:subscribe 'news'")
@@ -102,7 +101,7 @@ describe("a Redis server at the prompt", function()
     assert.equal('"PONG"', s.eval "r:ping()") -- replies still find those who wait for them
   end)
 
-  in_task.it("says what is wrong with addresses, options, and servers that are none", function()
+  it("says what is wrong with addresses, options, and servers that are none", function()
     local s = open()
     refused('redis "HOST:PORT": an address is HOST:PORT, [IPV6]:PORT, unix:/path or a port of this machine, got "x"', s,
       "redis 'x'")
@@ -125,7 +124,7 @@ describe("a Redis server at the prompt", function()
     assert.matches("^cannot connect to 127.0.0.1:%d+: it takes too long$", err)
   end)
 
-  in_task.it("that does not answer costs a call its time, and those behind it none of their replies", function()
+  it("that does not answer costs a call its time, and those behind it none of their replies", function()
     local held = {}
     local server = assert(tcp_server.listen("127.0.0.1", 0, {
       decoder = "resp",
@@ -154,7 +153,7 @@ describe("a Redis server at the prompt", function()
 end)
 
 describe("an RPC peer at the prompt", function()
-  in_task.it("is called by the names of its methods, which it tells", function()
+  it("is called by the names of its methods, which it tells", function()
     kit.errors()
     local server, address = kit.serve {
       ping = function() return "pong" end,
@@ -181,7 +180,7 @@ describe("an RPC peer at the prompt", function()
     assert.equal('"pong"', s.eval "n1:ping()")
   end)
 
-  in_task.it("may be Neovim", function()
+  it("may be Neovim", function()
     local address, dir = "127.0.0.1:" .. ports.free(), tmp.dir()
     local nvim = process.start {
       "nvim", "--headless", "--clean", "--listen", address,
@@ -199,7 +198,7 @@ describe("an RPC peer at the prompt", function()
     assert.matches("\nv     rpc   127.0.0.1:%d+  connected  %d+%.%d%d ms\n$", s.printed())
   end)
 
-  in_task.it("that is not there is told at once", function()
+  it("that is not there is told at once", function()
     local s = open()
     assert.matches("^cannot connect to 127.0.0.1:1: Connection refused", select(2, pcall(s.eval, "peer '127.0.0.1:1'")))
     s.eval "peers()"
@@ -208,7 +207,7 @@ describe("an RPC peer at the prompt", function()
 end)
 
 describe("a raw connection at the prompt", function()
-  in_task.it("sends, reads, and says when the other side is gone", function()
+  it("sends, reads, and says when the other side is gone", function()
     local conns = {}
     local server = assert(tcp_server.listen("127.0.0.1", 0, {
       on_connect = function(conn)
@@ -238,7 +237,7 @@ describe("a raw connection at the prompt", function()
 end)
 
 describe("several peers", function()
-  in_task.it("are listed by name, with state and latency, and called at the same time", function()
+  it("are listed by name, with state and latency, and called at the same time", function()
     local one, two, s = redis.server(), redis.server(), open()
     local _, address = kit.serve { ping = function() return "pong" end }
     s.eval(("r = redis(%d); redis(%d, { name = 'other' }); n = peer '%s'; t = tcp(%d)"):format(

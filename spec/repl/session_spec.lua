@@ -2,7 +2,6 @@
 
 local budget = require "lunode.budget"
 local cleanup = require "lunode.test.cleanup"
-local in_task = require "spec.support.in_task"
 local loop = require "lunode.loop"
 local sessions = require "lunode.repl.session"
 local task = require "lunode.task"
@@ -32,7 +31,7 @@ local function same(expected, outcome)
 end
 
 describe("a session", function()
-  in_task.it("evaluates expressions and statements", function()
+  it("evaluates expressions and statements", function()
     local session = new()
     same({ "ok", "2" }, session:eval "1 + 1")
     same({ "ok", 'nil, "two", { 3 }' }, session:eval "nil, 'two', { 3 }")
@@ -45,7 +44,7 @@ describe("a session", function()
     same({ "ok", "1\n[2]" }, session:eval("1, { 2 }", { json = true }))
   end)
 
-  in_task.it("keeps its globals to itself, over those of the process and the objects given", function()
+  it("keeps its globals to itself, over those of the process and the objects given", function()
     local one, two = new { thing = 1 }, new { thing = 2 }
     one:eval "mine = 1; thing = thing + 10"
     same({ "ok", "1, 11" }, one:eval "mine, thing")
@@ -53,7 +52,7 @@ describe("a session", function()
     same({ "ok", "true" }, two:eval "print ~= nil and string == require 'string'")
   end)
 
-  in_task.it("tells errors without its own part of the traceback", function()
+  it("tells errors without its own part of the traceback", function()
     local session = new { bad = { fn = function() error "deep" end } }
     same({ "error", "prompt:1: here" }, session:eval "error 'here'")
     same({ "error", "{ 1 }" }, session:eval "error { 1 }")
@@ -77,17 +76,14 @@ describe("a session", function()
     end
   end)
 
-  in_task.it("refuses bytecode, and code without measure", function()
+  it("refuses bytecode, and code without measure", function()
     local session = new()
     assert.equal("error", session:eval(string.dump(function() end)).status)
     assert.equal("error", session:eval("\27Lua").status)
     assert.matches("longer than 1048576 bytes", session:eval(("x"):rep(2 << 20)).text)
-    local outcome = session:eval(("("):rep(100000))
-    assert.equal("error", outcome.status)
-    assert.is_true(#outcome.text < 1000)
   end)
 
-  in_task.it("waits for what waits, and prints where it is told to", function()
+  it("waits for what waits, and prints where it is told to", function()
     local session, printed = new()
     same({ "ok", "42" }, session:eval "print(1, nil, {} ~= nil); task.sleep(0.01) return 42")
     assert.same({ "1\tnil\ttrue\n" }, printed)
@@ -96,7 +92,7 @@ describe("a session", function()
     assert.matches("must be an integer", session:eval("show(1, { depth = 'x' })").text)
   end)
 
-  in_task.it("is interrupted by the cancellation of who asked", function()
+  it("is interrupted by the cancellation of who asked", function()
     local session = new()
     local outcome
     local asked = task.spawn(function()
@@ -110,13 +106,13 @@ describe("a session", function()
     same({ "interrupted", "interrupted" }, outcome)
   end)
 
-  in_task.it("ends what waits for too long", function()
+  it("ends what waits for too long", function()
     local session = new({}, 0.05)
     same({ "timeout", "timed out: it took longer than 0.05 s" }, session:eval "task.sleep(1000)")
     same({ "ok", "1" }, session:eval "1")
   end)
 
-  in_task.it("ends what catches that, too", function()
+  it("ends what catches that, too", function()
     local errors = {}
     loop.on_error(function(text)
       errors[#errors + 1] = text
@@ -135,7 +131,7 @@ describe("a session", function()
     assert.equal(turns, session.env.n)
   end)
 
-  in_task.it("ends loops without an end, whatever they do about it", function()
+  it("ends loops without an end, whatever they do about it", function()
     limit(0.05)
     local session = new()
     local TOO_LONG = "ran for [%d.]+ s without waiting; the limit is 0.05 s"
@@ -160,7 +156,7 @@ describe("a session", function()
     same({ "ok", "1" }, session:eval "1")
   end)
 
-  in_task.it("ends them in tasks and timers that it has started, too", function()
+  it("ends them in tasks and timers that it has started, too", function()
     limit(0.05)
     local errors = {}
     loop.on_error(function(text)
@@ -180,7 +176,7 @@ describe("a session", function()
     end
   end)
 
-  in_task.it("lets code run on in turns: what waits now and then may last", function()
+  it("lets code run on in turns: what waits now and then may last", function()
     limit(0.1)
     local session = new()
     same({ "ok", "20" }, session:eval [[
@@ -193,7 +189,7 @@ describe("a session", function()
       return n]])
   end)
 
-  in_task.it("writes no more than a screenful of a large result, and can show more", function()
+  it("writes no more than a screenful of a large result, and can show more", function()
     local session, printed = new()
     session:eval "t = {}; for i = 1, 100000 do t[i] = i end"
     local outcome = session:eval "t"
@@ -205,7 +201,7 @@ describe("a session", function()
     assert.matches("\n  20000,\n", printed[2])
   end)
 
-  in_task.it("leaves nothing behind that keeps it", function()
+  it("leaves nothing behind that keeps it", function()
     local weak = setmetatable({}, { __mode = "k" })
     do
       local session = new()

@@ -77,8 +77,9 @@ function M.start(options)
   for _, word in ipairs(options) do
     words[#words + 1] = tmp.quote(word)
   end
-  assert(tmux(self, "new-session", "-d", "-s", "main", "-x", tostring(options.columns or 80), "-y", tostring(options.rows or 24),
-    "-c", self.dir, table.concat(words, " ")))
+  local columns, rows = tostring(options.columns or 80), tostring(options.rows or 24)
+  assert(tmux(self, "new-session", "-d", "-s", "main", "-x", columns, "-y", rows, "-c", self.dir,
+    table.concat(words, " ")))
   self.pid = wait.till(function()
     return tonumber(tmp.read(self.dir .. "/pid") or "")
   end, 10, "the program to start")

@@ -10,6 +10,7 @@ local task = require "lunode.task"
 local M = {}
 
 local NAME = "=prompt"
+local NO_REASON = "it is nested too deeply" -- where the compiler has no room left for words
 
 -- What is not read: a chunk is text of at most so many bytes.
 M.MAX_CODE = 1 << 20
@@ -56,6 +57,7 @@ local function compile(code, env)
   if chunk then
     return chunk
   end
+  err, expression_err = err or NO_REASON, expression_err or NO_REASON
   local incomplete = ends_early(err, code) or ends_early(expression_err, code)
   if err:find("unexpected symbol", 1, true) then
     err = expression_err -- it does not begin as statements do
@@ -130,7 +132,8 @@ local GRACE = 1
 
 local function put_an_end(worker)
   if worker:cancel() then
-    loop.timer(GRACE, function()
+    task.spawn(function()
+      pcall(worker.join, worker, GRACE) -- what it raises on its way out is of no interest any more
       if worker.thread then
         budget.kill(worker.thread)
       end
