@@ -749,29 +749,6 @@ function log_handle:stats() end
 ---@return boolean? ok
 ---@return string? err, lunode.code? code
 function log_handle:close() end
----@class lunode.snapshot
-local snapshot = {}
-
----As `get` of the store. "ESTALE" where a full disk has taken the snapshot.
----@param key string
----@return string? value
----@return string? err, lunode.code? code
-function snapshot:get(key) end
-
----As `scan` of the store.
----@param from string  first key, inclusive
----@param to? string   end, exclusive (default: no end)
----@param options? {reverse?: boolean}
----@return fun(): string?, string?
-function snapshot:scan(from, to, options) end
-
----The index that it stands at.
----@return integer index
-function snapshot:applied() end
-
----Closes the snapshot, and ends its scans.
-function snapshot:close() end
-
 
 -- ---------------------------------------------------------------- lunode.slot
 

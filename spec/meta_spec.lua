@@ -84,7 +84,6 @@ describe("lunode.meta.lua", function()
     editor = "lunode.editor",
     watcher = "lunode.watcher",
     log_handle = "lunode.log_handle",
-    snapshot = "lunode.snapshot",
   }
 
   it("is a Lua file that returns the modules by name", function()
