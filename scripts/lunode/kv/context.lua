@@ -37,16 +37,19 @@ function methods:random(low, high)
   if not self.seed then
     return loop.random(low, high)
   end
-  local range = high - low + 1 -- 0: all integers
-  local value = draw(self)
-  if range == 0 then
+  local range = high - low + 1
+  if range <= 0 then -- more than half of all integers
+    local value
+    repeat
+      value = draw(self)
+    until value >= low and value <= high
     return value
   end
-  local most = range * ((math.maxinteger // range)) -- what is above would favour some
-  value = value & math.maxinteger
-  while value >= most do
+  local most = range * (math.maxinteger // range) -- what is above would favour some
+  local value
+  repeat
     value = draw(self) & math.maxinteger
-  end
+  until value < most
   return low + value % range
 end
 
