@@ -463,6 +463,30 @@ static int loop_report(lua_State *L) {
     return 0;
 }
 
+/* ---- what is active: whatever ln_pin keeps, for a box is pinned just as long */
+
+static bool is_handle(lua_State *L, int index) {
+    if (lua_type(L, index) != LUA_TUSERDATA || luaL_getmetafield(L, index, "__name") == LUA_TNIL)
+        return false;
+    const char *name = lua_tostring(L, -1);
+    bool ours = name && strncmp(name, "lunode.", strlen("lunode.")) == 0;
+    lua_pop(L, 1);
+    return ours;
+}
+
+static int loop_handles(lua_State *L) {
+    lua_settop(L, 0);
+    lua_newtable(L);
+    lua_Integer count = 0;
+    for (lua_pushnil(L); lua_next(L, LUA_REGISTRYINDEX) != 0; lua_pop(L, 1)) {
+        if (!lua_isinteger(L, 2) || !is_handle(L, 3)) /* pins have numbers as keys */
+            continue;
+        lua_pushvalue(L, 3);
+        lua_rawseti(L, 1, ++count);
+    }
+    return 1;
+}
+
 /* ---- the module */
 
 static const luaL_Reg timer_methods[] = {
@@ -470,19 +494,14 @@ static const luaL_Reg timer_methods[] = {
 static const luaL_Reg hook_methods[] = {{"close", hook_close}, {NULL, NULL}};
 static const luaL_Reg signal_methods[] = {{"close", signal_close}, {NULL, NULL}};
 
-static const luaL_Reg loop_functions[] = {{"now", loop_now},
-                                          {"time", loop_time},
-                                          {"timer", loop_timer},
-                                          {"defer", loop_defer},
-                                          {"signal", loop_signal},
-                                          {"before_sleep", loop_before_sleep},
-                                          {"random", loop_random},
-                                          {"run", loop_run},
-                                          {"step", loop_step},
-                                          {"stop", loop_stop},
-                                          {"on_error", loop_on_error},
-                                          {"report", loop_report},
-                                          {NULL, NULL}};
+static const luaL_Reg loop_functions[] = {
+    {"now", loop_now},           {"time", loop_time},
+    {"timer", loop_timer},       {"defer", loop_defer},
+    {"signal", loop_signal},     {"before_sleep", loop_before_sleep},
+    {"random", loop_random},     {"run", loop_run},
+    {"step", loop_step},         {"stop", loop_stop},
+    {"on_error", loop_on_error}, {"report", loop_report},
+    {"handles", loop_handles},   {NULL, NULL}};
 
 int luaopen_lunode_loop(lua_State *L) {
     ln_lua_loop(L);

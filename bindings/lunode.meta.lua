@@ -68,6 +68,11 @@ function loop.on_error(fn) end
 ---@param traceback string
 function loop.report(traceback) end
 
+---What is active now: timers, connections (until `on_close`), servers, hooks, signals; in no particular order. The `__name` of
+---an object's metatable tells its kind. For finding what was left open.
+---@return userdata[]
+function loop.handles() end
+
 ---@class lunode.timer
 local timer = {}
 

@@ -1,7 +1,7 @@
 -- ./dev where something is missing: with programs of our own on its PATH, so that nothing gets installed.
 
-local process = require "spec.support.process"
-local tmp = require "spec.support.tmp"
+local process = require "lunode.test.process"
+local tmp = require "lunode.test.tmp"
 
 describe("./dev", function()
   local bin

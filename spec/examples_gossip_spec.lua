@@ -1,14 +1,14 @@
 -- gossip.lua among the examples: real processes, some of which are stopped or killed, and members that the spec plays.
 
-local cleanup = require "spec.support.cleanup"
+local cleanup = require "lunode.test.cleanup"
 local lunode = require "spec.support.lunode"
 local msgpack = require "lunode.msgpack"
-local ports = require "spec.support.ports"
+local ports = require "lunode.test.ports"
 local tcp_client = require "lunode.tcp_client"
 local tcp_server = require "lunode.tcp_server"
-local wait = require "spec.support.wait"
+local wait = require "lunode.test.wait"
 
-local GOSSIP = (arg[0]:match("^(.*)/spec/") or ".") .. "/examples/gossip.lua"
+local GOSSIP = "examples/gossip.lua"
 
 --- Starts a member; its process, and its port.
 local function start(address, seed)

@@ -1,15 +1,14 @@
 -- The broker among the examples, run by the real binary. For gossip.lua see examples_gossip_spec.lua.
 
-local cleanup = require "spec.support.cleanup"
+local cleanup = require "lunode.test.cleanup"
 local lunode = require "spec.support.lunode"
 local tcp_client = require "lunode.tcp_client"
-local tmp = require "spec.support.tmp"
-local wait = require "spec.support.wait"
+local tmp = require "lunode.test.tmp"
+local wait = require "lunode.test.wait"
 
-local ROOT = arg[0]:match("^(.*)/spec/") or "."
 local FULL = os.getenv("LUNODE_FULL") == "1"
 
-local BROKER = ROOT .. "/examples/pubsub_broker.lua"
+local BROKER = "examples/pubsub_broker.lua"
 
 --- Starts it; its process, and its port.
 local function start()

@@ -1,14 +1,14 @@
 -- The examples, each run as its first line says, by the real binary, with real bytes over the wire.
 
-local cleanup = require "spec.support.cleanup"
+local cleanup = require "lunode.test.cleanup"
 local loop = require "lunode.loop"
 local lunode = require "spec.support.lunode"
-local ports = require "spec.support.ports"
+local ports = require "lunode.test.ports"
 local redis = require "spec.support.redis"
 local tcp_client = require "lunode.tcp_client"
 local tcp_server = require "lunode.tcp_server"
-local tmp = require "spec.support.tmp"
-local wait = require "spec.support.wait"
+local tmp = require "lunode.test.tmp"
+local wait = require "lunode.test.wait"
 
 local here = debug.getinfo(1, "S").source:match("^@(.*)/[^/]*$") or "spec"
 local FULL = os.getenv("LUNODE_FULL") == "1"

@@ -9,17 +9,16 @@
 -- * 70xx     is a port that each page has for itself: a free one takes its place.
 
 local lunode = require "spec.support.lunode"
-local ports = require "spec.support.ports"
-local process = require "spec.support.process"
-local tmp = require "spec.support.tmp"
-local wait = require "spec.support.wait"
+local ports = require "lunode.test.ports"
+local process = require "lunode.test.process"
+local tmp = require "lunode.test.tmp"
+local wait = require "lunode.test.wait"
 
-local ROOT = arg[0]:match("^(.*)/spec/") or "."
 local TREE = lunode.bin:gsub("/bin/[^/]*$", "")
 local PORT = "%f[%d]70%d%d%f[%D]"
 
 local function list_pages()
-  local pipe = assert(io.popen(("cd %s/docs/guide && LC_ALL=C ls *.md"):format(tmp.quote(ROOT)), "r"))
+  local pipe = assert(io.popen("cd docs/guide && LC_ALL=C ls *.md", "r"))
   local pages = {}
   for name in pipe:lines() do
     pages[#pages + 1] = name
@@ -125,7 +124,8 @@ end
 
 for _, name in ipairs(list_pages()) do
   describe("docs/guide/" .. name, function()
-    local original = assert(tmp.read(ROOT .. "/docs/guide/" .. name))
+    randomize(false) -- a page is read from its beginning
+    local original = assert(tmp.read("docs/guide/" .. name))
     local own_spec = original:match("<!%-%- run by (%S+%.lua)")
     local blocks = own_spec and {} or blocks_of(original)
     local page, dir -- the blocks with the ports that they use here, and where they run
@@ -159,14 +159,14 @@ for _, name in ipairs(list_pages()) do
 
     if own_spec then
       it("has a spec of its own", function()
-        assert.is_truthy(assert(tmp.read(ROOT .. "/" .. own_spec)):find("docs/guide/" .. name, 1, true))
+        assert.is_truthy(assert(tmp.read(own_spec)):find("docs/guide/" .. name, 1, true))
       end)
     end
 
     it("has no link that leads nowhere", function()
       for target in original:gmatch("%]%(([^)#]+)[^)]*%)") do
         if not target:find("^%a+:") then
-          local path = ROOT .. "/docs/guide/" .. target
+          local path = "docs/guide/" .. target
           assert.equal(0, (process.run { "test", "-e", path }), target)
         end
       end
@@ -176,7 +176,7 @@ end
 
 describe("the guide", function()
   it("has each page in its index", function()
-    local index = assert(tmp.read(ROOT .. "/docs/guide/README.md"))
+    local index = assert(tmp.read("docs/guide/README.md"))
     for _, name in ipairs(list_pages()) do
       assert.is_true(name == "README.md" or index:find("](" .. name .. ")", 1, true) ~= nil, name)
     end

@@ -1,11 +1,11 @@
 -- The log on a real disk: damage, kill -9, a full disk, a sync that fails. What holds in every world is in
 -- spec/contract/log_spec.lua; power cuts and each system call's failure are in core/log_*_test.c.
 
-local cleanup = require "spec.support.cleanup"
+local cleanup = require "lunode.test.cleanup"
 local lunode = require "spec.support.lunode"
-local process = require "spec.support.process"
-local tmp = require "spec.support.tmp"
-local wait = require "spec.support.wait"
+local process = require "lunode.test.process"
+local tmp = require "lunode.test.tmp"
+local wait = require "lunode.test.wait"
 
 local log = require "lunode.log"
 

@@ -1,11 +1,11 @@
 -- lunode.loop: time, chance, turns. What happens on sockets is spec/contract's to specify.
 
-local cleanup = require "spec.support.cleanup"
-local expect = require "spec.support.expect"
+local cleanup = require "lunode.test.cleanup"
+local expect = require "lunode.test.expect"
 local loop = require "lunode.loop"
 local lunode = require "spec.support.lunode"
 local misuse = require "spec.support.misuse"
-local wait = require "spec.support.wait"
+local wait = require "lunode.test.wait"
 
 local function nothing() end
 

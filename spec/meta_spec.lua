@@ -1,6 +1,6 @@
 -- bindings/lunode.meta.lua against the modules: it declares what there is, all of it, and nothing else.
 
-local tmp = require "spec.support.tmp"
+local tmp = require "lunode.test.tmp"
 
 local here = debug.getinfo(1, "S").source:match("^@(.*)/[^/]*$") or "spec"
 local text = assert(tmp.read(here .. "/../bindings/lunode.meta.lua"), "lunode.meta.lua is not where it was")
@@ -43,7 +43,7 @@ local function actual(object, kind)
   return found
 end
 
-local function methods(name)
+local function methods(name) -- REQUIRES: its module is loaded
   local meta = debug.getregistry()[name]
   assert.is_table(meta, "there is no type " .. name)
   local index = meta.__index
@@ -95,6 +95,12 @@ describe("lunode.meta.lua", function()
     local expected = table.move(modules, 1, #modules, 1, {})
     table.sort(expected)
     assert.same(expected, names)
+  end)
+
+  setup(function()
+    for _, name in ipairs(modules) do
+      require("lunode." .. name)
+    end
   end)
 
   for _, name in ipairs(modules) do

@@ -1,12 +1,12 @@
 -- lunode.msgpack: values to bytes and back. How tokens are cut and limited is core/msgpack_test.c's.
 
-local cleanup = require "spec.support.cleanup"
+local cleanup = require "lunode.test.cleanup"
 local misuse = require "spec.support.misuse"
 local msgpack = require "lunode.msgpack"
 local prng = require "spec.support.prng"
 local tcp_client = require "lunode.tcp_client"
 local tcp_server = require "lunode.tcp_server"
-local wait = require "spec.support.wait"
+local wait = require "lunode.test.wait"
 
 local FULL = os.getenv "LUNODE_FULL" == "1"
 

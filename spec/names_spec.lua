@@ -1,15 +1,15 @@
 -- Connecting to names: they are looked up off the loop, and every outcome is told once. What a name server answers is
 -- not for a spec to know; core/resolver_test.c and core/tcp_client_test.c script that, slow servers included.
 
-local cleanup = require "spec.support.cleanup"
-local expect = require "spec.support.expect"
+local cleanup = require "lunode.test.cleanup"
+local expect = require "lunode.test.expect"
 local loop = require "lunode.loop"
 local lunode = require "spec.support.lunode"
 local misuse = require "spec.support.misuse"
 local tcp_client = require "lunode.tcp_client"
 local tcp_server = require "lunode.tcp_server"
-local tmp = require "spec.support.tmp"
-local wait = require "spec.support.wait"
+local tmp = require "lunode.test.tmp"
+local wait = require "lunode.test.wait"
 
 -- What a lookup may end with where nobody knows the name.
 local NOT_FOUND = { ENOTFOUND = true, EAGAIN = true, EDNS = true, ETIMEDOUT = true }

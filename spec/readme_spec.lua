@@ -1,15 +1,14 @@
 -- The README's code is run as it stands there, so that it cannot go stale.
 
 local lunode = require "spec.support.lunode"
-local ports = require "spec.support.ports"
+local ports = require "lunode.test.ports"
 local redis = require "spec.support.redis"
-local tmp = require "spec.support.tmp"
-local wait = require "spec.support.wait"
+local tmp = require "lunode.test.tmp"
+local wait = require "lunode.test.wait"
 
-local ROOT = arg[0]:match("^(.*)/spec/") or "."
 
 local function readme_block(marker)
-  for block in assert(tmp.read(ROOT .. "/README.md")):gmatch("```lua\n(.-)```") do
+  for block in assert(tmp.read("README.md")):gmatch("```lua\n(.-)```") do
     if block:find(marker, 1, true) then
       return block
     end

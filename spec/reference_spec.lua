@@ -1,27 +1,26 @@
 -- docs/reference.md is what docs/reference.lua makes of the annotations, and these are read as they are meant.
 
 local lunode = require "spec.support.lunode"
-local process = require "spec.support.process"
-local tmp = require "spec.support.tmp"
+local process = require "lunode.test.process"
+local tmp = require "lunode.test.tmp"
 
-local ROOT = arg[0]:match("^(.*)/spec/") or "."
-local annotations = dofile(ROOT .. "/docs/annotations.lua")
+local annotations = dofile("docs/annotations.lua")
 
 local function parse(text)
   return annotations.parse(text).sections[1].items
 end
 
 describe("docs/reference.md", function()
-  local committed = assert(tmp.read(ROOT .. "/docs/reference.md"))
+  local committed = assert(tmp.read("docs/reference.md"))
 
   it("is as the annotations are now", function()
-    local code, out, err = lunode.run { "run", ROOT .. "/docs/reference.lua" }
+    local code, out, err = lunode.run { "run", "docs/reference.lua" }
     assert.same({ 0, "" }, { code, err })
     assert.is_true(out == committed, "the annotations have changed: ./dev docs writes the page anew")
   end)
 
   it("comes out the same from the stock lua5.4", function()
-    local code, out, err = process.run { "lua5.4", ROOT .. "/docs/reference.lua" }
+    local code, out, err = process.run { "lua5.4", "docs/reference.lua" }
     assert.same({ 0, "" }, { code, err })
     assert.is_true(out == committed)
   end)
@@ -53,7 +52,7 @@ describe("docs/reference.md", function()
     end
     assert.is_true(links > 40)
     for path in committed:gmatch("%]%(([^#)][^)]*)%)") do
-      assert.is_truthy(io.open(ROOT .. "/docs/" .. path), path)
+      assert.is_truthy(io.open("docs/" .. path), path)
     end
   end)
 end)

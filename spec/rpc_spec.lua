@@ -1,28 +1,28 @@
 -- Calls: results, errors and what they tell, deadlines, cancellation, both ways. Faults are in spec/rpc/.
 
-local in_task = require "spec.support.in_task"
+local in_callback = require "spec.support.in_callback"
 local kit = require "spec.rpc.kit"
 local loop = require "lunode.loop"
 local misuse = require "spec.support.misuse"
 local msgpack = require "lunode.msgpack"
 local rpc = require "lunode.rpc"
 local task = require "lunode.task"
-local tmp = require "spec.support.tmp"
-local wait = require "spec.support.wait"
+local tmp = require "lunode.test.tmp"
+local wait = require "lunode.test.wait"
 
 local function echo(_, ...)
   return msgpack.array { n = select("#", ...), ... }
 end
 
 describe("a call", function()
-  in_task.it("gets the result of the method", function()
+  it("gets the result of the method", function()
     local _, address = kit.serve { add = function(_, a, b) return a + b end }
     local peer = kit.peer(address)
     assert.equal(3, peer:call("add", { 1, 2 }))
     assert.equal("connected", peer:state())
   end)
 
-  in_task.it("carries every kind of value, and nil among arguments and as the result", function()
+  it("carries every kind of value, and nil among arguments and as the result", function()
     local _, address = kit.serve { echo = echo, nothing = function() end, count = function(_, ...)
       return select("#", ...)
     end }
@@ -37,14 +37,14 @@ describe("a call", function()
     assert.is_nil(err)
   end)
 
-  in_task.it("works over a Unix socket", function()
+  it("works over a Unix socket", function()
     local path = "unix:" .. tmp.dir() .. "/s"
     local server <close> = assert(rpc.serve(path, { echo = echo }, { mode = "0600" }))
     assert.equal(path, server:address())
     assert.equal("x", kit.peer(path):call("echo", { "x" })[1])
   end)
 
-  in_task.it("may be one of a thousand at a time, which end in any order", function()
+  it("may be one of a thousand at a time, which end in any order", function()
     local _, address = kit.serve({
       after = function(_, i, seconds)
         task.sleep(seconds)
@@ -99,7 +99,9 @@ describe("a call", function()
 
   it("can be misused, and says how", function()
     local peer = kit.peer "127.0.0.1:1"
-    misuse("outside of a task", function() peer:call("x") end)
+    in_callback(function()
+      misuse("outside of a task", function() peer:call("x") end)
+    end)
     misuse("the name of a method", function() peer:call(7) end)
     misuse("arguments are a list", function() peer:call("x", { a = 1 }) end)
     misuse("arguments are a list", function() peer:call("x", "a") end)
@@ -116,7 +118,7 @@ describe("a call", function()
     assert.equal("idle", peer:state())
   end)
 
-  in_task.it("whose arguments cannot be sent raises, and the connection goes on", function()
+  it("whose arguments cannot be sent raises, and the connection goes on", function()
     local _, address = kit.serve { echo = echo }
     local peer = kit.peer(address)
     for _ = 1, 2 do -- without a connection, and with one
@@ -129,7 +131,7 @@ describe("a call", function()
 end)
 
 describe("an error", function()
-  in_task.it("of an unknown method is definite", function()
+  it("of an unknown method is definite", function()
     local _, address = kit.serve {}
     local peer = kit.peer(address)
     local result, err = peer:call("nope")
@@ -141,7 +143,7 @@ describe("an error", function()
     assert.equal("unknown method 'nope' (ENOMETHOD)", tostring(err))
   end)
 
-  in_task.it("that a handler raises comes as its message; its traceback stays, for loop.on_error", function()
+  it("that a handler raises comes as its message; its traceback stays, for loop.on_error", function()
     local errors = kit.errors()
     local _, address = kit.serve { fail = function() error("no such user", 0) end }
     local _, err = kit.peer(address):call("fail")
@@ -152,7 +154,7 @@ describe("an error", function()
     assert.matches("no such user.*stack traceback.*rpc_spec", errors[1])
   end)
 
-  in_task.it("that is a table comes as it is, and is nobody's bug", function()
+  it("that is a table comes as it is, and is nobody's bug", function()
     local _, address = kit.serve {
       refuse = function() error { code = "ENOUSER", message = "no such user", user = 7 } end,
       unsure = function() error { code = "ELOST", message = "who knows", definite = false } end,
@@ -167,7 +169,7 @@ describe("an error", function()
     assert.same({ "ETOMORROW", "not today", true }, { err.code, err.message, err.definite })
   end)
 
-  in_task.it("goes through a node in between", function()
+  it("goes through a node in between", function()
     local _, behind = kit.serve { refuse = function() error { code = "ENOUSER", message = "no such user" } end }
     local upstream = kit.peer(behind)
     local _, address = kit.serve { refuse = function() return upstream:call("refuse") end }
@@ -175,7 +177,7 @@ describe("an error", function()
     assert.same({ "ENOUSER", "no such user", true }, { err.code, err.message, err.definite })
   end)
 
-  in_task.it("stands for whatever else a handler raises or returns", function()
+  it("stands for whatever else a handler raises or returns", function()
     local errors = kit.errors()
     local _, address = kit.serve {
       nothing = function() error() end,
@@ -204,7 +206,7 @@ describe("an error", function()
 end)
 
 describe("a deadline", function()
-  in_task.it("ends a call, whose outcome is unknown then; the response is dropped when it comes", function()
+  it("ends a call, whose outcome is unknown then; the response is dropped when it comes", function()
     local finish = task.event()
     local address, conns = kit.raw_server(function(conn, message)
       if message[3] == "slow" then
@@ -230,7 +232,7 @@ describe("a deadline", function()
     assert.equal(1, #conns)
   end)
 
-  in_task.it("of the task counts, too, and goes with the call", function()
+  it("of the task counts, too, and goes with the call", function()
     local left
     local _, address = kit.serve {
       slow = function(ctx)
@@ -252,7 +254,7 @@ describe("a deadline", function()
     assert.equal(0, peer:stats().in_flight)
   end)
 
-  in_task.it("is handed from handler to handler", function()
+  it("is handed from handler to handler", function()
     local left
     local _, behind = kit.serve {
       slow = function(ctx)
@@ -266,7 +268,7 @@ describe("a deadline", function()
     assert.is_true(left <= 1.5001 and left > 0)
   end)
 
-  in_task.it("interrupts a handler that waits, which tells its caller", function()
+  it("interrupts a handler that waits, which tells its caller", function()
     local unwound
     local server, address = kit.serve({
       slow = function()
@@ -284,7 +286,7 @@ describe("a deadline", function()
 end)
 
 describe("cancellation", function()
-  in_task.it("of the task that waits reaches the handler", function()
+  it("of the task that waits reaches the handler", function()
     local started, ended = task.event(), task.event()
     local _, address = kit.serve {
       slow = function(ctx)
@@ -304,7 +306,7 @@ describe("cancellation", function()
     assert.equal(0, peer:stats().in_flight)
   end)
 
-  in_task.it("of a call with a callback, too; the callback is not called", function()
+  it("of a call with a callback, too; the callback is not called", function()
     local started, ended = task.event(), task.event()
     local _, address = kit.serve {
       slow = function()
@@ -324,7 +326,7 @@ describe("cancellation", function()
     assert.is_false(called)
   end)
 
-  in_task.it("comes to a handler whose caller is gone", function()
+  it("comes to a handler whose caller is gone", function()
     local started, ended = task.event(), task.event()
     local server, address = kit.serve {
       slow = function(ctx)
@@ -341,7 +343,7 @@ describe("cancellation", function()
     assert.equal(0, server:stats().active)
   end)
 
-  in_task.it("does not reach what the handler shields", function()
+  it("does not reach what the handler shields", function()
     local started, ended = task.event(), task.event()
     local _, address = kit.serve {
       slow = function()
@@ -359,7 +361,7 @@ describe("cancellation", function()
     assert.is_true(ended:wait(5))
   end)
 
-  in_task.it("by a handler of its own task ends that call alone", function()
+  it("by a handler of its own task ends that call alone", function()
     local _, address = kit.serve {
       strange = function()
         task.current():cancel()
@@ -377,7 +379,7 @@ describe("cancellation", function()
 end)
 
 describe("a notification", function()
-  in_task.it("runs the method, and nobody answers", function()
+  it("runs the method, and nobody answers", function()
     local got = task.channel(10)
     local server, address = kit.serve { note = function(ctx, text) got:send { text, ctx.id == nil } end }
     local peer = kit.peer(address)
@@ -389,7 +391,7 @@ describe("a notification", function()
     wait.till(function() return server:stats().dropped == 1 end)
   end)
 
-  in_task.it("whose handler raises is told to loop.on_error, as nobody else hears it", function()
+  it("whose handler raises is told to loop.on_error, as nobody else hears it", function()
     local errors = kit.errors()
     local _, address = kit.serve { note = function() error { code = "E", message = "unheard" } end, add = math.max }
     kit.peer(address):notify("note")
@@ -398,7 +400,7 @@ describe("a notification", function()
 end)
 
 describe("a handler", function()
-  in_task.it("knows its caller, and calls back over the same connection", function()
+  it("knows its caller, and calls back over the same connection", function()
     local server, address = kit.serve {
       ask = function(ctx, n)
         assert(ctx.peer:find "^127%.0%.0%.1:%d+$")
@@ -416,7 +418,7 @@ describe("a handler", function()
     assert.equal(1, server:stats().connections)
   end)
 
-  in_task.it("that is slow blocks no other", function()
+  it("that is slow blocks no other", function()
     local _, address = kit.serve { slow = function() task.sleep(30) end, fast = function() return "fast" end }
     local peer = kit.peer(address)
     local slow <close> = task.spawn(function() peer:call("slow") end)
@@ -427,7 +429,7 @@ describe("a handler", function()
     assert.equal("waiting", slow:status())
   end)
 
-  in_task.it("may be added, replaced and removed at any time", function()
+  it("may be added, replaced and removed at any time", function()
     local methods = {}
     local _, address = kit.serve(methods)
     local peer = kit.peer(address)
@@ -440,7 +442,7 @@ describe("a handler", function()
     assert.equal("ENOMETHOD", select(2, peer:call("who")).code)
   end)
 
-  in_task.it("is one of so many on its connection; further ones wait, in order", function()
+  it("is one of so many on its connection; further ones wait, in order", function()
     local most, now, order = 0, 0, {}
     local server, address = kit.serve({
       work = function(_, i)
@@ -462,7 +464,7 @@ describe("a handler", function()
     assert.equal(0, server:stats().active)
   end)
 
-  in_task.it("is one of so many of all connections, which take turns", function()
+  it("is one of so many of all connections, which take turns", function()
     local now, most, order = 0, 0, {}
     local _, address = kit.serve({
       work = function(_, who)
@@ -490,7 +492,7 @@ describe("a handler", function()
     assert.is_true(last < 36, "the modest one waited until the greedy one was done")
   end)
 
-  in_task.it("that has run leaves nothing behind", function()
+  it("that has run leaves nothing behind", function()
     local _, address = kit.serve { add = function(_, a, b) return a + b end }
     local peer = kit.peer(address)
     local function run(n)

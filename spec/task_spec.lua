@@ -1,13 +1,14 @@
 -- lunode.task: how tasks start, wait, end, fail and are cancelled. What they wait for beside time is spec/task's.
 
-local cleanup = require "spec.support.cleanup"
+local cleanup = require "lunode.test.cleanup"
+local in_callback = require "spec.support.in_callback"
 local in_task = require "spec.support.in_task"
 local kit = require "spec.contract.kit"
 local loop = require "lunode.loop"
 local lunode = require "spec.support.lunode"
 local misuse = require "spec.support.misuse"
 local task = require "lunode.task"
-local wait = require "spec.support.wait"
+local wait = require "lunode.test.wait"
 
 local FULL = os.getenv "LUNODE_FULL"
 
@@ -43,7 +44,7 @@ local function sleeper()
   return handle
 end
 
-kit.describe("a task", function(world)
+kit.describe_real("a task", function(world)
   local function volume(n)
     return math.max(10, math.floor(n * world.volume))
   end
@@ -60,7 +61,7 @@ kit.describe("a task", function(world)
     assert.equal("done", handle:status())
   end)
 
-  in_task.it("gives its results to all who join, before its end and after it", function()
+  it("gives its results to all who join, before its end and after it", function()
     local handle = task.spawn(function()
       task.sleep(0.005)
       return 1, nil, 3, nil
@@ -81,7 +82,7 @@ kit.describe("a task", function(world)
     assert.equal(0, select("#", task.spawn(function() end):join()))
   end)
 
-  in_task.it("runs in the order of waking, and those that others wake before the next turn", function()
+  it("runs in the order of waking, and those that others wake before the next turn", function()
     local order = {}
     for i = 1, 50 do
       task.spawn(function()
@@ -138,7 +139,7 @@ kit.describe("a task", function(world)
     end)
   end)
 
-  in_task.it("sleeps at least as long as it should, and in order of what is due", function()
+  it("sleeps at least as long as it should, and in order of what is due", function()
     local order, start, handles = {}, loop.now(), {}
     for i, seconds in ipairs { 0.03, 0, 0.01, 0.02 } do
       handles[i] = task.spawn(function()
@@ -151,7 +152,7 @@ kit.describe("a task", function(world)
     assert.same({ 0, 0.01, 0.02, 0.03 }, order)
   end)
 
-  in_task.it("waits across pcall, metamethods, iterators and its own <close>", function()
+  it("waits across pcall, metamethods, iterators and its own <close>", function()
     local steps = {}
     local ok, err = pcall(function()
       task.sleep(0)
@@ -219,7 +220,7 @@ kit.describe("a task", function(world)
     assert.same({ "pcall", "in", "closed" }, steps)
   end)
 
-  in_task.it("is task.current() for itself, and there is none outside", function()
+  it("is task.current() for itself, and there is none outside", function()
     local inner, handle
     handle = task.spawn(function()
       inner = task.current()
@@ -239,7 +240,7 @@ kit.describe("a task", function(world)
   end)
 
   describe("that fails", function()
-    in_task.it("raises in the one who joins it: a string with the task's own traceback", function()
+    it("raises in the one who joins it: a string with the task's own traceback", function()
       local function the_culprit()
         error "boom"
       end
@@ -256,7 +257,7 @@ kit.describe("a task", function(world)
       assert.equal(err, select(2, pcall(handle.join, handle)))
     end)
 
-    in_task.it("raises other values as they are", function()
+    it("raises other values as they are", function()
       local value = setmetatable({}, {
         __tostring = function()
           return "an error of my own"
@@ -340,7 +341,7 @@ kit.describe("a task", function(world)
       assert.matches("in close\nstack traceback", errors[1])
     end)
 
-    in_task.it("keeps its traceback through with_timeout", function()
+    it("keeps its traceback through with_timeout", function()
       local function deep_down()
         error "boom"
       end
@@ -376,7 +377,7 @@ kit.describe("a task", function(world)
   end)
 
   describe("that is cancelled", function()
-    in_task.it("raises at its wait, is unwound, and joins as nil, …, ECANCELED", function()
+    it("raises at its wait, is unwound, and joins as nil, …, ECANCELED", function()
       local closed, caught
       local handle = task.spawn(function()
         local _ <close> = closing(function(err)
@@ -399,7 +400,7 @@ kit.describe("a task", function(world)
       assert.is_false(handle:cancel())
     end)
 
-    in_task.it("never starts when it has not started", function()
+    it("never starts when it has not started", function()
       local started = false
       local handle = task.spawn(function()
         started = true
@@ -409,7 +410,7 @@ kit.describe("a task", function(world)
       assert.is_false(started)
     end)
 
-    in_task.it("raises at every further wait, when it catches the first, and the loop turns meanwhile", function()
+    it("raises at every further wait, when it catches the first, and the loop turns meanwhile", function()
       local count, fired = 0, false
       local handle = task.spawn(function()
         repeat
@@ -429,7 +430,7 @@ kit.describe("a task", function(world)
       assert.equal("done", handle:status())
     end)
 
-    in_task.it("by itself raises at its next wait", function()
+    it("by itself raises at its next wait", function()
       local after = false
       local handle = task.spawn(function()
         task.current():cancel()
@@ -441,7 +442,7 @@ kit.describe("a task", function(world)
       assert.is_true(after)
     end)
 
-    in_task.it("is no error: nobody hears of it", function()
+    it("is no error: nobody hears of it", function()
       local errors = collect_errors()
       sleeper():cancel()
       local handle = task.spawn(task.sleep, 1)
@@ -467,7 +468,7 @@ kit.describe("a task", function(world)
       assert.matches("cannot clean up", errors[1])
     end)
 
-    in_task.it("cleans up in a shield, which nothing interrupts, and which ends in time", function()
+    it("cleans up in a shield, which nothing interrupts, and which ends in time", function()
       local steps = {}
       local handle = task.spawn(function()
         local _ <close> = closing(function()
@@ -488,7 +489,7 @@ kit.describe("a task", function(world)
       assert.same({ "cleaned", "ETIMEDOUT" }, steps)
     end)
 
-    in_task.it("within a shield raises behind it", function()
+    it("within a shield raises behind it", function()
       local steps = {}
       local handle = task.spawn(function()
         task.shield(5, function()
@@ -504,7 +505,7 @@ kit.describe("a task", function(world)
       assert.same({ "whole" }, steps)
     end)
 
-    in_task.it("while it joins leaves the other task alone", function()
+    it("while it joins leaves the other task alone", function()
       local other = sleeper()
       local joiner = task.spawn(other.join, other)
       task.yield()
@@ -513,7 +514,7 @@ kit.describe("a task", function(world)
       assert.equal("waiting", other:status())
     end)
 
-    in_task.it("is so at the end of the block where its handle is <close>", function()
+    it("is so at the end of the block where its handle is <close>", function()
       local handle
       do
         local other <close> = task.spawn(task.sleep, math.huge)
@@ -586,7 +587,7 @@ kit.describe("a task", function(world)
   end)
 
   describe("within a deadline", function()
-    in_task.it("gets what the function returns, or nil, timed out, ETIMEDOUT", function()
+    it("gets what the function returns, or nil, timed out, ETIMEDOUT", function()
       assert.same({ 1, nil, 3, n = 3 }, table.pack(task.with_timeout(5, function(...)
         task.yield()
         return ...
@@ -597,7 +598,7 @@ kit.describe("a task", function(world)
       task.sleep(0) -- nothing is left of it
     end)
 
-    in_task.it("is unwound, sees why, and every further wait raises, too", function()
+    it("is unwound, sees why, and every further wait raises, too", function()
       local errors, closed = {}, nil
       local _, _, code = task.with_timeout(0.002, function()
         local _ <close> = closing(function(err)
@@ -616,14 +617,14 @@ kit.describe("a task", function(world)
       end
     end)
 
-    in_task.it("gets what the function returns in spite of it", function()
+    it("gets what the function returns in spite of it", function()
       assert.equal("late", task.with_timeout(0.001, function()
         pcall(task.sleep, 60)
         return "late"
       end))
     end)
 
-    in_task.it("nested: never waits longer than the outermost, which is the one that times out", function()
+    it("nested: never waits longer than the outermost, which is the one that times out", function()
       local inner_returned = false
       local start = loop.now()
       local _, _, code = task.with_timeout(0.01, function()
@@ -638,7 +639,7 @@ kit.describe("a task", function(world)
       assert.is_true(loop.now() - start < 10)
     end)
 
-    in_task.it("nested: the inner one alone times out when it is the shorter", function()
+    it("nested: the inner one alone times out when it is the shorter", function()
       assert.equal("went on", task.with_timeout(60, function()
         local _, _, code = task.with_timeout(0.002, task.sleep, 60)
         assert.equal("ETIMEDOUT", code)
@@ -647,7 +648,7 @@ kit.describe("a task", function(world)
       end))
     end)
 
-    in_task.it("nested: where both are over, the outer one unwinds", function()
+    it("nested: where both are over, the outer one unwinds", function()
       local inner_returned = false
       local _, _, code = task.with_timeout(0, function()
         task.with_timeout(0, task.sleep, 60)
@@ -657,7 +658,7 @@ kit.describe("a task", function(world)
       assert.is_false(inner_returned)
     end)
 
-    in_task.it("knows it, and so can hand it on to a task, which inherits none by itself", function()
+    it("knows it, and so can hand it on to a task, which inherits none by itself", function()
       assert.is_nil(task.deadline())
       task.with_timeout(5, function()
         local at = task.deadline()
@@ -682,7 +683,7 @@ kit.describe("a task", function(world)
       assert.equal("ETIMEDOUT", select(3, task.with_deadline(loop.now() - 1, task.yield)))
     end)
 
-    in_task.it("that is over does not interrupt what is awake already", function()
+    it("that is over does not interrupt what is awake already", function()
       -- The value is there before the deadline is, if only just: it must not get lost.
       local channel, got = task.channel(), nil
       loop.timer(0.001, function()
@@ -701,7 +702,7 @@ kit.describe("a task", function(world)
       assert.equal("ETIMEDOUT", code)
     end)
 
-    in_task.it("waits in <close> in a shield, though time is over", function()
+    it("waits in <close> in a shield, though time is over", function()
       local steps = {}
       local _, _, code = task.with_timeout(0.002, function()
         local _ <close> = closing(function()
@@ -716,7 +717,7 @@ kit.describe("a task", function(world)
       assert.same({ "cleaned" }, steps)
     end)
 
-    in_task.it("is cancelled all the same", function()
+    it("is cancelled all the same", function()
       local handle = task.spawn(task.with_timeout, 60, task.sleep, 60)
       task.yield()
       handle:cancel()
@@ -725,13 +726,13 @@ kit.describe("a task", function(world)
   end)
 
   describe("that waits for others", function()
-    in_task.it("stops joining after its seconds, and leaves the task alone", function()
+    it("stops joining after its seconds, and leaves the task alone", function()
       local handle = sleeper()
       assert.same({ nil, "timed out", "ETIMEDOUT" }, { handle:join(0.002) })
       assert.equal("waiting", handle:status())
     end)
 
-    in_task.it("for any of them gets the first, by index, with its results", function()
+    it("for any of them gets the first, by index, with its results", function()
       local slow, event = sleeper(), task.event()
       local quick = task.spawn(function()
         task.sleep(0.001)
@@ -750,7 +751,7 @@ kit.describe("a task", function(world)
       assert.same({ 1, nil, "cancelled", "ECANCELED" }, { task.wait_any { slow } })
     end)
 
-    in_task.it("for all of them gets all results, or the first error at once", function()
+    it("for all of them gets all results, or the first error at once", function()
       local event = task.event()
       local handles = { event }
       for i = 2, 6 do
@@ -778,7 +779,7 @@ kit.describe("a task", function(world)
       assert.same({ { nil, "cancelled", "ECANCELED", n = 3 } }, task.wait_all { slow })
     end)
 
-    in_task.it("and is cancelled leaves no trace with any of them", function()
+    it("and is cancelled leaves no trace with any of them", function()
       local a, b, event = sleeper(), sleeper(), task.event()
       for _, wait_for in ipairs { task.wait_any, task.wait_all } do
         local waiter = task.spawn(wait_for, { a, b, event })
@@ -866,24 +867,26 @@ describe("task", function()
 
   it("says at the caller's line what is wrong outside of a task", function()
     local event, channel, semaphore = task.event(), task.channel(), task.semaphore(1)
-    misuse("task.sleep outside of a task", function() task.sleep(1) end)
-    misuse("task.yield outside of a task", function() task.yield() end)
-    misuse("task.with_timeout outside of a task", function() task.with_timeout(1, print) end)
-    misuse("task.with_deadline outside of a task", function() task.with_deadline(1, print) end)
-    misuse("task.shield outside of a task", function() task.shield(1, print) end)
-    misuse("event:wait outside of a task", function() event:wait() end)
-    misuse("channel:send outside of a task", function() channel:send(1) end)
-    misuse("channel:receive outside of a task", function() channel:receive() end)
-    misuse("semaphore:acquire outside of a task", function() semaphore:acquire() end)
-    misuse("task.wait_any outside of a task", function() task.wait_any { event } end)
-    misuse("task.wait_all outside of a task", function() task.wait_all { event } end)
-    misuse("task.connect outside of a task", function() task.connect("127.0.0.1", 1) end)
-    local handle = task.spawn(function() end)
-    misuse("task:join outside of a task", function() handle:join() end)
+    in_callback(function()
+      misuse("task.sleep outside of a task", function() task.sleep(1) end)
+      misuse("task.yield outside of a task", function() task.yield() end)
+      misuse("task.with_timeout outside of a task", function() task.with_timeout(1, print) end)
+      misuse("task.with_deadline outside of a task", function() task.with_deadline(1, print) end)
+      misuse("task.shield outside of a task", function() task.shield(1, print) end)
+      misuse("event:wait outside of a task", function() event:wait() end)
+      misuse("channel:send outside of a task", function() channel:send(1) end)
+      misuse("channel:receive outside of a task", function() channel:receive() end)
+      misuse("semaphore:acquire outside of a task", function() semaphore:acquire() end)
+      misuse("task.wait_any outside of a task", function() task.wait_any { event } end)
+      misuse("task.wait_all outside of a task", function() task.wait_all { event } end)
+      misuse("task.connect outside of a task", function() task.connect("127.0.0.1", 1) end)
+      local handle = task.spawn(function() end)
+      misuse("task:join outside of a task", function() handle:join() end)
+    end)
     wait.turns(1)
   end)
 
-  in_task.it("says at the caller's line what is wrong inside of one", function()
+  it("says at the caller's line what is wrong inside of one", function()
     misuse("a function is needed, got a number", function() task.spawn(1) end)
     misuse("seconds must be a number and not negative, got -1", function() task.sleep(-1) end)
     misuse("seconds must be a number and not negative, got", function() task.sleep(0 / 0 * -1) end)
@@ -895,7 +898,9 @@ describe("task", function()
     misuse("cannot wait for itself", function() task.wait_any { task.current() } end)
     misuse("not empty", function() task.wait_any {} end)
     misuse("element 2 is a number", function() task.wait_all { task.event(), 3 } end)
-    misuse("task.run inside of a task", function() task.run(print) end)
+    in_task(function()
+      misuse("task.run inside of a task", function() task.run(print) end)
+    end)
     local generator = coroutine.wrap(function()
       misuse("coroutine that the task has made itself", function() task.sleep(1) end)
       misuse("coroutine that the task has made itself", function() task.with_timeout(1, print) end)

@@ -1,13 +1,13 @@
 -- Unix sockets: "unix:/path" wherever a host is meant, and a file that comes and goes with its server.
 
-local cleanup = require "spec.support.cleanup"
-local expect = require "spec.support.expect"
+local cleanup = require "lunode.test.cleanup"
+local expect = require "lunode.test.expect"
 local lunode = require "spec.support.lunode"
 local misuse = require "spec.support.misuse"
 local tcp_client = require "lunode.tcp_client"
 local tcp_server = require "lunode.tcp_server"
-local tmp = require "spec.support.tmp"
-local wait = require "spec.support.wait"
+local tmp = require "lunode.test.tmp"
+local wait = require "lunode.test.wait"
 
 local dir, path, host
 

@@ -157,8 +157,8 @@ describe("watchdog.call", function()
 
   it("ends the process, with one line, when code stays inside of one C function", function()
     local lunode = require "spec.support.lunode"
-    local file = require("spec.support.tmp").dir() .. "/stuck.lua"
-    require("spec.support.tmp").write(file, [[
+    local file = require("lunode.test.tmp").dir() .. "/stuck.lua"
+    require("lunode.test.tmp").write(file, [[
       local watchdog = require "lunode.watchdog"
       watchdog.start(0.01)
       watchdog.call("node n1", print, function()

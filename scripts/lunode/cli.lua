@@ -6,7 +6,7 @@ local version = require "lunode.version"
 local M = {}
 
 -- In the order of help. Loaded when needed: `version` and `help` need no loop.
-local VERBS = { "run", "repl", "attach", "kv", "version", "help" }
+local VERBS = { "run", "repl", "attach", "kv", "test", "version", "help" }
 
 local function verb_module(name)
   return require("lunode.cli." .. name)
@@ -17,6 +17,7 @@ local SUMMARY = {
   repl = "open a Lua prompt, and poke other nodes from it",
   attach = "open a prompt inside a running node",
   kv = "run a key-value node that Redis clients talk to",
+  test = "run specs, on the real world and in the simulator",
   version = "print the version",
   help = "explain a verb",
 }
@@ -65,6 +66,10 @@ end
 
 function verbs.kv(words)
   return verb_module("kv").main(words)
+end
+
+function verbs.test(words)
+  return verb_module("test").main(words)
 end
 
 function verbs.version(words)

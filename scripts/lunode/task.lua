@@ -324,7 +324,8 @@ end
 ---@return any ...  what join returns or raises
 function M.run(main, ...)
   check_function(main, "task.run")
-  if scheduler.current() then
+  local current = scheduler.current()
+  if current and not current.hosted then
     error("task.run inside of a task: call the function, or task.spawn it", 2)
   end
   local task = scheduler.spawn(main, ...)

@@ -1,5 +1,5 @@
 local config = require "lunode.cli.config"
-local tmp = require "spec.support.tmp"
+local tmp = require "lunode.test.tmp"
 
 describe("a config file", function()
   local path

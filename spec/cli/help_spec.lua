@@ -1,5 +1,5 @@
 local lunode = require "spec.support.lunode"
-local tmp = require "spec.support.tmp"
+local tmp = require "lunode.test.tmp"
 
 describe("lunode on the command line", function()
   it("prints its version, which is CMake's", function()
@@ -14,7 +14,7 @@ describe("lunode on the command line", function()
   it("prints the short help when alone, with every verb", function()
     local code, out, err = lunode.run {}
     assert.same({ 0, "" }, { code, err })
-    for _, verb in ipairs { "run", "repl", "attach", "kv", "version", "help" } do
+    for _, verb in ipairs { "run", "repl", "attach", "kv", "test", "version", "help" } do
       assert.is_truthy(out:find("\n  " .. verb .. " ", 1, true), verb)
     end
     for _, words in ipairs { { "help" }, { "--help" }, { "-h" } } do
@@ -23,7 +23,7 @@ describe("lunode on the command line", function()
   end)
 
   it("explains each verb the same way, asked before or after it", function()
-    for _, verb in ipairs { "run", "repl", "attach", "kv", "version", "help" } do
+    for _, verb in ipairs { "run", "repl", "attach", "kv", "test", "version", "help" } do
       local code, out, err = lunode.run { "help", verb }
       assert.same({ 0, "" }, { code, err })
       assert.is_truthy(out:find("usage: lunode " .. verb, 1, true), out)
@@ -53,7 +53,7 @@ describe("lunode on the command line", function()
     code, out, err = lunode.run { "qqqqqqqq" }
     assert.equal("", out)
     assert.equal(2, code)
-    assert.is_truthy(err:find("known are run, repl, attach, kv, version, help", 1, true), err)
+    assert.is_truthy(err:find("known are run, repl, attach, kv, test, version, help", 1, true), err)
   end)
 
   it("refuses arguments that it has no use for", function()
@@ -62,7 +62,7 @@ describe("lunode on the command line", function()
   end)
 
   it("survives a reader that goes away", function()
-    local process = require "spec.support.process"
+    local process = require "lunode.test.process"
     local code = process.run { "sh", "-c", '"$1" help kv | true', "sh", lunode.bin }
     assert.equal(0, code)
   end)

@@ -1,6 +1,6 @@
 local lunode = require "spec.support.lunode"
-local process = require "spec.support.process"
-local tmp = require "spec.support.tmp"
+local process = require "lunode.test.process"
+local tmp = require "lunode.test.tmp"
 
 describe("an installation", function()
   local prefix

@@ -1,7 +1,7 @@
 local lunode = require "spec.support.lunode"
 local redis = require "spec.support.redis"
-local tmp = require "spec.support.tmp"
-local wait = require "spec.support.wait"
+local tmp = require "lunode.test.tmp"
+local wait = require "lunode.test.wait"
 
 describe("lunode kv", function()
   local dir

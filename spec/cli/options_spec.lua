@@ -1,5 +1,5 @@
 local options = require "lunode.cli.options"
-local tmp = require "spec.support.tmp"
+local tmp = require "lunode.test.tmp"
 
 local LIST = {
   { name = "listen", value = "HOST:PORT", help = "", default = "a:1", accepts = "an address", parse = options.address },

@@ -1,7 +1,7 @@
 local lunode = require "spec.support.lunode"
-local process = require "spec.support.process"
-local tmp = require "spec.support.tmp"
-local wait = require "spec.support.wait"
+local process = require "lunode.test.process"
+local tmp = require "lunode.test.tmp"
+local wait = require "lunode.test.wait"
 
 describe("lunode run", function()
   local dir

@@ -1,7 +1,7 @@
 -- How a connection comes about, or not: every outcome of a connect, and what a listener promises.
 
-local cleanup = require "spec.support.cleanup"
-local expect = require "spec.support.expect"
+local cleanup = require "lunode.test.cleanup"
+local expect = require "lunode.test.expect"
 local kit = require "spec.contract.kit"
 local misuse = require "spec.support.misuse"
 
@@ -449,7 +449,7 @@ kit.describe("connecting", contract)
 describe("the real kernel", function()
   local tcp_client = require "lunode.tcp_client"
   local tcp_server = require "lunode.tcp_server"
-  local wait = require "spec.support.wait"
+  local wait = require "lunode.test.wait"
 
   it("refuses some addresses at once: that reaches on_connect as any other outcome", function()
     local codes = {}

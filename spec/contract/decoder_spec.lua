@@ -1,6 +1,6 @@
 -- A connection that decodes the Redis protocol: commands come as messages. What the bytes mean is resp_spec's.
 
-local expect = require "spec.support.expect"
+local expect = require "lunode.test.expect"
 local kit = require "spec.contract.kit"
 local misuse = require "spec.support.misuse"
 

@@ -1,6 +1,6 @@
 -- The decoders: lines, frames, MessagePack and the script's own function. What "resp" does is decoder_spec's.
 
-local expect = require "spec.support.expect"
+local expect = require "lunode.test.expect"
 local kit = require "spec.contract.kit"
 local misuse = require "spec.support.misuse"
 local msgpack = require "lunode.msgpack"

@@ -4,7 +4,7 @@
 -- Between two steps of a story both worlds come to rest, so that no race decides. Pieces are small, which every buffer
 -- takes, or larger than all buffers together: how much fits into a kernel is its own affair.
 
-local cleanup = require "spec.support.cleanup"
+local cleanup = require "lunode.test.cleanup"
 local kit = require "spec.contract.kit"
 local prng = require "spec.support.prng"
 

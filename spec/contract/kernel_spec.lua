@@ -1,9 +1,9 @@
 -- What a kernel decides about a connection: resets, half-open ends, the order of data, end and errors, the backlog,
 -- ports. The sentences hold for Linux, and so for the simulated world.
 
-local cleanup = require "spec.support.cleanup"
+local cleanup = require "lunode.test.cleanup"
 local kit = require "spec.contract.kit"
-local tmp = require "spec.support.tmp"
+local tmp = require "lunode.test.tmp"
 
 local function contract(world)
   local function till(...)

@@ -12,9 +12,9 @@
 --   simulated                      whether time is virtual
 
 local busted = require "busted"
-local cleanup = require "spec.support.cleanup"
+local cleanup = require "lunode.test.cleanup"
 local sim = require "lunode.sim"
-local tmp = require "spec.support.tmp"
+local tmp = require "lunode.test.tmp"
 
 local M = {}
 
@@ -134,16 +134,23 @@ local modes = {
   },
 }
 
----Runs a contract in every world.
+---Runs specs in the real world, under each collector: for what uses the real modules whatever the world.
 ---@param name string
 ---@param contract fun(world: table)
-function M.describe(name, contract)
+function M.describe_real(name, contract)
   for _, mode in ipairs(modes) do
     busted.describe(name .. mode.name, function()
       mode.prepare()
       contract(real_world(mode.volume))
     end)
   end
+end
+
+---Runs a contract in every world.
+---@param name string
+---@param contract fun(world: table)
+function M.describe(name, contract)
+  M.describe_real(name, contract)
   busted.describe(name .. ", simulated", function()
     contract(simulated_world(0.2))
   end)

@@ -1,7 +1,7 @@
 -- The log, but for what crashes and faults do to it: those are the worlds' own affair.
 
-local cleanup = require "spec.support.cleanup"
-local expect = require "spec.support.expect"
+local cleanup = require "lunode.test.cleanup"
+local expect = require "lunode.test.expect"
 local kit = require "spec.contract.kit"
 local misuse = require "spec.support.misuse"
 

@@ -1,7 +1,7 @@
 -- The simulated modules refuse what the real ones refuse, in the same words, and take what they take: every option with
 -- every kind of value, every method with wrong arguments.
 
-local cleanup = require "spec.support.cleanup"
+local cleanup = require "lunode.test.cleanup"
 local kit = require "spec.contract.kit"
 
 local OPTIONS = {

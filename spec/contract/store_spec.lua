@@ -1,7 +1,7 @@
 -- The store as scripts see it, in the real world and in the simulated one. What crashes and faults do to it, each
 -- world's own specs say; what is open, locked or damaged on a real disk, spec/store_spec.lua.
 
-local cleanup = require "spec.support.cleanup"
+local cleanup = require "lunode.test.cleanup"
 local kit = require "spec.contract.kit"
 
 local function contract(world)

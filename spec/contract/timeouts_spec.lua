@@ -1,6 +1,6 @@
 -- Timeouts of an open connection: each ends it with ETIMEDOUT and says which one it was.
 
-local cleanup = require "spec.support.cleanup"
+local cleanup = require "lunode.test.cleanup"
 local kit = require "spec.contract.kit"
 
 local function contract(world)

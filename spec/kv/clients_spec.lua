@@ -1,7 +1,7 @@
 -- The clients that people have: redis-cli and redis-benchmark against the node, each command line run to its end.
 
 local lunode = require "spec.support.lunode"
-local process = require "spec.support.process"
+local process = require "lunode.test.process"
 local resp = require "lunode.resp"
 
 local node

@@ -1,7 +1,7 @@
 local database = require "lunode.kv.db"
 local keys = require "lunode.kv.keys"
 local store = require "lunode.store"
-local tmp = require "spec.support.tmp"
+local tmp = require "lunode.test.tmp"
 
 describe("the keys of a node", function()
   local dir, db

@@ -1,9 +1,9 @@
 -- Disks that are full, damaged, somebody else's or not to be written: one clear line, exit 1, nothing overwritten.
 local lunode = require "spec.support.lunode"
-local process = require "spec.support.process"
-local cleanup = require "spec.support.cleanup"
-local tmp = require "spec.support.tmp"
-local wait = require "spec.support.wait"
+local process = require "lunode.test.process"
+local cleanup = require "lunode.test.cleanup"
+local tmp = require "lunode.test.tmp"
+local wait = require "lunode.test.wait"
 local writer = require "spec.support.writer"
 
 local quote = tmp.quote

@@ -1,8 +1,8 @@
 -- What goes wrong in a user's own scripts: it is told where it happened, and nothing else is harmed.
 local lunode = require "spec.support.lunode"
 local redis = require "spec.support.redis"
-local tmp = require "spec.support.tmp"
-local wait = require "spec.support.wait"
+local tmp = require "lunode.test.tmp"
+local wait = require "lunode.test.wait"
 
 -- The number of the line that holds a mark.
 local function line_of(text, mark)

@@ -9,7 +9,7 @@ local database = require "lunode.kv.db"
 local resp = require "lunode.resp"
 local session = require "lunode.kv.session"
 local store = require "lunode.store"
-local tmp = require "spec.support.tmp"
+local tmp = require "lunode.test.tmp"
 
 require "lunode.kv"
 

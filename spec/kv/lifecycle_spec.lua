@@ -2,11 +2,11 @@
 local loop = require "lunode.loop"
 local resp = require "lunode.resp"
 local tcp_client = require "lunode.tcp_client"
-local cleanup = require "spec.support.cleanup"
+local cleanup = require "lunode.test.cleanup"
 local lunode = require "spec.support.lunode"
 local redis = require "spec.support.redis"
-local tmp = require "spec.support.tmp"
-local wait = require "spec.support.wait"
+local tmp = require "lunode.test.tmp"
+local wait = require "lunode.test.wait"
 local writer = require "spec.support.writer"
 
 -- Connections opened all at once, each of which calls `on_reply` with what it receives.

@@ -3,8 +3,8 @@ local kv = require "lunode.kv"
 local logger = require "lunode.logger"
 local loop = require "lunode.loop"
 local redis = require "spec.support.redis"
-local tmp = require "spec.support.tmp"
-local wait = require "spec.support.wait"
+local tmp = require "lunode.test.tmp"
+local wait = require "lunode.test.wait"
 
 describe("a node", function()
   local node, dir

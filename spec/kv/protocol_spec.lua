@@ -7,9 +7,9 @@ local prng = require "spec.support.prng"
 local redis = require "spec.support.redis"
 local resp = require "lunode.resp"
 local tcp_client = require "lunode.tcp_client"
-local cleanup = require "spec.support.cleanup"
-local tmp = require "spec.support.tmp"
-local wait = require "spec.support.wait"
+local cleanup = require "lunode.test.cleanup"
+local tmp = require "lunode.test.tmp"
+local wait = require "lunode.test.wait"
 
 local FULL = os.getenv("LUNODE_FULL") == "1"
 local SEED = tonumber(os.getenv("LUNODE_SEED")) or 1

@@ -1,7 +1,7 @@
 -- What --sync promises, seen in the node's system calls: with `always` no reply leaves before its write is on disk.
 local lunode = require "spec.support.lunode"
 local strace = require "spec.support.strace"
-local wait = require "spec.support.wait"
+local wait = require "lunode.test.wait"
 
 -- LeakSanitizer traces the process at its end, which cannot be while strace does.
 local TRACEABLE = { ASAN_OPTIONS = "detect_leaks=0" }

@@ -1,15 +1,14 @@
 -- What goes wrong between peers: servers that are not there, die, hang, or come back; connections lost in every state.
 
-local cleanup = require "spec.support.cleanup"
-local in_task = require "spec.support.in_task"
+local cleanup = require "lunode.test.cleanup"
 local kit = require "spec.rpc.kit"
 local loop = require "lunode.loop"
 local msgpack = require "lunode.msgpack"
-local ports = require "spec.support.ports"
+local ports = require "lunode.test.ports"
 local rpc = require "lunode.rpc"
 local task = require "lunode.task"
 local tcp_server = require "lunode.tcp_server"
-local wait = require "spec.support.wait"
+local wait = require "lunode.test.wait"
 
 local NODE = [[
 local rpc, task = require "lunode.rpc", require "lunode.task"
@@ -34,7 +33,7 @@ local function quick(more)
 end
 
 describe("a peer whose server", function()
-  in_task.it("is not there fails a call for certain, with the attempt", function()
+  it("is not there fails a call for certain, with the attempt", function()
     local peer = kit.peer("127.0.0.1:" .. ports.free(), QUICK)
     local result, err = peer:call("add", { 1, 2 })
     assert.is_nil(result)
@@ -43,7 +42,7 @@ describe("a peer whose server", function()
     assert.is_true(peer:state() == "waiting" or peer:state() == "connecting")
   end)
 
-  in_task.it("comes up later is found by a call that still waits", function()
+  it("comes up later is found by a call that still waits", function()
     local port = ports.free()
     local peer = kit.peer("127.0.0.1:" .. port, { backoff = 0.3, max_backoff = 0.3 })
     assert.equal("ECONNREFUSED", select(2, peer:call("add", { 1, 2 })).code)
@@ -52,7 +51,7 @@ describe("a peer whose server", function()
     assert.equal(3, peer:call("add", { 1, 2 }))
   end)
 
-  in_task.it("is killed during a call tells that the outcome is unknown, and finds it again when it is back", function()
+  it("is killed during a call tells that the outcome is unknown, and finds it again when it is back", function()
     local node, address = kit.node(NODE)
     local states = {}
     local peer = kit.peer(address, quick { on_state = function(_, state) states[#states + 1] = state end })
@@ -74,7 +73,7 @@ describe("a peer whose server", function()
     second:kill("KILL")
   end)
 
-  in_task.it("is stopped is found out by its silence; what is under way fails, and the connection goes", function()
+  it("is stopped is found out by its silence; what is under way fails, and the connection goes", function()
     local node, address = kit.node(NODE)
     local peer = kit.peer(address, QUICK)
     assert.equal(3, peer:call("add", { 1, 2 }))
@@ -89,7 +88,7 @@ describe("a peer whose server", function()
     wait.till(function() return peer:call("add", { 1, 2 }) == 3 end)
   end)
 
-  in_task.it("accepts, and never says a word, is found out, too", function()
+  it("accepts, and never says a word, is found out, too", function()
     local address, conns = kit.raw_server()
     local peer = kit.peer(address, QUICK)
     local _, err = peer:call("add", { 1, 2 }, { timeout = 30 })
@@ -98,7 +97,7 @@ describe("a peer whose server", function()
     wait.till(function() return #conns >= 2 end) -- it tries again, by itself
   end)
 
-  in_task.it("is slow but alive keeps its connection: any answer to a ping is a sign of life", function()
+  it("is slow but alive keeps its connection: any answer to a ping is a sign of life", function()
     local pings = 0
     local address, conns = kit.raw_server(function(conn, message)
       if message[3] == "slow" then
@@ -117,7 +116,7 @@ describe("a peer whose server", function()
     assert.equal("connected", peer:state())
   end)
 
-  in_task.it("closes each connection at once is not stormed: the delays grow", function()
+  it("closes each connection at once is not stormed: the delays grow", function()
     local accepted = 0
     local server = assert(tcp_server.listen("127.0.0.1", 0, {
       on_connect = function(conn)
@@ -137,7 +136,7 @@ describe("a peer whose server", function()
 end)
 
 describe("a hundred peers of a server that restarts", function()
-  in_task.it("come back spread out, and every call ends once", function()
+  it("come back spread out, and every call ends once", function()
     local port = ports.free()
     local methods = { add = function(_, a, b) return a + b end }
     local server = assert(rpc.serve("127.0.0.1:" .. port, methods))
@@ -173,7 +172,7 @@ describe("a hundred peers of a server that restarts", function()
 end)
 
 describe("calls in flight", function()
-  in_task.it("are bounded: one more fails, for certain", function()
+  it("are bounded: one more fails, for certain", function()
     local _, address = kit.serve({ slow = function() task.sleep(30) end, add = math.max }, { concurrency = 10 })
     local peer = kit.peer(address, { max_in_flight = 3 })
     for _ = 1, 2 do -- while there is no connection, and when there is
@@ -193,7 +192,7 @@ describe("calls in flight", function()
     end
   end)
 
-  in_task.it("and bytes that wait to be sent, too", function()
+  it("and bytes that wait to be sent, too", function()
     local address, conns = kit.raw_server()
     local peer = kit.peer(address, { max_queued = 200000, plain = true, timeout = 60, heartbeat = 60 })
     local big, ended, busy = ("x"):rep(100000), 0, 0
@@ -213,7 +212,7 @@ describe("calls in flight", function()
     wait.till(function() return ended == count + 1 end)
   end)
 
-  in_task.it("fail when the peer is closed; those not sent for certain", function()
+  it("fail when the peer is closed; those not sent for certain", function()
     local _, address = kit.serve { slow = function() task.sleep(30) end, add = math.max }
     local errs = {}
     local function keep(_, err) errs[#errs + 1] = err end
@@ -236,7 +235,7 @@ describe("calls in flight", function()
     assert.equal("ENOTCONN", select(2, other:open("slow")).code)
   end)
 
-  in_task.it("may end with a peer that on_state closes, in any state", function()
+  it("may end with a peer that on_state closes, in any state", function()
     for _, last in ipairs { "connecting", "connected", "waiting" } do
       local _, address = kit.serve { add = function(_, a, b) return a + b end }
       if last == "waiting" then
@@ -255,7 +254,7 @@ describe("calls in flight", function()
     end
   end)
 
-  in_task.it("time out while there is no connection, for certain", function()
+  it("time out while there is no connection, for certain", function()
     local full = assert(tcp_server.listen("127.0.0.1", 0, {}))
     cleanup.add(function() full:close() end)
     local peer = kit.peer("127.0.0.1:" .. ports.free(), { backoff = 5, max_backoff = 5 })

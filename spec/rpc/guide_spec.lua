@@ -1,15 +1,14 @@
 -- The guide's code is run as it stands there; the example as its first lines say.
 
 local lunode = require "spec.support.lunode"
-local tmp = require "spec.support.tmp"
-local wait = require "spec.support.wait"
+local tmp = require "lunode.test.tmp"
+local wait = require "lunode.test.wait"
 
-local ROOT = arg[0]:match("^(.*)/spec/") or "."
 
 describe("the guide to RPC", function()
   it("has code that runs, top to bottom", function()
     local blocks = {}
-    for block in assert(tmp.read(ROOT .. "/docs/guide/rpc.md")):gmatch "```lua\n(.-)```" do
+    for block in assert(tmp.read("docs/guide/rpc.md")):gmatch "```lua\n(.-)```" do
       blocks[#blocks + 1] = block
     end
     assert.is_true(#blocks >= 6)
@@ -28,7 +27,7 @@ describe("the guide to RPC", function()
 end)
 
 describe("examples/rpc_calculator.lua", function()
-  local path = ROOT .. "/examples/rpc_calculator.lua"
+  local path = "examples/rpc_calculator.lua"
 
   it("serves, and calls", function()
     local server = lunode.start { "run", path, "serve", "127.0.0.1:0" }

@@ -1,11 +1,10 @@
 -- Peers without manners: garbage, hostile frames, floods, clients that never read. One connection pays, no other one.
 
-local in_task = require "spec.support.in_task"
 local kit = require "spec.rpc.kit"
 local msgpack = require "lunode.msgpack"
 local prng = require "spec.support.prng"
 local task = require "lunode.task"
-local wait = require "spec.support.wait"
+local wait = require "lunode.test.wait"
 
 local array, null = msgpack.array, msgpack.null
 
@@ -22,7 +21,7 @@ local function refused(bytes)
 end
 
 describe("a server", function()
-  in_task.it("closes a connection that does not speak MessagePack-RPC", function()
+  it("closes a connection that does not speak MessagePack-RPC", function()
     for _, bytes in ipairs {
       "GET / HTTP/1.1\r\n\r\n",
       "\xc1", -- no MessagePack at all
@@ -40,7 +39,7 @@ describe("a server", function()
     end
   end)
 
-  in_task.it("closes a connection whose messages have wrong types in them", function()
+  it("closes a connection whose messages have wrong types in them", function()
     for _, message in ipairs {
       array { 3, 1, "add", array {} },
       array { "0", 1, "add", array {} },
@@ -67,7 +66,7 @@ describe("a server", function()
     end
   end)
 
-  in_task.it("answers a request whose params are no array with an error", function()
+  it("answers a request whose params are no array with an error", function()
     local _, address = kit.serve(METHODS)
     local raw = kit.raw(address)
     for id, params in ipairs { 7, "x", null, msgpack.map { 1, 2 }, { a = 1 }, true } do
@@ -78,7 +77,7 @@ describe("a server", function()
     assert.equal(3, raw.response(100)[4])
   end)
 
-  in_task.it("drops responses to nothing, and what streams and requests that there are not should do", function()
+  it("drops responses to nothing, and what streams and requests that there are not should do", function()
     local server, address = kit.serve(METHODS)
     local raw = kit.raw(address)
     for id = 1, 100 do
@@ -98,7 +97,7 @@ describe("a server", function()
     assert.is_false(raw.closed)
   end)
 
-  in_task.it("refuses a msgid that is under way", function()
+  it("refuses a msgid that is under way", function()
     local go = task.event()
     local _, address = kit.serve { wait = function() return (go:wait()) end }
     local raw = kit.raw(address)
@@ -111,7 +110,7 @@ describe("a server", function()
     assert.equal(1, #raw.got)
   end)
 
-  in_task.it("survives random bytes, and random messages", function()
+  it("survives random bytes, and random messages", function()
     local server, address = kit.serve(METHODS)
     local random = prng.new(7)
     local pieces = { 0, 1, 2, 3, -1, "add", "$/open", "$/up", "$/cancel", "$/hello", "$/ping", "$/deadline", null,
@@ -138,7 +137,7 @@ describe("a server", function()
     wait.till(function() return server:stats().active == 0 end)
   end)
 
-  in_task.it("stops reading a client that floods it, with bounded memory; others do not notice", function()
+  it("stops reading a client that floods it, with bounded memory; others do not notice", function()
     local ended = task.event()
     local server, address = kit.serve({
       wait = function() ended:wait() end,
@@ -154,7 +153,7 @@ describe("a server", function()
       sent = sent + #request
     end
     wait.till(function() return server:stats().active == 4 end)
-    task.sleep(0.05)
+    wait.settled(function() return raw.conn:stats().queued end)
     collectgarbage()
     assert.is_true(raw.conn:stats().queued > 2 ^ 20, "the server has read on")
     assert.equal(3, kit.peer(address):call("add", { 1, 2 }))
@@ -163,7 +162,7 @@ describe("a server", function()
     assert.equal(0, server:stats().refused)
   end)
 
-  in_task.it("stops reading a client that reads no responses", function()
+  it("stops reading a client that reads no responses", function()
     local calls = 0
     local _, address = kit.serve({
       big = function()
@@ -178,20 +177,15 @@ describe("a server", function()
     for id = 1, 2000 do
       raw.send(array { 0, id, "big", array {} })
     end
-    local last
-    wait.till(function()
-      local same = last == calls and calls > 0
-      last = calls
-      task.sleep(0.05)
-      return same
-    end)
+    wait.till(function() return calls > 0 end)
+    wait.settled(function() return calls end)
     assert.is_true(calls < 300, calls .. " calls have run")
     assert.equal(3, kit.peer(address):call("add", { 1, 2 }))
     raw.conn:resume()
     wait.till(function() return #raw.got == 2000 end, 30, "all responses")
   end)
 
-  in_task.it("keeps answering a client whose handlers wait for it: it refuses what is too much", function()
+  it("keeps answering a client whose handlers wait for it: it refuses what is too much", function()
     local server, address = kit.serve({
       ask = function(ctx) return (assert(ctx.conn:call("answer"))) end,
     }, { concurrency = 2, queue = 4 })
@@ -214,7 +208,7 @@ describe("a server", function()
     end)
   end)
 
-  in_task.it("takes no message above its limit", function()
+  it("takes no message above its limit", function()
     local server, address = kit.serve({ size = function(_, text) return #text end }, { max_message = 10000 })
     local peer = kit.peer(address)
     assert.equal(9000, peer:call("size", { ("x"):rep(9000) }))
@@ -225,7 +219,7 @@ describe("a server", function()
 end)
 
 describe("a peer", function()
-  in_task.it("leaves a server that talks nonsense, and tells so", function()
+  it("leaves a server that talks nonsense, and tells so", function()
     for _, nonsense in ipairs { "\xc1", "HTTP/1.1 400 Bad Request\r\n", "\x93\x01\xa1x\xc0" } do
       local address = kit.raw_server(function(conn) conn:write(nonsense) end)
       local _, err = kit.peer(address, { backoff = 5 }):call("add", { 1, 2 })
@@ -234,7 +228,7 @@ describe("a peer", function()
     end
   end)
 
-  in_task.it("understands errors of every shape", function()
+  it("understands errors of every shape", function()
     local shapes = {
       { "text", "text" }, { 42, "42" }, { array { 0, "as Neovim has it" }, "as Neovim has it" },
       { { message = "a map" }, "a map" }, { true, "the handler failed" }, { array {}, "the handler failed" },

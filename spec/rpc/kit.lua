@@ -1,14 +1,14 @@
 -- What the specs of RPC share: servers, peers and raw connections that go away with the test, and nodes of their own.
 
-local cleanup = require "spec.support.cleanup"
+local cleanup = require "lunode.test.cleanup"
 local loop = require "lunode.loop"
 local lunode = require "spec.support.lunode"
 local msgpack = require "lunode.msgpack"
 local rpc = require "lunode.rpc"
 local tcp_client = require "lunode.tcp_client"
 local tcp_server = require "lunode.tcp_server"
-local tmp = require "spec.support.tmp"
-local wait = require "spec.support.wait"
+local tmp = require "lunode.test.tmp"
+local wait = require "lunode.test.wait"
 
 local M = {}
 

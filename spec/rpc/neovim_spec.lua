@@ -1,12 +1,11 @@
 -- A peer that nobody here wrote: Debian's neovim speaks MessagePack-RPC, as a server and as a client.
 
-local in_task = require "spec.support.in_task"
 local kit = require "spec.rpc.kit"
-local ports = require "spec.support.ports"
-local process = require "spec.support.process"
+local ports = require "lunode.test.ports"
+local process = require "lunode.test.process"
 local task = require "lunode.task"
-local tmp = require "spec.support.tmp"
-local wait = require "spec.support.wait"
+local tmp = require "lunode.test.tmp"
+local wait = require "lunode.test.wait"
 
 local function neovim(address)
   local dir = tmp.dir()
@@ -23,7 +22,7 @@ local function neovim(address)
 end
 
 describe("Neovim", function()
-  in_task.it("is called: results, texts, errors", function()
+  it("is called: results, texts, errors", function()
     local peer = neovim("127.0.0.1:" .. ports.free())
     assert.equal(3, peer:call("nvim_eval", { "1 + 2" }))
     assert.equal("äöü", peer:call("nvim_eval", { "'äöü'" }))
@@ -43,7 +42,7 @@ describe("Neovim", function()
     assert.equal("connected", peer:state())
   end)
 
-  in_task.it("answers many calls at a time, over a Unix socket", function()
+  it("answers many calls at a time, over a Unix socket", function()
     local peer = neovim(tmp.dir() .. "/nvim")
     local tasks = {}
     for i = 1, 100 do
@@ -54,7 +53,7 @@ describe("Neovim", function()
     assert(task.wait_all(tasks))
   end)
 
-  in_task.it("calls us: results, arguments, errors", function()
+  it("calls us: results, arguments, errors", function()
     kit.errors()
     local notified = task.event()
     local server, address = kit.serve {
@@ -81,7 +80,7 @@ describe("Neovim", function()
     assert.equal(0, server:stats().bad)
   end)
 
-  in_task.it("calls us back over the connection that we have made", function()
+  it("calls us back over the connection that we have made", function()
     local peer, nvim = neovim("127.0.0.1:" .. ports.free())
     peer:close()
     local address = peer.address

@@ -1,11 +1,10 @@
 -- Streams: chunks in both directions while a call is under way, held back by slow receivers.
 
-local in_task = require "spec.support.in_task"
 local kit = require "spec.rpc.kit"
 local misuse = require "spec.support.misuse"
 local msgpack = require "lunode.msgpack"
 local task = require "lunode.task"
-local wait = require "spec.support.wait"
+local wait = require "lunode.test.wait"
 
 local function chunk_of(size)
   return ("x"):rep(size)
@@ -55,7 +54,7 @@ end
 ]]
 
 describe("a stream", function()
-  in_task.it("carries chunks to the handler, as they were cut", function()
+  it("carries chunks to the handler, as they were cut", function()
     local _, address = kit.serve(METHODS)
     local stream = assert(kit.peer(address):open("count"))
     for i = 1, 1000 do
@@ -64,7 +63,7 @@ describe("a stream", function()
     assert.same({ 500000, 1000 }, stream:close())
   end)
 
-  in_task.it("carries chunks from the handler, in order, and then the result", function()
+  it("carries chunks from the handler, in order, and then the result", function()
     local _, address = kit.serve(METHODS)
     local stream, count = assert(kit.peer(address):open("send", { 2000, 1000 })), 0
     for chunk in stream:chunks() do
@@ -78,7 +77,7 @@ describe("a stream", function()
     assert.equal("EPIPE", select(2, stream:send("late")).code)
   end)
 
-  in_task.it("carries both at once; our end does not end theirs", function()
+  it("carries both at once; our end does not end theirs", function()
     local _, address = kit.serve(METHODS)
     local stream, got = assert(kit.peer(address):open("echo")), {}
     local reader = task.spawn(function()
@@ -96,7 +95,7 @@ describe("a stream", function()
     assert.equal("echoed", stream:result())
   end)
 
-  in_task.it("holds its sender back while nobody receives, by the window", function()
+  it("holds its sender back while nobody receives, by the window", function()
     local go, sent = task.event(), 0
     local _, address = kit.serve({
       slow = function(ctx)
@@ -114,7 +113,7 @@ describe("a stream", function()
       end
     end)
     wait.till(function() return sent >= 8 end)
-    task.sleep(0.05)
+    wait.settled(function() return sent end)
     assert.is_true(sent <= 10, sent .. " were sent")
     go:resolve()
     sender:join(10)
@@ -122,7 +121,7 @@ describe("a stream", function()
     assert.equal("all", stream:close())
   end)
 
-  in_task.it("holds a handler back, too, and no other call meanwhile", function()
+  it("holds a handler back, too, and no other call meanwhile", function()
     local sent = 0
     local _, address = kit.serve {
       send = function(ctx)
@@ -142,7 +141,7 @@ describe("a stream", function()
     assert.equal(100, sent)
   end)
 
-  in_task.it("may end early: by the handler's return", function()
+  it("may end early: by the handler's return", function()
     local _, address = kit.serve(METHODS)
     local stream = assert(kit.peer(address):open("first"))
     assert(stream:send "hello")
@@ -152,7 +151,7 @@ describe("a stream", function()
     assert.equal("EPIPE", err.code)
   end)
 
-  in_task.it("ends with the error of the handler, after what it had sent", function()
+  it("ends with the error of the handler, after what it had sent", function()
     local _, address = kit.serve(METHODS)
     local stream = assert(kit.peer(address):open("fail"))
     assert.equal("one", stream:receive())
@@ -163,7 +162,7 @@ describe("a stream", function()
     assert.equal("ENOMETHOD", select(2, assert(kit.peer(address):open("nope")):result()).code)
   end)
 
-  in_task.it("may be cancelled by the caller, which interrupts the handler", function()
+  it("may be cancelled by the caller, which interrupts the handler", function()
     local ended = task.event()
     local server, address = kit.serve {
       endless = function(ctx)
@@ -187,7 +186,7 @@ describe("a stream", function()
     assert.equal(0, peer:stats().in_flight)
   end)
 
-  in_task.it("ends with the connection, its outcome unknown", function()
+  it("ends with the connection, its outcome unknown", function()
     local server, address = kit.serve(METHODS)
     local stream = assert(kit.peer(address):open("echo"))
     assert(stream:send "x")
@@ -202,7 +201,7 @@ describe("a stream", function()
     assert.is_false(select(2, stream:result()).definite)
   end)
 
-  in_task.it("ends a wait when the other side does not move", function()
+  it("ends a wait when the other side does not move", function()
     local _, address = kit.serve { idle = function() task.sleep(30) end }
     local stream <close> = assert(kit.peer(address):open("idle", {}, { timeout = 0.05 }))
     for _, wait_for in ipairs { "receive", "result" } do
@@ -213,7 +212,7 @@ describe("a stream", function()
     assert.equal("ETIMEDOUT", err.code)
   end)
 
-  in_task.it("has one sender and one receiver at a time", function()
+  it("has one sender and one receiver at a time", function()
     local _, address = kit.serve { idle = function() task.sleep(30) end }
     local stream <close> = assert(kit.peer(address):open("idle"))
     local one <close> = task.spawn(function() stream:receive() end)
@@ -225,7 +224,7 @@ describe("a stream", function()
     assert.equal("EBUSY", select(2, stream:send("x")).code)
   end)
 
-  in_task.it("can be misused, and says how", function()
+  it("can be misused, and says how", function()
     local _, address = kit.serve(METHODS, { window = 2048 })
     local peer = kit.peer(address)
     local stream <close> = assert(peer:open("count"))
@@ -243,7 +242,7 @@ describe("a stream", function()
     assert.equal("no stream", assert(peer:open("plain")):close())
   end)
 
-  in_task.it("needs a lunode on the other side", function()
+  it("needs a lunode on the other side", function()
     local address = kit.raw_server(function(_, message)
       return msgpack.array { 1, message[2], "unknown method", msgpack.null }
     end)
@@ -256,7 +255,7 @@ describe("a stream", function()
     assert.is_true(err.definite)
   end)
 
-  in_task.it("closes the connection of one that sends more than it may", function()
+  it("closes the connection of one that sends more than it may", function()
     local server, address = kit.serve { hold = function(ctx) ctx:receive() task.sleep(30) end }
     local raw = kit.raw(address)
     raw.send(msgpack.array { 0, 1, "$/open", msgpack.array { "hold", 1000, msgpack.array {} } })
@@ -270,7 +269,7 @@ describe("a stream", function()
     assert.equal(0, server:stats().active)
   end)
 
-  in_task.it("carries 100 MB between two processes, neither of which grows", function()
+  it("carries 100 MB between two processes, neither of which grows", function()
     local _, address = kit.node(MEASURE .. [[
       local server = assert(rpc.serve("127.0.0.1:0", {
         sink = function(ctx)

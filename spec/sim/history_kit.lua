@@ -2,7 +2,9 @@
 -- orders, written as plainly as can be and with models of its own. Contains no specs.
 
 local diagram = require "lunode.sim.history.diagram"
+local decide = require "lunode.sim.history.decide"
 local history = require "lunode.sim.history"
+local models = require "lunode.sim.history.models"
 
 local M = {}
 
@@ -202,6 +204,38 @@ function M.linearizable(kind, chance, options)
     end
   end
   return h
+end
+
+---What the checker finds wrong, before it is put into words.
+---@return lunode.sim.history.failure[]  one, or none
+function M.failures(h, kind)
+  local function make(ops)
+    return models[kind]({}, ops)
+  end
+  return { decide.key(h.operations, make, nil, { steps = 100000, configurations = 100000 }).failure }
+end
+
+---The prefix that failed, in which all but some operations may take effect at any time, or never; those that certainly
+---changed nothing are left out.
+---@return {operations: table[]}
+function M.with_others_free(failure, core)
+  local is_core, operations = {}, {}
+  for _, entry in ipairs(core) do
+    is_core[entry] = true
+  end
+  for _, entry in ipairs(failure.entries) do
+    local strict = is_core[entry]
+    operations[#operations + 1] = (strict or not entry.pure) and {
+      process = entry.process,
+      name = entry.name,
+      args = entry.args,
+      result = entry.result,
+      status = strict and entry.known and "ok" or "unknown",
+      call = strict and entry.call or 0,
+      ret = entry.ret,
+    } or nil
+  end
+  return { operations = operations }
 end
 
 ---@return string  a line an operation

@@ -12,7 +12,7 @@
 
 local compare = require "spec.support.compare"
 local resp = require "lunode.resp"
-local shrink = require "spec.support.shrink"
+local shrink = require "lunode.test.shrink"
 
 local M = {}
 

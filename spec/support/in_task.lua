@@ -1,25 +1,23 @@
--- Runs a function as a task, and turns the loop until it has ended: `it` bodies are no tasks. Raises what it raises.
+-- Runs a function as a task like any other, and turns the loop until it has ended. Raises what it raises. For specs
+-- about tasks: the body of a test is one that runs between turns of the loop only, so turns seem longer to it.
 --
 --   local in_task = require "spec.support.in_task"
---   it("sleeps", function()
---     in_task(function() task.sleep(0.01) end)      -- within 20 seconds; in_task(fn, 5): within 5
---   end)
---   in_task.it("sleeps", function() task.sleep(0.01) end)   -- the same
+--   in_task(function() task.sleep(0.01) end)      -- within 20 seconds; in_task(fn, 5): within 5
 --
 -- A function that has not ended in time is cancelled; the error says where it waits.
 
-local busted = require "busted"
 local task = require "lunode.task"
-local wait = require "spec.support.wait"
-
-local M = {}
+local wait = require "lunode.test.wait"
 
 -- Assertions of luassert's are tables, and busted wants them as they are.
 local function keep(err)
   return type(err) == "string" and debug.traceback(err, 2) or err
 end
 
-local function run(_, fn, seconds)
+---@param fn fun(): ...
+---@param seconds? number
+---@return any ...
+return function(fn, seconds)
   local results
   local handle = task.spawn(function()
     results = table.pack(xpcall(fn, keep))
@@ -38,14 +36,3 @@ local function run(_, fn, seconds)
   end
   return table.unpack(results, 2, results.n)
 end
-
----@param name string
----@param fn fun()
----@param seconds? number
-function M.it(name, fn, seconds)
-  busted.it(name, function()
-    run(M, fn, seconds)
-  end)
-end
-
-return setmetatable(M, { __call = run })

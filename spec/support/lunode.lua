@@ -9,10 +9,10 @@
 --   node:kill9()     -- SIGKILL, waits
 --   node:start()     -- again, on the same port and directory
 
-local ports = require "spec.support.ports"
-local process = require "spec.support.process"
+local ports = require "lunode.test.ports"
+local process = require "lunode.test.process"
 local redis = require "spec.support.redis"
-local tmp = require "spec.support.tmp"
+local tmp = require "lunode.test.tmp"
 
 local M = {}
 
@@ -59,15 +59,15 @@ local function words(options)
 end
 
 ---Runs the binary to its end.
----@param options table  words; env, cwd, stdin, seconds as in spec.support.process; wrapper: words before the binary
+---@param options table  words; env, cwd, stdin, seconds as in lunode.test.process; wrapper: words before the binary
 ---@return integer code, string stdout, string stderr
 function M.run(options)
   return process.run(words(options))
 end
 
 ---Starts the binary and leaves it running.
----@param options table  words; env, cwd, stdin as in spec.support.process; wrapper: words before the binary
----@return spec.process
+---@param options table  words; env, cwd, stdin as in lunode.test.process; wrapper: words before the binary
+---@return lunode.test.process
 function M.start(options)
   return process.start(words(options))
 end

@@ -17,11 +17,11 @@
 local loop = require "lunode.loop"
 local resp = require "lunode.resp"
 local tcp_client = require "lunode.tcp_client"
-local cleanup = require "spec.support.cleanup"
-local ports = require "spec.support.ports"
-local process = require "spec.support.process"
-local tmp = require "spec.support.tmp"
-local wait = require "spec.support.wait"
+local cleanup = require "lunode.test.cleanup"
+local ports = require "lunode.test.ports"
+local process = require "lunode.test.process"
+local tmp = require "lunode.test.tmp"
+local wait = require "lunode.test.wait"
 
 local M = {}
 

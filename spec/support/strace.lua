@@ -6,9 +6,9 @@
 --
 -- Traced are write, fdatasync, fsync and sendto, of all threads, in the order in which they ended.
 
-local process = require "spec.support.process"
-local tmp = require "spec.support.tmp"
-local wait = require "spec.support.wait"
+local process = require "lunode.test.process"
+local tmp = require "lunode.test.tmp"
+local wait = require "lunode.test.wait"
 
 local M = {}
 

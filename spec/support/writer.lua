@@ -12,8 +12,8 @@
 
 local resp = require "lunode.resp"
 local tcp_client = require "lunode.tcp_client"
-local cleanup = require "spec.support.cleanup"
-local wait = require "spec.support.wait"
+local cleanup = require "lunode.test.cleanup"
+local wait = require "lunode.test.wait"
 
 local M = {}
 

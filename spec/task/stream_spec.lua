@@ -1,14 +1,14 @@
 -- Streams: connections as tasks use them. What the connections under them do is spec/contract's.
 
-local cleanup = require "spec.support.cleanup"
+local cleanup = require "lunode.test.cleanup"
 local in_task = require "spec.support.in_task"
 local kit = require "spec.contract.kit"
 local loop = require "lunode.loop"
 local misuse = require "spec.support.misuse"
 local task = require "lunode.task"
 local tcp_client = require "lunode.tcp_client"
-local tmp = require "spec.support.tmp"
-local wait = require "spec.support.wait"
+local tmp = require "lunode.test.tmp"
+local wait = require "lunode.test.wait"
 
 local HOST = "127.0.0.1"
 
@@ -57,13 +57,13 @@ local function wait_buffered(stream, size)
   end
 end
 
-kit.describe("a stream", function(world)
+kit.describe_real("a stream", function(world)
   local function volume(n)
     return math.max(1, math.floor(n * world.volume))
   end
 
   describe("reads", function()
-    in_task.it("what is there, at most so much, and nil alone at the end", function()
+    it("what is there, at most so much, and nil alone at the end", function()
       local a, b = pair()
       b:write "hello"
       assert.equal("hello", a:read())
@@ -79,7 +79,7 @@ kit.describe("a stream", function(world)
       assert.same({ n = 1 }, table.pack(a:read()))
     end)
 
-    in_task.it("lines, however the network cuts them", function()
+    it("lines, however the network cuts them", function()
       local a, b = pair()
       local writer = task.spawn(function()
         for piece in ("one\r\ntwo\n\nfo\rur\r\n\r\nlast"):gmatch "." do
@@ -99,7 +99,7 @@ kit.describe("a stream", function(world)
       writer:join()
     end)
 
-    in_task.it("many lines that come in one piece", function()
+    it("many lines that come in one piece", function()
       local a, b = pair()
       local n = volume(20000)
       local writer = task.spawn(function()
@@ -117,7 +117,7 @@ kit.describe("a stream", function(world)
       writer:join()
     end)
 
-    in_task.it("up to a separator, also where it is cut in two", function()
+    it("up to a separator, also where it is cut in two", function()
       local a, b = pair()
       local writer = task.spawn(function()
         for piece in ("--a-b--=--x--==--end"):gmatch "." do
@@ -133,7 +133,7 @@ kit.describe("a stream", function(world)
       writer:join()
     end)
 
-    in_task.it("exactly so many bytes, more than the limit, too", function()
+    it("exactly so many bytes, more than the limit, too", function()
       local a, b = pair { read_limit = 1000 }
       local n = volume(3000000) + 12345
       local data = ("0123456789"):rep(n // 10 + 1)
@@ -156,7 +156,7 @@ kit.describe("a stream", function(world)
       writer:join()
     end)
 
-    in_task.it("no line that is longer than it may be, whether its end has come or not", function()
+    it("no line that is longer than it may be, whether its end has come or not", function()
       local a, b = pair()
       b:write "12345"
       assert.same({ nil, "the line is longer than 4 bytes", "EMSGSIZE" }, { a:read_line(4) })
@@ -210,7 +210,7 @@ kit.describe("a stream", function(world)
       end, 60)
     end)
 
-    in_task.it("the rest, and then why there is no more, after a reset", function()
+    it("the rest, and then why there is no more, after a reset", function()
       local port = listen(function(stream)
         stream:write "the rest"
         stream:read(1)
@@ -233,7 +233,7 @@ kit.describe("a stream", function(world)
   end)
 
   describe("holds back a peer that sends more than is read", function()
-    in_task.it("and reads on when there is room", function()
+    it("and reads on when there is room", function()
       local a, b = pair({ read_limit = 10000 }, { low = 1000, high = 20000 })
       local total, sent = volume(30) * 1000000, 0
       local piece = ("x"):rep(50000)
@@ -264,20 +264,18 @@ kit.describe("a stream", function(world)
   end)
 
   describe("writes", function()
-    in_task.it("and waits while the queue is full, until the peer has read", function()
+    it("and waits while the queue is full, until the peer has read", function()
       local a, b = pair({ low = 1000, high = 10000 }, { read_limit = 1000 })
-      local blocked, n = false, math.max(600, volume(2000)) -- more than the kernel's buffers hold
+      local n = math.max(600, volume(2000)) -- more than the kernel's buffers hold
       local writer = task.spawn(function()
         for _ = 1, n do
           assert(a:write(("x"):rep(10000)) == true)
         end
         a:close()
       end)
-      for _ = 1, 200 do
-        task.sleep(0)
-        blocked = blocked or a.writer ~= false
-      end
-      assert.is_true(blocked)
+      wait.till(function()
+        return a.writer ~= false
+      end, 10, "a writer that waits")
       local received = 0
       for data in function() return b:read() end do
         received = received + #data
@@ -286,13 +284,13 @@ kit.describe("a stream", function(world)
       writer:join()
     end)
 
-    in_task.it("lists of strings as one", function()
+    it("lists of strings as one", function()
       local a, b = pair()
       assert.is_true(a:write { "a", "", "bc" })
       assert.equal("abc", b:read_exactly(3))
     end)
 
-    in_task.it("after shutdown nothing, and still reads", function()
+    it("after shutdown nothing, and still reads", function()
       local a, b = pair()
       a:write "question"
       a:shutdown()
@@ -305,7 +303,7 @@ kit.describe("a stream", function(world)
       assert.is_nil(a:read())
     end)
 
-    in_task.it("past the cap nothing: the connection closes with ENOBUFS", function()
+    it("past the cap nothing: the connection closes with ENOBUFS", function()
       local a = pair { low = 10, high = 100, cap = 1000 }
       assert.equal("ENOBUFS", select(3, a:write(("x"):rep(1001))))
       task.yield()
@@ -315,7 +313,7 @@ kit.describe("a stream", function(world)
   end)
 
   describe("has one waiter on each side", function()
-    in_task.it("and tells a second reader so, while writing goes on", function()
+    it("and tells a second reader so, while writing goes on", function()
       local a, b = pair()
       local reader = task.spawn(a.read, a)
       task.yield()
@@ -336,7 +334,7 @@ kit.describe("a stream", function(world)
       assert.equal("for the first", reader:join())
     end)
 
-    in_task.it("and tells a second writer so, without queueing its bytes", function()
+    it("and tells a second writer so, without queueing its bytes", function()
       local a, b = pair({ low = 10, high = 100 }, { read_limit = 1000 })
       b.conn:pause()
       local writer = task.spawn(function()
@@ -354,7 +352,7 @@ kit.describe("a stream", function(world)
       writer:join()
     end)
 
-    in_task.it("which, when cancelled or out of time, leaves its place, and no byte is lost", function()
+    it("which, when cancelled or out of time, leaves its place, and no byte is lost", function()
       local a, b = pair()
       for _, read in ipairs {
         function() return a:read() end,
@@ -374,7 +372,7 @@ kit.describe("a stream", function(world)
       assert.equal("all of it", a:read_line())
     end)
 
-    in_task.it("which may be a writer whose time is over: another can write then", function()
+    it("which may be a writer whose time is over: another can write then", function()
       local a, b = pair({ low = 1000, high = 10000 }, { read_limit = 1000 })
       b.conn:pause()
       local code
@@ -395,7 +393,7 @@ kit.describe("a stream", function(world)
   end)
 
   describe("that is closed", function()
-    in_task.it("wakes who reads and who writes with ECANCELED; later ones hear ENOTCONN", function()
+    it("wakes who reads and who writes with ECANCELED; later ones hear ENOTCONN", function()
       for _, close in ipairs { "close", "abort" } do
         local a, b = pair({ low = 10, high = 100 })
         b.conn:pause()
@@ -424,7 +422,7 @@ kit.describe("a stream", function(world)
       end
     end)
 
-    in_task.it("sends what is queued; at the end of its block, too", function()
+    it("sends what is queued; at the end of its block, too", function()
       local a, b = pair()
       do
         local stream <close> = a
@@ -434,7 +432,7 @@ kit.describe("a stream", function(world)
       assert.is_nil(b:read())
     end)
 
-    in_task.it("by a block that raises goes at once", function()
+    it("by a block that raises goes at once", function()
       local a, b = pair()
       assert.is_false(pcall(function()
         local stream <close> = a
@@ -446,7 +444,7 @@ kit.describe("a stream", function(world)
       assert.equal("lunode.task.stream (closed)", tostring(a))
     end)
 
-    in_task.it("by the connection's own timeout says so to its reader", function()
+    it("by the connection's own timeout says so to its reader", function()
       local a = pair { idle_timeout = 0.01 }
       local data, err, code = a:read()
       assert.is_nil(data)
@@ -456,7 +454,7 @@ kit.describe("a stream", function(world)
   end)
 
   describe("that connects", function()
-    in_task.it("tells why it could not", function()
+    it("tells why it could not", function()
       local port, server = listen(print)
       server:close()
       task.sleep(0.002) -- the socket goes in the loop's closing phase
@@ -481,7 +479,7 @@ kit.describe("a stream", function(world)
       end)
     end)
 
-    in_task.it("does so over a Unix socket, too", function()
+    it("does so over a Unix socket, too", function()
       local path = "unix:" .. tmp.dir() .. "/socket"
       local server = assert(task.listen(path, nil, {}, function(stream)
         stream:write(stream:read())
@@ -492,7 +490,7 @@ kit.describe("a stream", function(world)
       server:close()
     end)
 
-    in_task.it("knows both ends, and takes the connection's options, and its own", function()
+    it("knows both ends, and takes the connection's options, and its own", function()
       local a, b = pair { nodelay = false, read_limit = 5 }
       local host, port = a:peer()
       assert.equal(HOST, host)
@@ -512,7 +510,7 @@ kit.describe("a stream", function(world)
       misuse("element 2 is a number", function() a:write { "x", 2 } end)
     end)
 
-    in_task.it("tells misuse at the caller's line", function()
+    it("tells misuse at the caller's line", function()
       misuse("option 'on_read' is for callbacks", function() task.connect(HOST, 1, { on_read = print }) end)
       misuse("option 'decoder' is for callbacks", function() task.listen(HOST, 0, { decoder = "resp" }, print) end)
       misuse("unknown option 'colour'", function() task.connect(HOST, 1, { colour = "red" }) end)
@@ -525,7 +523,7 @@ kit.describe("a stream", function(world)
   end)
 
   describe("that is served", function()
-    in_task.it("closes at its handler's end, after what is queued", function()
+    it("closes at its handler's end, after what is queued", function()
       local port = listen(function(stream)
         stream:write(stream:read_line():upper())
       end)
@@ -535,7 +533,7 @@ kit.describe("a stream", function(world)
       assert.is_nil(a:read())
     end)
 
-    in_task.it("closes when its handler raises, which is told, and others go on", function()
+    it("closes when its handler raises, which is told, and others go on", function()
       local errors = collect_errors()
       local port = listen(function(stream)
         local line = stream:read_line()
@@ -583,7 +581,7 @@ kit.describe("a stream", function(world)
       end, 60)
     end)
 
-    in_task.it("goes on when its client hangs up at any moment", function()
+    it("goes on when its client hangs up at any moment", function()
       local errors = collect_errors()
       local port, server = listen(function(stream)
         while stream:read(1) do

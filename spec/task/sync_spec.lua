@@ -5,7 +5,7 @@ local kit = require "spec.contract.kit"
 local loop = require "lunode.loop"
 local misuse = require "spec.support.misuse"
 local task = require "lunode.task"
-local wait = require "spec.support.wait"
+local wait = require "lunode.test.wait"
 
 local FULL = os.getenv "LUNODE_FULL"
 
@@ -18,8 +18,8 @@ local function spawn_all(n, fn)
   return handles
 end
 
-kit.describe("an event", function()
-  in_task.it("wakes all who wait, in order, with what it is resolved with; later ones at once", function()
+kit.describe_real("an event", function()
+  it("wakes all who wait, in order, with what it is resolved with; later ones at once", function()
     local event, order = task.event(), {}
     local handles = spawn_all(10, function(i)
       local values = table.pack(event:wait())
@@ -39,7 +39,7 @@ kit.describe("an event", function()
     assert.same({ "a", nil, "c", n = 3 }, table.pack(event:wait()))
   end)
 
-  in_task.it("can be waited for in vain, for a while", function()
+  it("can be waited for in vain, for a while", function()
     local event = task.event()
     assert.same({ nil, "timed out", "ETIMEDOUT" }, { event:wait(0.001) })
     assert.same({ nil, "timed out", "ETIMEDOUT" }, { event:wait(0) })
@@ -63,8 +63,8 @@ kit.describe("an event", function()
   end)
 end)
 
-kit.describe("a semaphore", function(world)
-  in_task.it("never gives more permits than it has, and is fair", function()
+kit.describe_real("a semaphore", function(world)
+  it("never gives more permits than it has, and is fair", function()
     local n = math.max(20, math.floor(500 * world.volume))
     local semaphore, inside, most, order = task.semaphore(3), 0, 0, {}
     task.wait_all(spawn_all(n, function(i)
@@ -82,7 +82,7 @@ kit.describe("a semaphore", function(world)
     end
   end)
 
-  in_task.it("gives the permit to the one who has waited longest, past those who gave up", function()
+  it("gives the permit to the one who has waited longest, past those who gave up", function()
     local semaphore, got = task.semaphore(1), {}
     assert.equal(semaphore, semaphore:try_acquire())
     assert.is_nil(semaphore:try_acquire())
@@ -104,7 +104,7 @@ kit.describe("a semaphore", function(world)
     assert.equal(1, semaphore:available())
   end)
 
-  in_task.it("gets its permit back when its holder raises, is cancelled or runs out of time", function()
+  it("gets its permit back when its holder raises, is cancelled or runs out of time", function()
     local semaphore = task.semaphore(1)
     local function hold()
       local _ <close> = semaphore:acquire()
@@ -127,7 +127,7 @@ kit.describe("a semaphore", function(world)
     assert.equal(1, semaphore:available())
   end)
 
-  in_task.it("is not lost with a holder that is cancelled in the moment it gets it", function()
+  it("is not lost with a holder that is cancelled in the moment it gets it", function()
     local semaphore = task.semaphore(1)
     semaphore:acquire()
     local handle = task.spawn(function()
@@ -152,7 +152,7 @@ kit.describe("a semaphore", function(world)
   end)
 end)
 
-kit.describe("a channel", function(world)
+kit.describe_real("a channel", function(world)
   for _, capacity in ipairs { 0, 1, 7, 1000 } do
     it(("of capacity %d keeps order and loses nothing"):format(capacity), function()
       in_task(function()
@@ -270,7 +270,7 @@ kit.describe("a channel", function(world)
     end, 60)
   end)
 
-  in_task.it("of capacity 0 lets the sender go on only when its value is taken", function()
+  it("of capacity 0 lets the sender go on only when its value is taken", function()
     local channel, went_on = task.channel(), false
     local sender = task.spawn(function()
       channel:send "x"
@@ -284,7 +284,7 @@ kit.describe("a channel", function(world)
     assert.is_true(went_on)
   end)
 
-  in_task.it("carries false, and any value but nil", function()
+  it("carries false, and any value but nil", function()
     local channel = task.channel(3)
     channel:send(false)
     channel:send(print)
@@ -298,7 +298,7 @@ kit.describe("a channel", function(world)
     misuse("nil cannot be sent", function() channel:try_send() end)
   end)
 
-  in_task.it("that is closed refuses what is sent, and gives what lies in it before its end", function()
+  it("that is closed refuses what is sent, and gives what lies in it before its end", function()
     local channel = task.channel(2)
     channel:send(1)
     channel:send(2)
@@ -331,7 +331,7 @@ kit.describe("a channel", function(world)
     end
   end)
 
-  in_task.it("times out on either side, and the value has not been sent then", function()
+  it("times out on either side, and the value has not been sent then", function()
     local channel = task.channel()
     assert.same({ nil, "timed out", "ETIMEDOUT" }, { channel:send("lost?", 0.001) })
     assert.same({ nil, "timed out", "ETIMEDOUT" }, { channel:receive(0.001) })

@@ -3,7 +3,7 @@
 -- knows the system.
 --
 --   local history = require "lunode.sim.history"
---   local h = history.new { now = function() return world.now end }
+--   local h = history.new { world = world }            -- operations are in the world's trace, too
 --
 --   local op = h:invoke("client 1", "write", "x", 1)   -- process, operation, key, arguments
 --   h:ok(op)                                           -- or h:ok(op, result); h:fail(op); h:unknown(op)
@@ -15,6 +15,7 @@
 -- read), or one of your own. Each key is checked by itself: linearizability is local (Herlihy and Wing, 1990).
 
 local decide = require "lunode.sim.history.decide"
+local diagram = require "lunode.sim.history.diagram"
 local explain = require "lunode.sim.history.explain"
 local models = require "lunode.sim.history.models"
 local values = require "lunode.sim.history.values"
@@ -39,20 +40,39 @@ local CONFIGURATIONS = 500000 -- that are remembered, for each key
 ---@class lunode.sim.history
 ---@field operations lunode.sim.history.operation[]  in the order of invocation
 ---@field private now (fun(): number)?
+---@field private world lunode.sim.world?
 ---@field private events integer
 ---@field private last number        the time of the last event
 ---@field private busy table<any, lunode.sim.history.operation>  by process
 local methods = {}
 local metatable = { __index = methods, __name = "lunode.sim.history" }
 
----@param options? {now?: fun(): number}  the clock, in seconds; without one, events are numbered
+---@class lunode.sim.history.new_options
+---@field world? lunode.sim.world  its clock is the clock, and its trace shows the operations
+---@field now? fun(): number       a clock, in seconds; without any, events are numbered
+
+---@param options? lunode.sim.history.new_options
 ---@return lunode.sim.history
 function M.new(options)
-  local now = options and options.now
+  local world, now = options and options.world, options and options.now
   if now ~= nil and type(now) ~= "function" then
     error("history.new: `now` must be a function that returns seconds", 2)
+  elseif world ~= nil and type(world.record) ~= "function" then
+    error("history.new: `world` must be a world, as sim.new makes them", 2)
   end
-  return setmetatable({ operations = {}, now = now, events = 0, last = -math.huge, busy = {} }, metatable)
+  if world then
+    now = function()
+      return world.now
+    end
+  end
+  return setmetatable({
+    operations = {},
+    now = now,
+    world = world,
+    events = 0,
+    last = -math.huge,
+    busy = {},
+  }, metatable)
 end
 
 -- ---------------------------------------------------------------- recording
@@ -66,6 +86,15 @@ local function tick(self)
   end
   self.last = at
   return self.events, at
+end
+
+-- Values that cannot be shown are told by `check`, with the operation's name.
+local function note(self, op, kind, show)
+  local world = self.world
+  if world then
+    local fine, text = pcall(show, op)
+    world:record { t = world.now, kind = kind, node = tostring(op.process), text = fine and text or op.name }
+  end
 end
 
 ---An operation begins. Events are to be recorded in the order in which they happen.
@@ -83,7 +112,7 @@ function methods:invoke(process, name, key, ...)
   local busy = self.busy[process]
   if busy then
     error(("%s calls %s while its %s has not ended: complete that (ok, fail, unknown) or use a name of its own"):format(
-      tostring(process), name, busy.name), 2)
+      values.name(process), values.name(name), values.name(busy.name)), 2)
   end
   local place, at = tick(self)
   local op = {
@@ -100,6 +129,7 @@ function methods:invoke(process, name, key, ...)
   }
   self.busy[process] = op
   self.operations[#self.operations + 1] = op
+  note(self, op, "invoke", diagram.call)
   return op
 end
 
@@ -110,6 +140,7 @@ local function complete(self, op, status, result)
   op.ret, op.returned_at = tick(self)
   op.status, op.result = status, result
   self.busy[op.process] = nil
+  note(self, op, status, diagram.label)
 end
 
 ---It was done, and this is what the caller was told.
@@ -167,7 +198,7 @@ end
 ---@field init any              the state before all operations, or a function that makes it
 ---@field step fun(state: any, op: table): boolean, any  is `op` (name, args, result, known) legal here? And the next
 ---  state. Where op.known is false the result is not known: any is legal. It never changes `state`
----@field hash? fun(state: any): any  the same number, string or boolean for equal states; not needed where they are such
+---@field hash? fun(state: any): any  the same number, string or boolean for equal states; needless where they are such
 ---@field show? fun(state: any): string
 ---@field pure? fun(op: table): boolean  does it, with this result, change no state whatever? Makes the check fast
 
@@ -239,7 +270,7 @@ local function check(self, model, options)
   if #texts > 1 then
     worst = worst .. ("\nKeys that are not linearizable: %s\n"):format(table.concat(texts, ", "))
   end
-  return not code or nil, worst or verdicts, code
+  return not code or nil, worst and worst:gsub("\n$", "") or verdicts, code
 end
 
 ---Is the history linearizable, key by key?

@@ -10,6 +10,9 @@
 --
 -- Tasks are resumed from the loop's callbacks only, never within the call that wakes them. Those that others wake run
 -- in the same turn, as many as BUDGET permits; what yields waits for the next turn.
+--
+-- A hosted task is the exception: who made it resumes it between turns of the loop, so it may turn the loop itself
+-- (lunode.test runs the bodies of specs so). Others find it running while they run in such a turn.
 
 local list = require "lunode.task.list"
 local loop = require "lunode.loop"
@@ -93,11 +96,15 @@ local settle
 
 ---@return table? task
 function M.current()
+  if current and current.hosted then
+    local _, is_main = running()
+    return not is_main and current or nil -- the loop's callbacks, in a turn of the hosted task's, are no task
+  end
   return current
 end
 
 local function step(task)
-  local value = task.value
+  local value, before = task.value, current
   task.value = false
   if value == START and task.cancelled then
     task.state = "cancelled"
@@ -110,7 +117,7 @@ local function step(task)
   if state ~= "waiting" and state ~= "ready" then
     settle(task, alive, err)
   end
-  current = nil
+  current = before
 end
 
 local schedule
@@ -161,6 +168,9 @@ end
 local function push(task, value)
   task.state = "ready"
   task.value = value
+  if task.hosted then
+    return loop.stop() -- the turn that its host waits in ends without sleeping
+  end
   ready_count = ready_count + 1
   ready[ready_count] = task
 end
@@ -168,6 +178,9 @@ end
 local function push_later(task)
   task.state = "ready"
   task.value = INTERRUPTED
+  if task.hosted then
+    return
+  end
   later_count = later_count + 1
   later[later_count] = task
   schedule()
@@ -185,7 +198,7 @@ function M.wake(task, value)
   end
   task.leave = false
   push(task, value)
-  if not current then
+  if not current or current.hosted then
     schedule() -- else those who run now are followed by it
   end
 end
@@ -197,7 +210,7 @@ function M.wake_now(task, value)
     task.timer:close()
   end
   task.leave = false
-  if ready_count == 0 and batch_at == batch_count then -- nobody is before it
+  if ready_count == 0 and batch_at == batch_count and not task.hosted then -- nobody is before it
     task.value = value
     step(task)
   else
@@ -237,7 +250,7 @@ local function raise_due(task)
 end
 
 local function check_runner(what)
-  local task = current
+  local task = M.current()
   if not task or not task.thread then
     error(what .. " outside of a task: call it inside of task.spawn(function() … end)", 4)
   end
@@ -401,15 +414,13 @@ function settle(task, alive, err)
   end
 end
 
----Makes a task that starts with the next drain.
----@return table task
-function M.spawn(fn, ...)
+local function make(fn, ...)
   local thread = create(body)
   local ok, err = resume(thread, fn, ...)
   if not ok then
-    error(err, 3)
+    error(err, 4)
   end
-  local task = setmetatable({
+  return setmetatable({
     thread = thread,
     state = "ready",
     value = START, -- what park returns
@@ -426,13 +437,34 @@ function M.spawn(fn, ...)
     scope = false, -- the innermost deadline
     alarmed = false, -- something may be due
     cancelled = false, -- the interrupt
+    hosted = false, -- who made it resumes it
   }, metatable)
+end
+
+---Makes a task that starts with the next drain.
+---@return table task
+function M.spawn(fn, ...)
+  local task = make(fn, ...)
   ready_count = ready_count + 1
   ready[ready_count] = task
-  if not current then
+  if not current or current.hosted then
     schedule()
   end
   return task
+end
+
+---Makes a task that runs only in `resume`.
+---@return table task
+function M.host(fn, ...)
+  local task = make(fn, ...)
+  task.hosted = true
+  return task
+end
+
+---Runs a hosted task until it waits or ends.
+---@param task table  hosted, its state "ready"
+function M.resume(task)
+  step(task)
 end
 
 -- ---------------------------------------------------------------- arguments

@@ -33,30 +33,40 @@ local function prepared(make, entries)
   return instance
 end
 
--- What was known when `last` completed: what was pending then has no result yet.
+-- What was known when `last` completed: what was pending then has no result yet. Copies, as instances of a model keep
+-- things in them. Returns that of `last`, too.
 local function prefix(entries, last)
-  local part = {}
+  local part, last_copy = {}, nil
   for _, entry in ipairs(entries) do
     if entry.call < last.ret then
-      local copy = entry
-      if entry.ret > last.ret and entry.known then
-        copy = { op = entry.op, name = entry.name, process = entry.process, args = entry.args }
-        copy.known, copy.call, copy.ret = false, entry.call, math.huge
-      end
+      local known = entry.ret <= last.ret
+      local copy = { op = entry.op, name = entry.name, process = entry.process, args = entry.args }
+      copy.known, copy.result, copy.call, copy.ret = known, entry.result, entry.call, known and entry.ret or math.huge
       part[#part + 1] = copy
+      last_copy = entry == last and copy or last_copy
     end
   end
-  return part
+  return part, last_copy
 end
 
 -- The first completion with which what had happened by then is violated. A prefix of what is linearizable is, too.
 local function locate(entries, returns, found, make, budget)
   local function failure_at(level)
-    local part = prefix(entries, returns[level])
+    local part, blocked = prefix(entries, returns[level])
     local instance = prepared(make, part)
     local result = search.run(search.problem(part), instance, budget)
     if result.verdict == "violated" then
-      return { instance = instance, entries = part, blocked = returns[level], found = result }
+      local wrong, reason = nil, nil
+      if instance.refute then
+        wrong, reason = instance.refute()
+      end
+      return {
+        instance = instance,
+        entries = part,
+        blocked = blocked,
+        found = result,
+        reason = wrong == blocked and reason or nil,
+      }
     end
   end
 

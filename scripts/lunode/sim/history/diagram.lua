@@ -11,23 +11,7 @@ local M = {}
 
 local WIDEST = 110 -- columns; where labels make it wider than this, bars have numbers, and the labels go below
 local WIDEST_NAME = 20
-
----An operation and what came of it: `write(2)`, `cas(1, 2) → true`, `read → ?`
----@param op table  name, args, result, status
----@return string
-function M.label(op)
-  local words = {}
-  for i = 1, op.args.n do
-    words[i] = values.show(op.args[i])
-  end
-  local text = op.name .. (op.args.n > 0 and "(" .. table.concat(words, ", ") .. ")" or "")
-  if op.status == "unknown" or op.status == "open" then
-    return text .. " → ?"
-  elseif op.result ~= nil or op.args.n == 0 then
-    return text .. " → " .. values.show(op.result)
-  end
-  return text
-end
+local WIDEST_LABEL = 64
 
 local function width_of(text)
   return utf8.len(text) or #text
@@ -38,6 +22,36 @@ local function fit(text, width)
     return text
   end
   return text:sub(1, utf8.offset(text, width) - 1) .. "…"
+end
+
+local function show(op)
+  local words = {}
+  for i = 1, op.args.n do
+    words[i] = values.show(op.args[i])
+  end
+  return values.name(op.name) .. (op.args.n > 0 and "(" .. table.concat(words, ", ") .. ")" or "")
+end
+
+---What an operation was asked to do, and to what: `write(2) of "x"`
+---@param op table  name, args, key
+---@return string
+function M.call(op)
+  return fit(show(op) .. (op.key ~= nil and " of " .. values.show(op.key) or ""), WIDEST_LABEL)
+end
+
+---An operation and what came of it: `write(2)`, `cas(1, 2) → true`, `read → ?`
+---@param op table  name, args, result, status
+---@return string
+function M.label(op)
+  local text = show(op)
+  if op.status == "unknown" or op.status == "open" then
+    text = text .. " → ?"
+  elseif op.status == "failed" then
+    text = text .. " → failed"
+  elseif op.result ~= nil or op.args.n == 0 then
+    text = text .. " → " .. values.show(op.result)
+  end
+  return fit(text, WIDEST_LABEL)
 end
 
 ---A time in seconds, without digits that nobody needs.
@@ -156,7 +170,7 @@ function M.draw(ops, blocked)
   local legend = {}
   if last > WIDEST then
     for i, op in ipairs(ops) do
-      legend[i] = ("  %d: %s  %s"):format(i, tostring(op.process), labels[op])
+      legend[i] = ("  %d: %s  %s"):format(i, values.name(op.process), labels[op])
       labels[op] = tostring(i)
     end
     from, to, last = place(ops, labels)
@@ -164,7 +178,7 @@ function M.draw(ops, blocked)
 
   local lines, indent, lanes = {}, 0, lanes_of(ops)
   for _, lane in ipairs(lanes) do
-    lane.title = fit(tostring(lane.process), WIDEST_NAME)
+    lane.title = fit(values.name(lane.process), WIDEST_NAME)
     indent = math.max(indent, width_of(lane.title) + 2)
   end
   for _, lane in ipairs(lanes) do

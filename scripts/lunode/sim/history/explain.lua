@@ -3,6 +3,7 @@
 
 local diagram = require "lunode.sim.history.diagram"
 local search = require "lunode.sim.history.search"
+local values = require "lunode.sim.history.values"
 
 local M = {}
 
@@ -10,6 +11,8 @@ local WINDOW = 40 -- completions that are looked at one by one; what came before
 local MOST_ROOTS = 64 -- unless there are more of these
 local MOST_STATES = 4 -- that are told
 local MOST_STEPS = 10 -- of the order that is told
+local MOST_DRAWN = 20 -- operations
+local LONGEST = 160 -- bytes of a state
 local TRY = { steps = 20000, configurations = 20000 } -- for one attempt to do without some operations
 local ALL_TRIES = 400000 -- steps
 local ANY_TIME = 1 << 40 -- before everything
@@ -54,7 +57,7 @@ end
 local function windowed(problem, failure, level)
   local list, from = {}, level > 0 and problem.returns[level].ret or 0
   for _, entry in ipairs(failure.entries) do
-    if entry.ret > from then
+    if entry.ret > from and (entry.known or not entry.pure) then
       list[#list + 1] = entry
     end
   end
@@ -123,10 +126,15 @@ local function count(n, noun)
   return n == 1 and "1 " .. noun or ("%d %ss"):format(n, noun)
 end
 
+local function show_state(state, instance)
+  local text = instance.show(state)
+  return #text <= LONGEST and text or text:sub(1, utf8.offset(text, 0, LONGEST) - 1) .. "…"
+end
+
 local function show_states(states, instance)
   local words, seen = {}, {}
   for _, state in ipairs(states) do
-    local text = instance.show(state)
+    local text = show_state(state, instance)
     if not seen[text] then
       seen[text] = true
       words[#words + 1] = text
@@ -146,7 +154,7 @@ local function sentence_of(failure)
   local op = blocked.op
   local text = ("%s of %s (%s … %s s) has no place"):format(
     diagram.label(op),
-    tostring(op.process),
+    values.name(op.process),
     diagram.time(op.called_at),
     diagram.time(op.returned_at)
   )
@@ -170,11 +178,11 @@ local function last_order(failure)
   end
   for i = math.max(1, #order - MOST_STEPS + 1), #order do
     local op = order[i].op
-    lines[#lines + 1] = ("  %s  %s"):format(tostring(op.process), diagram.label(op))
+    lines[#lines + 1] = ("  %s  %s"):format(values.name(op.process), diagram.label(op))
   end
   local state = failure.found.states[1]
   if state ~= nil then
-    lines[#lines + 1] = "It leaves " .. failure.instance.show(state) .. "."
+    lines[#lines + 1] = "It leaves " .. show_state(state, failure.instance) .. "."
   end
   return table.concat(lines, "\n") .. "\n"
 end
@@ -183,12 +191,12 @@ local function by_call(a, b)
   return a.call < b.call
 end
 
--- Operations as the diagram wants them.
-local function drawn(core)
-  local list, view_of = {}, {}
+-- Operations as the diagram wants them, and that of the blocked one.
+local function drawn(core, blocked)
+  local list, cross = {}, nil
   for i, entry in ipairs(core) do
     local op = entry.op
-    view_of[entry] = {
+    list[i] = {
       process = op.process,
       name = op.name,
       args = op.args,
@@ -199,53 +207,70 @@ local function drawn(core)
       called_at = op.called_at,
       returned_at = entry.known and op.returned_at or nil,
     }
-    list[i] = view_of[entry]
+    cross = entry == blocked and list[i] or cross
   end
   table.sort(list, by_call)
-  return list, view_of
+  return table.move(list, math.max(1, #list - MOST_DRAWN + 1), #list, 1, {}), cross
+end
+
+---The operations that contradict each other, whatever the others of the prefix did, the blocked one among them: few,
+---but perhaps not the fewest.
+---@param failure lunode.sim.history.failure
+---@param budget {steps: integer, configurations: integer}
+---@return lunode.sim.history.entry[] core
+---@return integer level                           so many completions are left out,
+---@return lunode.sim.history.root[]? roots         which led to this
+function M.core(failure, budget)
+  local instance = failure.instance
+  if instance.conflict then
+    return instance.conflict, 0, nil
+  end
+  local problem, essential = search.problem(failure.entries), { [failure.blocked] = true }
+  for _, entry in ipairs(instance.essential or {}) do
+    essential[entry] = true
+  end
+  local level, roots = choose_window(problem, failure, budget)
+  local window = windowed(problem, failure, level)
+  return core_of({ window = window, roots = roots, instance = instance, steps = 0 }, essential), level, roots
+end
+
+local function introduce(failure, core, level, roots)
+  local text, these = "", "These"
+  if level > 0 then
+    local states = {}
+    for i, root in ipairs(roots) do
+      states[i] = root.state
+    end
+    text = ("After %s, the state was %s.\n"):format(count(level, "operation"), show_states(states, failure.instance))
+    these = "From there on, these"
+  end
+  local others = #failure.entries - #core - level
+  local whatever = others > 0 and ", whatever the others did" or ""
+  if #core == 1 then
+    return text .. ("%s operation has no place%s:\n"):format((these:gsub("hese$", "his")), whatever)
+  end
+  text = text .. ("%s %d operations have no order%s:\n"):format(these, #core, whatever)
+  if #core > MOST_DRAWN then
+    text = text .. ("(The last %d of them are drawn.)\n"):format(MOST_DRAWN)
+  end
+  return text
 end
 
 ---@param failure lunode.sim.history.failure
 ---@param budget {steps: integer, configurations: integer}
 ---@return string
 function M.explain(failure, budget)
-  local instance = failure.instance
+  local sentence = sentence_of(failure) .. "\n"
   if failure.reason then
-    return sentence_of(failure) .. "\n"
+    return sentence
   end
-  local core, level, roots = instance.conflict, 0, nil
-  if not core then
-    local problem, essential = search.problem(failure.entries), { [failure.blocked] = true }
-    for _, entry in ipairs(instance.essential or {}) do
-      essential[entry] = true
-    end
-    level, roots = choose_window(problem, failure, budget)
-    local window = windowed(problem, failure, level)
-    core = core_of({ window = window, roots = roots, instance = instance, steps = 0 }, essential)
-  end
-
-  local lines = { sentence_of(failure) }
-  local others, whose = #failure.entries - #core - level, "These"
-  if level > 0 then
-    local states = {}
-    for i, root in ipairs(roots) do
-      states[i] = root.state
-    end
-    lines[#lines + 1] = ("After %s, the state was %s."):format(
-      count(level, "operation"),
-      show_states(states, instance)
-    )
-    whose = "From there on, these"
-  end
-  lines[#lines + 1] = ("%s %s have no order%s:"):format(
-    whose,
-    count(#core, "operation"),
-    others > 0 and (", whatever the %s did"):format(count(others, "other")) or ""
-  )
-  local list, view_of = drawn(core)
-  local text = table.concat(lines, "\n") .. "\n\n" .. diagram.draw(list, view_of[failure.blocked])
+  local core, level, roots = M.core(failure, budget)
   local order = last_order(failure)
-  return text .. (order ~= "" and "\n" .. order or "")
+  return sentence
+    .. introduce(failure, core, level, roots)
+    .. "\n"
+    .. diagram.draw(drawn(core, failure.blocked))
+    .. (order ~= "" and "\n" .. order or "")
 end
 
 return M

@@ -22,7 +22,7 @@ local values = require "lunode.sim.history.values"
 local M = {}
 
 local function wrong(op, what)
-  error(("%s of process %s: %s"):format(op.name, tostring(op.process), what), 0)
+  error(("%s of process %s: %s"):format(values.name(op.name), values.name(op.process), what), 0)
 end
 
 local function unknown_operation(op, model, names)
@@ -251,7 +251,8 @@ end
 
 -- What a read says of one element.
 local function contains(read, key, is_member)
-  local entry = { name = "contains", process = read.process, known = true, call = read.call, ret = read.ret, op = read.op }
+  local entry = { name = "contains", process = read.process, known = true, op = read.op }
+  entry.call, entry.ret = read.call, read.ret
   entry.args, entry.result = { values.original(key), n = 1 }, is_member
   return entry
 end

@@ -35,7 +35,7 @@ local M = {}
 
 ---@class lunode.sim.history.problem
 ---@field returns lunode.sim.history.entry[]    those that complete, in the order of completion
----@field pending lunode.sim.history.entry[][]  for each of these: it and the others that are pending then, in that order
+---@field pending lunode.sim.history.entry[][]  for each: it and the others pending then, in that order
 ---@field open lunode.sim.history.entry[]       those that never complete and are not pure, in the order of invocation
 ---@field opened integer[]                      how many of these had been invoked at that completion
 
@@ -172,6 +172,7 @@ function search_methods:was_here(config)
   if not list then
     by_taken[config.taken] = { config.used }
   else
+    self.steps = self.steps + #list
     for _, used in ipairs(list) do
       if sets.contains(config.used, used) then
         return true
@@ -329,7 +330,7 @@ end
 ---@field order lunode.sim.history.entry[]  as far as it came: what took effect, one after the other
 ---@field states any[]                      the states that can be there then (some of them)
 ---@field blocked lunode.sim.history.entry? the first to complete that nothing explains
----@field steps integer
+---@field steps integer  of the model, and comparisons of configurations: what takes the time
 
 -- A root tells entries; a configuration has their slots.
 function search_methods:from_root(root)

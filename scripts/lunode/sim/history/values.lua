@@ -86,6 +86,14 @@ function M.show(value, longest)
   return show(value, longest or LONGEST)
 end
 
+---A name as it is where it is harmless, else quoted: what is not plain text never reaches a terminal.
+---@param name string|integer
+---@return string
+function M.name(name)
+  name = tostring(name)
+  return utf8.len(name) and not name:find("%c") and name or show(name, LONGEST)
+end
+
 ---Makes a function that gives equal values the same thing, never nil, which serves as a key in tables. Equal are the
 ---same numbers, strings and booleans, and tables with equal contents.
 ---@return fun(value: any): any

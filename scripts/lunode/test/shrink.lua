@@ -1,7 +1,7 @@
 -- Makes a failing list small: drops runs of halving length, down to single elements, while it still fails.
 -- Does not change elements.
 --
---   local shrink = require "spec.support.shrink"
+--   local shrink = require "lunode.test.shrink"
 --   local small = shrink.list(steps, function(candidate) return not passes(candidate) end)
 
 local M = {}

@@ -1,14 +1,14 @@
 -- Counts callbacks: fails the spec when one was not called exactly as often as it should be.
 --
---   local expect = require "spec.support.expect"
+--   local expect = require "lunode.test.expect"
 --   on_connect = expect(function(conn) … end),        -- exactly once
 --   on_read = expect(function(conn, data) … end, 2),  -- exactly twice
 --   on_close = expect(nil, 0),                        -- never
 --
 -- Garbage is collected after each call, so that an object which only a callback kept alive shows. The counts
--- are checked when the spec ends; wait (spec.support.wait) for what should happen before that.
+-- are checked when the spec ends; wait (lunode.test.wait) for what should happen before that.
 
-local cleanup = require "spec.support.cleanup"
+local cleanup = require "lunode.test.cleanup"
 
 ---@param fn? fun(...): ...
 ---@param n? integer  (default 1)

@@ -1,28 +1,30 @@
 -- Starts external programs for specs, and makes sure that none outlives them. Not a shell: a program and its words.
 --
---   local process = require "spec.support.process"
+--   local process = require "lunode.test.process"
 --   local p = process.start { "redis-server", "--port", "7001", env = { LANG = "C" }, cwd = dir, stdin = "text" }
 --   p.pid; p:is_alive(); p:kill("TERM")
 --   local code = p:wait(5)              -- exit code, 128 + n after a signal; raises when it is still running
 --   p:stdout(); p:stderr()              -- what it has written so far
+--   p:close()                           -- at the end of the spec, or before: kills it and all that it has started
 --   local code, out, err = process.run { "lunode", "version" }     -- start and wait (`seconds`, default 60)
 --
 -- `env` adds to the environment; a value of `false` takes the variable away. Processes are killed with
 -- their whole session when the spec ends, and by the kernel should the spec runner itself die.
 
-local cleanup = require "spec.support.cleanup"
-local tmp = require "spec.support.tmp"
-local wait = require "spec.support.wait"
+local cleanup = require "lunode.test.cleanup"
+local tmp = require "lunode.test.tmp"
+local wait = require "lunode.test.wait"
 
 local M = {}
 
----@class spec.process
+---@class lunode.test.process
 ---@field pid integer
 ---@field dir string     its standard output and error are the files `out` and `err` here
 ---@field private pipe file*?  from popen; nil once the exit code is known
 ---@field code integer?  the exit code, once it is known
+---@field private closed boolean
 local methods = {}
-local metatable = { __index = methods, __name = "spec.process" }
+local metatable = { __index = methods, __name = "lunode.test.process" }
 
 local function command(options, dir)
   local words = { "env", "--default-signal" }
@@ -62,26 +64,23 @@ local function command(options, dir)
 end
 
 ---@param options table  words; env, cwd, stdin as above
----@return spec.process
+---@return lunode.test.process
 function M.start(options)
   assert(options[1], "process.start: no program given")
   local dir = tmp.dir()
   local pipe = assert(io.popen(command(options, dir), "w"))
-  local self = setmetatable({ pid = 0, dir = dir, pipe = pipe, code = nil }, metatable)
+  local self = setmetatable({ pid = 0, dir = dir, pipe = pipe, code = nil, closed = false }, metatable)
   cleanup.add(function()
-    self:kill("KILL")
-    if self.pipe then
-      self:wait(10)
-    end
+    self:close()
   end)
   self.pid = wait.till(function()
     return tonumber((tmp.read(dir .. "/pid") or ""):match("^(%d+)\n"))
-  end, 10, options[1] .. " to start")
+  end, 10, options[1] .. " to start (is there room for files in " .. dir .. "?)")
   return self
 end
 
 ---Runs to the end.
----@param options table  words; env, cwd, stdin, seconds as in spec.support.process
+---@param options table  words; env, cwd, stdin, seconds as in lunode.test.process
 ---@return integer code, string stdout, string stderr
 function M.run(options)
   local self = M.start(options)
@@ -126,6 +125,18 @@ function methods:wait(seconds)
     self.code = how == "signal" and 128 + code or code
   end
   return self.code
+end
+
+---Kills it, and all that it has started and left running.
+function methods:close()
+  if self.closed then
+    return
+  end
+  self.closed = true
+  self:kill("KILL")
+  if self.pipe then
+    self:wait(10)
+  end
 end
 
 ---@return string
