@@ -21,8 +21,8 @@ local METHODS = {
   ["lunode.sim.loop"] = "",
   ["lunode.sim.net"] = "fault partition heal between name",
   ["lunode.sim.node"] = "active output require signal",
-  ["lunode.sim.world"] = "node get run run_until step check_idle at cancel stream trace records trace_hash fault "
-    .. "partition heal swarm has_fault kill crash restart pause resume jump_clock drift_clock",
+  ["lunode.sim.world"] = "node get run run_until step check_idle at cancel stream trace records trace_hash "
+    .. "fault partition heal swarm has_fault kill crash restart pause resume jump_clock drift_clock",
   ["lunode.rpc.stream"] = "send finish receive chunks result close cancel",
 }
 local FIELDS = {

@@ -5,8 +5,6 @@
 -- Log Matching, for instance, holds by induction if any two entries of one index and term have the same payload and the
 -- same term before them.
 
-local config = require "lunode.raft.config"
-
 local M = {}
 
 local methods = {}
@@ -29,10 +27,10 @@ function M.new(world)
   local self = setmetatable({
     world = world,
     leaders = {}, -- by term
-    last_leader = nil,
     seen = {}, -- index → term → { payload, prev_term, type }
     committed = {}, -- index → term
     last_committed = 0,
+    commit_term = 0, -- of the leader that committed it
     digests = {}, -- index → digest
     acknowledged = 0, -- the highest index whose proposal was answered
     proposed = {}, -- index → term, of proposals that somebody waits for
@@ -42,8 +40,7 @@ function M.new(world)
     reads = {}, -- id → what was acknowledged when it began
     open_reads = 0,
     last_read = 0,
-    removed = {}, -- by server: whether the latest committed configuration lacks it
-    config_at = 0,
+    config_at = 0, -- the latest committed configuration
   }, metatable)
   self.watch = {
     update = function(n, update, event)
@@ -74,10 +71,12 @@ local function note_role(self, n, role)
   end
   self:demand(not other, "election safety: %s and %s lead term %d", n.id, other, role.term)
   self.leaders[role.term] = n.id
-  self.last_leader = n.id
   self.world:count "elections"
+  self.world:elected(n)
   local log, last = n.core.log, self.last_committed
-  self:demand(last <= log.last and (last < log.first - 1 or last == 0 or log:term(last) == self.committed[last]),
+  -- Of terms later than that in which the entry was committed: votes may be so late that a newer leader has committed.
+  local complete = last <= log.last and (last < log.first - 1 or last == 0 or log:term(last) == self.committed[last])
+  self:demand(complete or role.term < self.commit_term,
     "leader completeness: %s leads term %d without the committed entry %d/%d", n.id, role.term, last,
     self.committed[last] or 0)
 end
@@ -109,7 +108,7 @@ local function note_commit(self, n)
     self.committed[index] = log:term(index)
   end
   if commit > self.last_committed then
-    self.last_committed = commit
+    self.last_committed, self.commit_term = commit, n.core.term
     self.world:count "commits"
     local count, members = 0, n.core.config
     for _, id in ipairs(members.voters) do
@@ -129,9 +128,9 @@ local function note_progress(self, n)
     self:demand(p.match >= (p.checked_match or 0), "the match of %s at %s goes back", p.id, n.id)
     if p.match ~= p.checked_match then
       p.checked_match = p.match
-      local peer = self.world.nodes[p.id]
+      local peer, term = self.world.nodes[p.id], n.core.log:term(p.match)
       -- While the leader leads, nobody may drop what was acknowledged to it.
-      self:demand(peer.disk.state.term ~= n.core.term or holds(peer, p.match, n.core.log:term(p.match) or -1),
+      self:demand(peer.disk.state.term ~= n.core.term or not term or holds(peer, p.match, term),
         "%s counts on %s for entries up to %d, which it does not hold", n.id, p.id, p.match)
     end
   end
@@ -198,10 +197,6 @@ function methods:applied(n, entry)
   end
   if entry.type == 3 and index > self.config_at then
     self.config_at = index
-    local members = config.decode(entry.payload).members
-    for _, id in ipairs(self.world.ids) do
-      self.removed[id] = members[id] == nil
-    end
     self.world:count "changes committed"
   end
 end
@@ -274,16 +269,6 @@ function methods:booted(n)
   end
 end
 
----A removed server comes back without its log: it has only its votes to keep.
-function methods:forget(n)
-  self.promises[n.id].ack_term, self.promises[n.id].ack_index = 0, 0
-  self.removed[n.id] = false
-end
-
-function methods:is_removed(id)
-  return self.removed[id] and self.promises[id] ~= nil
-end
-
 -- ---------------------------------------------------------------- reads
 
 function methods:read_begins(n)
@@ -302,16 +287,28 @@ end
 
 -- ---------------------------------------------------------------- the end
 
----@return spec.raft.node?  one that leads the latest term and has committed in it
+---@return spec.raft.node?  the one that leads the latest term
 function methods:leader()
   local found
   for _, id in ipairs(self.world.ids) do
     local c = self.world.nodes[id].core
-    if c and c.role == "leader" and c.commit >= c.noop_index and (not found or c.term > found.core.term) then
+    if c and c.role == "leader" and (not found or c.term > found.core.term) then
       found = self.world.nodes[id]
     end
   end
   return found
+end
+
+---@param index integer
+---@return boolean  whether every member has applied this, and no read waits
+function methods:has_converged(index)
+  local leader = self:leader()
+  for _, id in ipairs(leader and leader.core.config.ids or {}) do
+    if self.world.nodes[id].store.applied < index then
+      return false
+    end
+  end
+  return leader ~= nil and self.open_reads == 0
 end
 
 ---@param index integer  every member must have applied this
@@ -323,7 +320,9 @@ function methods:converged(index)
     self:demand(n.store.applied >= index, "%s has applied %d, and not %d, long after the faults ended", id,
       n.store.applied, index)
   end
-  self:demand(self.open_reads == 0, "%d reads were never answered", self.open_reads)
+  for id, read in pairs(self.reads) do -- in any order: any of them will do
+    violated("read %d at %s was never answered", id, read.at)
+  end
 end
 
 -- ---------------------------------------------------------------- words

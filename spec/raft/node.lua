@@ -1,5 +1,5 @@
--- A server for specs of raft: core over a disk that can lag and crash, a state machine, and the driver between them. Has no
--- network and no clock: what is sent lies in `outbox`, and its owner says when a write reaches the disk.
+-- A server for specs of raft: core over a disk that can lag and crash, a state machine, and the driver between them.
+-- Has no network and no clock: what is sent lies in `outbox`, and its owner says when a write reaches the disk.
 --
 --   local node = require "spec.raft.node"
 --   local n = node.new { id = "n1", config = config, random = fn, now = 0 }
@@ -8,7 +8,8 @@
 --   n:apply()                        applies what is committed
 --   n:crash(kept); n:boot(now)       kept: how many pieces of the writes under way survive
 --
--- The state machine is a digest of what was applied, so that copies of it cost nothing: { applied, term, config, digest }.
+-- The state machine is a digest of what was applied, so that copies of it cost nothing: { applied, term, config,
+-- digest }.
 
 local core = require "lunode.raft.core"
 local config = require "lunode.raft.config"
@@ -43,13 +44,12 @@ local function copy_store(store)
   return { applied = store.applied, term = store.term, config = store.config, digest = store.digest }
 end
 
----@param options table  as raft.new's, without log, hard_state and applied; `core`: another raft.core; `watch`
+---@param options table  as raft.new's, without log, hard_state and applied; and `watch`
 ---@return spec.raft.node
 function M.new(options)
   local self = setmetatable({
     id = options.id,
     options = options,
-    raft = options.core or core,
     watch = options.watch or {},
     core = nil,
     disk = {
@@ -60,6 +60,7 @@ function M.new(options)
     written = nil,
     store = nil,
     pending = nil,
+    failing = false, -- the disk gives errors
     outbox = {},
     to_apply = nil,
   }, metatable)
@@ -83,6 +84,7 @@ end
 ---@param now number
 function methods:boot(now)
   local disk = self.disk
+  self.failing = false
   -- A snapshot was put in the place of the state machine, and the crash came before the log was reset behind it.
   if disk.log:term(disk.store.applied) ~= disk.store.term then
     disk.log:reset(disk.store.applied, disk.store.term)
@@ -93,7 +95,7 @@ function methods:boot(now)
     config = assert(config.decode(disk.store.config)), log = self.written, now = now,
     hard_state = { term = disk.state.term, vote = disk.state.vote }, applied = disk.store.applied,
   }, { __index = self.options })
-  self.core = self.raft.new(options)
+  self.core = core.new(options)
 end
 
 -- ---------------------------------------------------------------- the disk
@@ -144,6 +146,9 @@ end
 function methods:sync()
   local write = table.remove(self.pending, 1)
   if not write then
+    return false
+  elseif self.failing then -- nothing is told of what may be on the disk or not: it ends
+    self:crash(0)
     return false
   end
   for _, piece in ipairs(pieces_of(write)) do
@@ -213,7 +218,7 @@ function methods:apply()
     end
     store.digest = digest_of(store.digest, entry)
     store.applied, store.term = entry.index, entry.term
-    if entry.type == self.raft.CONFIG then
+    if entry.type == core.CONFIG then
       store.config = entry.payload
     end
     tell(self, "applied", entry)

@@ -1,19 +1,17 @@
--- Replays golden transcripts: scripts of commands to a small cluster, each followed by what it led to. Judges nothing: the
--- spec compares.
+-- Replays golden transcripts: scripts of commands to a small cluster, each followed by what it led to. Judges
+-- nothing: the spec compares.
 --
 --   local transcript = require "spec.raft.transcript"
 --   local replayed = transcript.replay(text)      -- the text with what really comes out
 --
--- A transcript has comments (#), and blocks: a command, a line "----", its output, an empty line. Servers are n1, n2, …;
--- each has its own fixed chance, so that n1's election timeouts are the shortest. Messages and writes wait until a command
--- moves them. The commands stand below, each with its usage.
+-- A transcript has comments (#), and blocks: a command, a line "----", its output, an empty line. Servers are n1, n2,
+-- …; each has its own fixed chance, so that n1's election timeouts are the shortest. Messages and writes wait until a
+-- command moves them. The commands stand below, each with its usage.
 
 local node = require "spec.raft.node"
 local config = require "lunode.raft.config"
 
 local M = {}
-
-local TYPES = { "command", "noop", "config" }
 
 local function entry_text(entry)
   local text = ("%d/%d"):format(entry.index, entry.term)
@@ -82,8 +80,8 @@ end
 local methods = {}
 local metatable = { __index = methods }
 
-local function new_run(raft)
-  return setmetatable({ raft = raft, nodes = {}, ids = {}, now = 0, network = {}, lines = {} }, metatable)
+local function new_run()
+  return setmetatable({ nodes = {}, ids = {}, now = 0, restarts = 0, network = {}, lines = {} }, metatable)
 end
 
 function methods:say(text, ...)
@@ -141,8 +139,8 @@ function methods:add_node(id, members, options)
   local number = tonumber(id:match "%d+")
   local settings = {
     id = id, config = members, now = self.now, random = function()
-      return (number - 1) * 0.1
-    end, core = self.raft,
+      return (number - 1) * 0.1 + self.restarts * 0.001
+    end,
   }
   for key, value in pairs(options) do
     settings[key] = value
@@ -160,9 +158,9 @@ function methods:step(n, event)
   n:step(event)
 end
 
-local function sync(run, n)
+local function sync(run, n, count)
   local moved = false
-  while n.pending[1] do
+  for _ = 1, math.min(count or math.huge, #n.pending) do
     run:say("%s has written", n.id)
     n:sync()
     collect(run, n)
@@ -312,9 +310,9 @@ function commands.network(run)
   end
 end
 
--- sync ID: all that it writes becomes durable
+-- sync ID [COUNT]: all that it writes becomes durable, or the first few writes
 function commands.sync(run, words)
-  sync(run, run:node(words[1]))
+  sync(run, run:node(words[1]), tonumber(words[2]))
 end
 
 -- apply ID
@@ -362,14 +360,43 @@ function commands.quietly(run, words, options)
   run.lines = lines
 end
 
+-- elect ID [ID…]: time passes, the first is elected by those named (default: by all); without its output
+function commands.elect(run, words)
+  local lines = run.lines
+  run.lines = {}
+  run.now = run.now + 3
+  run:step(run:node(words[1]), { type = "tick" })
+  commands.stabilize(run, words[2] and words or {})
+  run.lines = lines
+  local s = run:node(words[1]).core:status()
+  run:say("%s is %s of term %d", s.id, s.role, s.term)
+end
+
 -- crash ID [KEPT]: loses what is not durable, but for the first KEPT pieces of what is being written
 function commands.crash(run, words)
   run:node(words[1]):crash(tonumber(words[2]) or 0)
 end
 
+-- fail ID: from now on, its disk gives errors
+function commands.fail(run, words)
+  run:node(words[1]).failing = true
+end
+
 -- restart ID
 function commands.restart(run, words)
+  run.restarts = run.restarts + 1
   run:node(words[1]):boot(run.now)
+end
+
+-- flush ID: makes what it has applied durable
+function commands.flush(run, words)
+  run:node(words[1]):flush()
+end
+
+-- digest ID: of what it has applied; after a restart, what its log holds is committed and applied again first
+function commands.digest(run, words)
+  commands.quietly(run, { "elect", words[1] }, {})
+  run:say("%s has applied all, digest %016x", words[1], run:node(words[1]).store.digest)
 end
 
 -- compact ID: cuts its log behind what it has applied
@@ -444,10 +471,9 @@ end
 
 ---Runs a transcript.
 ---@param text string
----@param raft? table  another lunode.raft.core
 ---@return string  the same commands and comments, with what came out
-function M.replay(text, raft)
-  local run = new_run(raft)
+function M.replay(text)
+  local run = new_run()
   local out, command, in_output = {}, nil, false
   for line in (text:gsub("\n*$", "\n")):gmatch "(.-)\n" do
     if in_output then
@@ -473,7 +499,5 @@ function M.replay(text, raft)
   end
   return (table.concat(out, "\n"):gsub("\n*$", "\n"))
 end
-
-M.entry_types = TYPES
 
 return M

@@ -5,20 +5,26 @@
 -- entry and with snapshots, so that a dump of the log can be read. A line a member, sorted by id:
 --
 --   config  = *line
---   line    = ("voter" / "learner") SP id SP (address / "-") LF
+--   line    = ("voter" / "learner" / "removed") SP id SP (address / "-") LF
 --   id      = 1*64(letters, digits, "_", ".", "-"), the first a letter or digit
 --   address = 1*255(visible ASCII)
+--
+-- Removed servers stay listed, and no server joins under their ids again. One that came back with an empty disk would
+-- forget what it has acknowledged and whom it has voted for; on its way through old entries it could even come upon a
+-- configuration in which it was a voter, and win with the help of others that lag behind.
 
 local M = {}
 
 ---@class lunode.raft.member
 ---@field id string
----@field voter boolean  false: a learner (4.2.1), which is sent the log and counts in no quorum
+---@field voter? boolean  false: a learner (4.2.1), which is sent the log and counts in no quorum
+---@field removed? boolean  it was a member once
 ---@field address? string  for the driver; means nothing here
 
 ---@class lunode.raft.config
 ---@field members table<string, lunode.raft.member>
----@field ids string[]  sorted: whatever is done for each member is done in this order
+---@field removed table<string, lunode.raft.member>
+---@field ids string[]  of members, sorted: whatever is done for each is done in this order
 ---@field voters string[]  sorted
 ---@field quorum integer  how many of the voters are a majority
 local methods = {}
@@ -39,17 +45,21 @@ end
 ---@return lunode.raft.config?
 ---@return string? err
 function M.new(list)
-  local members, ids, voters = {}, {}, {}
+  local members, removed, ids, voters = {}, {}, {}, {}
   for _, member in ipairs(list) do
     if not M.is_id(member.id) then
       return nil, ("%q is not an id: letters, digits, _ . and -, at most 64"):format(tostring(member.id))
-    elseif members[member.id] then
+    elseif members[member.id] or removed[member.id] then
       return nil, ("%s is there twice"):format(member.id)
     elseif not is_address(member.address) then
       return nil, ("the address of %s is not visible ASCII of at most 255 bytes"):format(member.id)
     end
-    members[member.id] = { id = member.id, voter = member.voter == true, address = member.address }
-    ids[#ids + 1] = member.id
+    if member.removed then
+      removed[member.id] = { id = member.id, address = member.address, removed = true }
+    else
+      members[member.id] = { id = member.id, address = member.address, voter = member.voter == true }
+      ids[#ids + 1] = member.id
+    end
   end
   table.sort(ids)
   for _, id in ipairs(ids) do
@@ -57,16 +67,32 @@ function M.new(list)
       voters[#voters + 1] = id
     end
   end
-  return setmetatable({ members = members, ids = ids, voters = voters, quorum = #voters // 2 + 1 }, metatable)
+  return setmetatable({
+    members = members, removed = removed, ids = ids, voters = voters, quorum = #voters // 2 + 1,
+  }, metatable)
+end
+
+local function all(self)
+  local list = {}
+  for _, id in ipairs(self.ids) do
+    list[#list + 1] = self.members[id]
+  end
+  for _, member in pairs(self.removed) do -- sorted below, or where it does not matter
+    list[#list + 1] = member
+  end
+  return list
 end
 
 ---The text of a configuration.
 ---@return string
 function methods:encode()
-  local lines = {}
-  for i, id in ipairs(self.ids) do
-    local member = self.members[id]
-    lines[i] = ("%s %s %s\n"):format(member.voter and "voter" or "learner", id, member.address or "-")
+  local list, lines = all(self), {}
+  table.sort(list, function(a, b)
+    return a.id < b.id
+  end)
+  for i, member in ipairs(list) do
+    local kind = member.removed and "removed" or member.voter and "voter" or "learner"
+    lines[i] = ("%s %s %s\n"):format(kind, member.id, member.address or "-")
   end
   return table.concat(lines)
 end
@@ -81,10 +107,12 @@ function M.decode(text)
   local list, at = {}, 1
   while at <= #text do
     local kind, id, address, rest = text:match("^(%l+) (%S+) (%S+)\n()", at)
-    if kind ~= "voter" and kind ~= "learner" then
+    if kind ~= "voter" and kind ~= "learner" and kind ~= "removed" then
       return nil, ("a configuration that cannot be read, from byte %d"):format(at)
     end
-    list[#list + 1] = { id = id, voter = kind == "voter", address = address ~= "-" and address or nil }
+    list[#list + 1] = {
+      id = id, voter = kind == "voter", removed = kind == "removed", address = address ~= "-" and address or nil,
+    }
     at = rest
   end
   return M.new(list)
@@ -97,13 +125,13 @@ function methods:is_voter(id)
   return member ~= nil and member.voter
 end
 
--- Each makes of the member there is (or nil) the one there will be (or false: none), or says why not.
+-- Each makes of the member there is (or nil) the one there will be, or says why not.
 local changes = {
   add = function(member, change)
     if member then
       return nil, ("%s is a member already"):format(change.id)
     end
-    return { id = change.id, voter = false, address = change.address }
+    return { id = change.id, address = change.address }
   end,
   promote = function(member, change)
     if not member then
@@ -117,13 +145,13 @@ local changes = {
     if not (member and member.voter) then
       return nil, ("%s is not a voter"):format(change.id)
     end
-    return { id = member.id, voter = false, address = member.address }
+    return { id = member.id, address = member.address }
   end,
   remove = function(member, change)
     if not member then
       return nil, ("%s is not a member"):format(change.id)
     end
-    return false
+    return { id = member.id, address = member.address, removed = true }
   end,
 }
 
@@ -138,15 +166,17 @@ function methods:with(change)
     return nil, ("there is no change %s; there are add, promote, demote and remove"):format(tostring(change.kind))
   elseif not M.is_id(change.id) then
     return nil, "the change names no server by a valid id"
+  elseif self.removed[change.id] then
+    return nil, ("%s was removed; a server that comes back needs another id"):format(change.id)
   end
   local changed, reason = make(self.members[change.id], change)
-  if changed == nil then
+  if not changed then
     return nil, reason
   end
-  local list = { changed or nil }
-  for _, id in ipairs(self.ids) do
-    if id ~= change.id then
-      list[#list + 1] = self.members[id]
+  local list = { changed }
+  for _, member in ipairs(all(self)) do
+    if member.id ~= change.id then
+      list[#list + 1] = member
     end
   end
   local config, err = M.new(list)

@@ -1,5 +1,5 @@
--- The consensus algorithm Raft as a pure state machine: an event goes in, an update comes out that says what to do. Does
--- no I/O, knows no clock and no chance but what events and `random` bring; raft/driver.lua carries updates out.
+-- The consensus algorithm Raft as a pure state machine: an event goes in, an update comes out that says what to do.
+-- Does no I/O, knows no clock and no chance but what events and `random` bring; raft/driver.lua carries updates out.
 --
 -- After Diego Ongaro's dissertation "Consensus: Bridging Theory and Practice" (2014); numbers in comments are its
 -- sections. State changes only in the become_… functions. Messages are described in message.lua.
@@ -14,7 +14,7 @@
 -- read                {id}                   asks for a read index (6.4)
 -- change              {change, id?}          change: {kind = "add"|"promote"|"demote"|"remove", id, address?}
 -- transfer            {to, id?}              hand the leadership over (3.10)
--- campaign            {}                     start an election without waiting for a timeout
+-- campaign            {}                     start an election without waiting for a timeout, if there is no leader
 -- snapshot_saved      {index}                the state up to here is durable, and the log was cut there
 -- snapshot_sent       {peer, session, ok}    the transfer that a `snapshot` message began has ended
 -- snapshot_installed  {index, log_term, ok}  what update.install asked for is done, or has failed
@@ -28,15 +28,15 @@
 -- truncate_from   drop the log's entries from this index on
 -- entries         to append to the log, and to persist
 -- persisted       the event to step once all of the above, and all of earlier updates, is durable
--- messages        to send at once. A `snapshot` message asks the driver to send the state machine's state as of the last
---                 index it has said to be applied, with that message as its head; the peer's driver steps the message
---                 when it has received all of it
+-- messages        to send at once. A `snapshot` message asks the driver to send the state machine's state as of its
+--                 index, which is the last one the driver has said to be applied; so before it applies more. The
+--                 peer's driver steps the message when it has received all of it
 -- messages_after  to send when all that was handed out to persist before them, and with them, is durable (at once, if
 --                 it is already), in order
 -- install         {index, log_term, config}: put the snapshot that has been received in the place of the state machine
 --                 and of the log, atomically
 -- committed       entries to apply, in order; then step `applied`
--- proposed        {first, last, term, id}: the proposal's entries; lost if one of another term is committed at their place
+-- proposed        {first, last, term, id}: the proposal's entries; lost if another term's is committed at their place
 -- reads           list of {id, index}: may be answered once all up to index is applied
 -- refused         list of {event, id, reason, leader}: a proposal, change, transfer or read that will not be done
 -- dropped         list of {reason, message}: messages that were not believed, for the log
@@ -99,7 +99,7 @@ end
 ---@class lunode.raft.options
 ---@field id string
 ---@field config lunode.raft.config  as of `applied`; one without members for a server that waits to be added
----@field log lunode.raft.log_access
+---@field log lunode.raft.log_access  all of it durable: after the crash of a process, sync what it had only written
 ---@field random fun(): number  in [0, 1)
 ---@field now number  seconds
 ---@field hard_state? { term: integer, vote: string? }  as it was persisted last (default: never)
@@ -137,9 +137,10 @@ function M.new(options)
   check(o.clock_drift >= 1, "clock_drift is a factor of at least 1")
   local view = log.new(o.log, o.cache_bytes)
   check(applied >= view.first - 1 and applied <= view.last,
-    "the log holds %d to %d, and the state machine has applied %d: reset the log behind it", view.first, view.last, applied)
-  check(state.term >= view.last_term, "the log has entries of term %d, and the hard state is of term %d: it is lost or old",
-    view.last_term, state.term)
+    "the log holds %d to %d, and the state machine has applied %d: reset the log behind it", view.first, view.last,
+    applied)
+  check(state.term >= view.last_term,
+    "the log has entries of term %d, and the hard state is of term %d: it is lost or old", view.last_term, state.term)
 
   local self = setmetatable({
     id = o.id,
@@ -207,7 +208,8 @@ end
 
 -- ---------------------------------------------------------------- roles
 
----Figure 3.1: all ways back to following go through here. The vote is of a term: it is forgotten with it, and only then.
+---Figure 3.1: all ways back to following go through here. The vote is of a term: it is forgotten with it, and only
+---then.
 function methods:become_follower(term, leader)
   if term > self.term then
     self.term, self.vote = term, nil
@@ -303,7 +305,7 @@ local function hand_out_writes(self, update)
   end
   update.entries, update.truncate_from = view.appended, view.truncated_from
   update.persisted = { type = "persisted", sequence = self.sequence, index = view.last, term = self.term }
-  view:handed_out(self.sequence)
+  view:handed_out(update.persisted)
 end
 
 -- Committed entries are applied only when they are durable here, too: else, after a crash, the state machine could be

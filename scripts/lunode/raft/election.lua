@@ -5,7 +5,7 @@ local M = {}
 -- A majority cannot be had from fewer than these answers.
 local function tally(self)
   local granted, refused = 0, 0
-  for _, id in ipairs(self.config.voters) do -- 4.2.1: learners are no part of it
+  for _, id in ipairs(self.config.voters) do -- not learners (4.2.1), nor itself where it was removed (4.2.2)
     if self.votes[id] then
       granted = granted + 1
     elseif self.votes[id] == false then
@@ -36,14 +36,19 @@ function M:reset_election_timer()
   self.election_deadline = self.now + self.options.election_timeout * (1 + self.random())
 end
 
----Whether it may become leader: a voter by the latest configuration in its log, whose state machine is not being replaced.
+---Whether it may stand for election: a voter whose state machine is not being replaced. One that is no voter any more
+---stands until that is committed: nobody else may have the entry that lets others go on without it (4.2.2).
 ---@return boolean
 function M:is_promotable()
-  return self.config:is_voter(self.id) and not self.installing
+  if self.installing then
+    return false
+  end
+  local before = self.config_index > self.commit and self.configs[#self.configs - 1]
+  return self.config:is_voter(self.id) or before and before.config:is_voter(self.id) or false
 end
 
----4.2.3: whether a leader was heard within the least election timeout. Then nobody else gets a vote, on which leases rest
----(6.4.1). A leader believes in itself until it misses its quorum.
+---4.2.3: whether a leader was heard within the least election timeout. Then nobody else gets a vote, on which leases
+---rest (6.4.1). A leader believes in itself until it misses its quorum.
 ---@return boolean
 function M:has_leader()
   return self.role == "leader"
@@ -91,6 +96,11 @@ end
 ---weighed against are durable.
 ---@param m table
 function M:answer_candidate(m)
+  if #self.config.ids == 0 then
+    -- It may be one that lost its disk, and has voted and acknowledged before. Nobody counts on it: who is promoted has
+    -- the configuration in its log.
+    return self:drop(m, "this server has not joined a cluster yet")
+  end
   local up_to_date = self.log:is_up_to_date(m.last_index, m.last_term)
   if m.type == "pre_vote_request" then
     local granted = up_to_date and m.term > self.term
@@ -136,8 +146,8 @@ function M:step_candidate(m)
   local handler = on[m.type]
   if not handler then
     return false
-  elseif (m.type == "vote_response" or m.type == "pre_vote_response") and not self.config:is_voter(m.from) then
-    self:drop(m, "its sender is no voter")
+  elseif (m.type == "vote_response" or m.type == "pre_vote_response") and not self.config.members[m.from] then
+    self:drop(m, "its sender is not a member")
     return true
   end
   handler(self, m)

@@ -11,8 +11,8 @@ local function commit_to(self, index)
   end
 end
 
--- Takes those entries that are not here, and drops what stands in their way. An entry that is here is left alone, with all
--- that follows it: messages may be older than the log (5.3 of the Raft paper: only a conflict truncates).
+-- Takes those entries that are not here, and drops what stands in their way. An entry that is here is left alone,
+-- with all that follows it: messages may be older than the log (5.3 of the Raft paper: only a conflict truncates).
 local function take_entries(self, entries, from)
   for i = from, #entries do
     local entry = entries[i]
@@ -40,8 +40,8 @@ end
 
 local on = {}
 
--- 3.5 with what of the message is committed here left out: that agrees with every later leader's log (3.6.3), and may have
--- been cut off.
+-- 3.5 with what of the message is committed here left out: that agrees with every later leader's log (3.6.3), and may
+-- have been cut off.
 function on:append(m)
   if self.installing then
     return self:drop(m, "a snapshot is being installed") -- what was taken now would go with the old log
@@ -60,7 +60,9 @@ function on:heartbeat(m)
   if m.commit > self.log.last then
     return self:drop(m, "the leader believes that entries are here which are not: this server has lost its log")
   end
-  commit_to(self, m.commit)
+  if not self.installing then -- what is committed meanwhile comes with the new log
+    commit_to(self, m.commit)
+  end
   self:send("heartbeat_response", m.from, { session = m.session, round = m.round, sent = m.sent })
 end
 
@@ -112,8 +114,8 @@ function M:step_follower(m)
   return true
 end
 
----The snapshot has taken the place of log and state machine, or could not. Terms and leaders may have changed meanwhile:
----what it holds is committed all the same.
+---The snapshot has taken the place of log and state machine, or could not. Terms and leaders may have changed
+---meanwhile: what it holds is committed all the same.
 ---@param event { index: integer, log_term: integer, ok: boolean }
 function M:snapshot_installed(event)
   local installing = self.installing

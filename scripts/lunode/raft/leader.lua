@@ -16,8 +16,7 @@ local function new_progress(self, id, voter)
   return progress.new(id, voter, self.session, self.log.last, self.now)
 end
 
----Makes the progress of each peer what the configuration says; what is known of those that stay is kept. Who is removed
----and comes back begins anew, under a new session: its log may be another one.
+---Makes a progress for each peer that the configuration has; what is known of those that stay is kept.
 function M:update_peers()
   local peers, list = {}, {}
   for _, id in ipairs(self.config.ids) do
@@ -71,11 +70,11 @@ local function send_snapshot(self, p)
   })
 end
 
-local function send_append(self, p)
+local function send_append(self, p, without_entries)
   local prev_index = p.next - 1
   local prev_term = self.log:term(prev_index)
   local entries = NONE
-  if prev_term and prev_index < self.log.last then
+  if prev_term and prev_index < self.log.last and not without_entries then
     entries = self.log:entries(p.next, self.options.max_message_bytes)
   end
   if not (prev_term and entries) then
@@ -264,10 +263,10 @@ function on:heartbeat_response(m, p)
   self:confirm_round()
   p.paused = false
   if p.match < self.log.last and p.state ~= "snapshot" then
-    if p.next <= self.log.last then
-      self:replicate(p)
-    else
-      send_append(self, p) -- without entries: the answer shows whether what was sent has arrived
+    local next_index = p.next
+    self:replicate(p)
+    if p.state == "replicate" and p.next == next_index or p.next > self.log.last then
+      send_append(self, p, true) -- the answer shows whether what was sent has arrived
     end
   end
 end

@@ -155,10 +155,10 @@ function methods:truncate(from)
 end
 
 ---The entries of this step, and all before, leave to be persisted.
----@param sequence integer
-function methods:handed_out(sequence)
+---@param write { sequence: integer, index: integer }  index: the last one
+function methods:handed_out(write)
   self.writes_last = self.writes_last + 1
-  self.writes[self.writes_last] = { sequence = sequence, index = self.last }
+  self.writes[self.writes_last] = write
   self.appended, self.truncated_from = nil, nil
 end
 
@@ -216,16 +216,19 @@ end
 ---@param term integer
 ---@return integer index, integer term  term 0 where the log does not reach back so far
 function methods:last_at_most(index, term)
-  index = math.min(index, self.last)
-  while true do
-    local here = self:term(index)
-    if not here then
-      return index, 0
-    elseif here <= term then
-      return index, here
-    end
-    index = index - 1
+  local low, high = self.first - 1, math.min(index, self.last)
+  if high < low then
+    return high, 0
   end
+  while low < high do -- terms never go down, so this is a binary search
+    local middle = (low + high + 1) // 2
+    if self:term(middle) <= term then
+      low = middle
+    else
+      high = middle - 1
+    end
+  end
+  return low, self:term(low)
 end
 
 return M

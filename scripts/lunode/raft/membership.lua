@@ -82,7 +82,8 @@ local function obstacle(self, change)
   elseif change.kind == "promote" then
     local p = self.peers[change.id]
     local lag = p and self.log.last - p.match or 0
-    if lag > self.options.max_promote_lag then -- 4.2.1: the cluster could not commit until it has caught up
+    -- 4.2.1: the cluster could not commit until it has caught up. And no server votes before it has a configuration.
+    if p and (lag > self.options.max_promote_lag or p.match < self.config_index) then
       return ("%s is %d entries behind; promote it when it has caught up"):format(change.id, lag)
     end
   end
@@ -103,6 +104,7 @@ function M:change(event)
   self.update.proposed = { first = entry.index, last = entry.index, term = entry.term, id = event.id }
   self:broadcast_append()
   self:maybe_commit() -- a smaller quorum may be complete already
+  self:confirm_round()
 end
 
 return M

@@ -83,6 +83,8 @@ local function entries_fault(message)
   end
 end
 
+local of_an_entry = { prev_term = true, log_term = true, last_term = true }
+
 ---@param message any  as a peer sent it
 ---@param to string  the id of this server
 ---@return string?  what is wrong with it
@@ -103,6 +105,8 @@ function M.fault(message, to)
   for name, valid in pairs(fields) do
     if not valid(message[name]) then
       return ("its %s is not valid"):format(name)
+    elseif of_an_entry[name] and message[name] > message.term then
+      return "it speaks of an entry of a term that is still to come"
     end
   end
   if message.type == "append" then

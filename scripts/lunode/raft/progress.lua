@@ -19,7 +19,8 @@ local M = {}
 ---@field round integer  the latest round of heartbeats that it answered
 ---@field commit_sent integer  the commit index it was told last
 ---@field snapshot_index integer  of the snapshot under way; 0: none
----@field private inflight { [1]: integer, [2]: integer }[]  last index and bytes of messages on the way, a queue
+---@field private inflight integer[]  the last index of each message on the way, a queue
+---@field private inflight_sizes integer[]  their bytes
 ---@field private inflight_first integer
 ---@field private inflight_last integer
 ---@field private inflight_bytes integer
@@ -47,6 +48,7 @@ function M.new(id, voter, session, next_index, now)
     commit_sent = 0,
     snapshot_index = 0,
     inflight = {},
+    inflight_sizes = {},
     inflight_first = 1,
     inflight_last = 0,
     inflight_bytes = 0,
@@ -54,7 +56,8 @@ function M.new(id, voter, session, next_index, now)
 end
 
 local function clear(self)
-  self.inflight, self.inflight_first, self.inflight_last, self.inflight_bytes = {}, 1, 0, 0
+  self.inflight, self.inflight_sizes = {}, {}
+  self.inflight_first, self.inflight_last, self.inflight_bytes = 1, 0, 0
   self.paused, self.snapshot_index = false, 0
 end
 
@@ -94,7 +97,7 @@ function methods:sent(last, bytes)
   if self.state == "replicate" then
     self.next = last + 1
     self.inflight_last = self.inflight_last + 1
-    self.inflight[self.inflight_last] = { last, bytes }
+    self.inflight[self.inflight_last], self.inflight_sizes[self.inflight_last] = last, bytes
     self.inflight_bytes = self.inflight_bytes + bytes
   else
     self.paused = true
@@ -108,10 +111,11 @@ function methods:acknowledged(index)
   local advanced = index > self.match
   self.match = math.max(self.match, index)
   self.next = math.max(self.next, index + 1)
-  while self.inflight_first <= self.inflight_last and self.inflight[self.inflight_first][1] <= index do
-    self.inflight_bytes = self.inflight_bytes - self.inflight[self.inflight_first][2]
-    self.inflight[self.inflight_first] = nil
-    self.inflight_first = self.inflight_first + 1
+  while self.inflight_first <= self.inflight_last and self.inflight[self.inflight_first] <= index do
+    local first = self.inflight_first
+    self.inflight_bytes = self.inflight_bytes - self.inflight_sizes[first]
+    self.inflight[first], self.inflight_sizes[first] = nil, nil
+    self.inflight_first = first + 1
   end
   return advanced
 end

@@ -11,6 +11,9 @@ local TEXTS = { EIO = "Input/output error", ENOSPC = "No space left on device", 
 local RECORD, HEADER = 40, 256 -- bytes, as of the real files
 local SEGMENT = 32 << 20
 local MAX_PAYLOAD = 1 << 30
+local KINDS = { -- as a check tells them
+  entry = "entry", state = "state", suffix = "truncate suffix", prefix = "truncate prefix", reset = "reset",
+}
 local COMPACT = 1000 -- records of a journal, after which those on the disk are folded into what lies below them
 
 -- ---------------------------------------------------------------- what the records leave
@@ -592,7 +595,7 @@ function M.module(node)
       local is_entry = record.kind == "entry"
       entries = entries + (is_entry and 1 or 0)
       if fn then
-        fn { kind = record.kind, segment = 1, offset = bytes, index = record.index or number, term = record.term,
+        fn { kind = KINDS[record.kind], segment = 1, offset = bytes, index = record.index or number, term = record.term,
           type = record.type, payload = record.payload }
       end
       bytes = bytes + (RECORD + #(record.payload or "") + 7) // 8 * 8
