@@ -1,11 +1,12 @@
 -- Random worlds for raft's core: every invariant holds at every step, whatever fails; and once nothing fails any
--- more, the cluster recovers. A seed that fails is replayed with `model.run(seed, { trace = true })`, whose lines
--- tell what happened.
+-- more, the cluster recovers. A seed that fails is replayed with `model.run(seed, { trace = true, seconds = … })`,
+-- whose lines tell what happened.
 
 local model = require "spec.raft.model"
 
 local FULL = os.getenv "LUNODE_FULL" == "1"
 local SEEDS = FULL and 3000 or 300
+local SECONDS = FULL and 40 or 20 -- of a world with faults
 
 -- What a run of 100 worlds must see at the least, so that nobody is content with worlds where nothing happens.
 local PER_HUNDRED = {
@@ -16,9 +17,9 @@ local PER_HUNDRED = {
 local function run(from, to)
   local total = {}
   for seed = from, to do
-    local result = model.run(seed)
+    local result = model.run(seed, { seconds = SECONDS })
     if result.violation then
-      local lines = model.run(seed, { trace = true }).lines
+      local lines = model.run(seed, { trace = true, seconds = SECONDS }).lines
       local last = table.concat(lines, "\n", math.max(1, #lines - 40))
       error(("seed %d: %s\n%s"):format(seed, result.violation, last), 0)
     end
