@@ -82,9 +82,12 @@ describe("an event", function()
   it("with a proposal that is no list of strings changes nothing", function()
     local n = leader()
     local last = n.core.log.last
-    for _, entries in ipairs { { 7 }, { "a", {} }, { "a", false } } do
-      assert.is_false((pcall(n.core.step, n.core, { type = "propose", entries = entries })))
+    for _, entries in ipairs { { 7 }, { "a", {} }, { "a", false }, {}, false, "a" } do
+      local ok, err = pcall(n.core.step, n.core, { type = "propose", entries = entries })
+      assert.is_false(ok)
+      assert.matches("propose wants entries, a list of strings", err)
     end
+    assert.matches("change wants a change", select(2, pcall(n.core.step, n.core, { type = "change" })))
     assert.equal(last, n.core.log.last)
   end)
 

@@ -362,7 +362,7 @@ end
 
 -- Removed servers are replaced by new ones, a few times.
 local function replace(world)
-  if #world.ids < 12 then
+  if #world.ids < 8 then
     world:count "newcomers"
     world:add_node("n" .. #world.ids + 1, assert(config.new {}))
   end

@@ -25,12 +25,4 @@ function M.read(name)
   return text
 end
 
----@param name string
----@param text string
-function M.write(name, text)
-  local file = assert(io.open(folder .. name .. ".txt", "w"))
-  assert(file:write(text))
-  assert(file:close())
-end
-
 return M

@@ -142,8 +142,9 @@ end
 ---@param event { entries: string[], id: any }
 function M:propose(event)
   local entries = event.entries
-  for i = 1, #entries do
-    if type(entries[i]) ~= "string" then
+  local count = type(entries) == "table" and #entries or 0
+  for i = 1, math.max(count, 1) do
+    if count == 0 or type(entries[i]) ~= "string" then
       error("raft: propose wants entries, a list of strings", 3)
     end
   end
@@ -155,7 +156,7 @@ function M:propose(event)
     return self:refuse("propose", event.id, "too much is waiting to be committed")
   end
   local first = self.log.last + 1
-  for i = 1, #entries do
+  for i = 1, count do
     self:append_entry(COMMAND, entries[i])
   end
   self.update.proposed = { first = first, last = self.log.last, term = self.term, id = event.id }

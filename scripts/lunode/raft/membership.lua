@@ -91,6 +91,9 @@ end
 
 ---@param event { change: table, id: any }
 function M:change(event)
+  if type(event.change) ~= "table" then
+    error("raft: change wants a change, such as { kind = \"add\", id = \"n4\" }", 3)
+  end
   local reason = obstacle(self, event.change)
   local changed
   if not reason then

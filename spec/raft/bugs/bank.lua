@@ -80,7 +80,7 @@ return {
     name = "an append answered in a term that came later", transcript = "append_late_answer", module = DRIVER,
     from = "  post(self, write.after)\n",
     to = [[  for _, m in ipairs(write.after or {}) do
-    m.term = self.core.term
+    m.term = m.type == "append_response" and self.core.term or m.term
   end
   post(self, write.after)
 ]],
