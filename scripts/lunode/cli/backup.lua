@@ -87,7 +87,7 @@ local function run(source, out, on_interrupt)
   if not path then
     info, err = store.inspect(source)
     if not info then
-      return files.complain(err)
+      return files.complain(files.without_option(err))
     end
   end
   local result, seconds
@@ -97,7 +97,7 @@ local function run(source, out, on_interrupt)
     result, seconds = copy.copy(source, out, on_interrupt)
   end
   if not result then
-    return files.complain(("no backup was made: %s"):format(seconds))
+    return files.complain(("no backup was made: %s"):format(files.without_option(seconds)))
   end
   print(copy.summary(("backed up %s to %s"):format(source, out), result, seconds))
   return 0

@@ -76,6 +76,8 @@ end
 local function perform(from, handle, tail, to, on_interrupt)
   if handle:get(keys.FORMAT_ROW) == keys.UNFINISHED then
     return nil, ("%s is a copy that was never finished; make it again"):format(from)
+  elseif handle:scan("")() == nil and not tail then
+    return nil, ("%s holds no data: no node ever ran from it"):format(from)
   end
   local snapshot, err = handle:snapshot()
   if not snapshot then

@@ -45,7 +45,9 @@ local function record(found)
   local where = ("%016x:%d"):format(found.segment, found.offset)
   if found.kind == "entry" then
     return ("%s %s"):format(where, readable.entry(found))
-  elseif found.what then
+  elseif found.kind == "segment" then
+    return ("%s segment behind entry %d"):format(where, found.index or 0)
+  elseif found.what and found.what ~= found.kind then
     return ("%s %s: %s"):format(where, found.kind, found.what)
   elseif found.kind == "state" then
     return ("%s state term %d vote %s"):format(where, found.term, readable.quote(found.payload or ""))
@@ -97,21 +99,24 @@ local function dump_store(dir, info, state)
   return ok and 0 or files.complain(text)
 end
 
-local function run(dir, given, on_interrupt)
+-- The log is read without a stop, so a signal ends the process there; the view of the store has to be taken away.
+local function run(dir, given)
   local info, err = store.inspect(dir)
   if not info then
-    return files.complain(err)
+    return files.complain(files.without_option(err))
   end
-  local state = { interrupted = false }
-  on_interrupt(function()
-    state.interrupted = true
-  end)
   local both, code = not given.log == not given.store, 0
   if both or given.log then
     code = dump_log(dir)
   end
   if both or given.store then
-    code = math.max(code, dump_store(dir, info, state))
+    code = math.max(code, copy.interruptible(function(on_interrupt)
+      local state = { interrupted = false }
+      on_interrupt(function()
+        state.interrupted = true
+      end)
+      return dump_store(dir, info, state)
+    end))
   end
   return code
 end
@@ -126,15 +131,13 @@ function M.main(words)
   elseif not names then
     return files.complain(given .. " (see `lunode help dump`)", files.EXIT_USAGE)
   end
-  return copy.interruptible(function(on_interrupt)
-    local ok, result = pcall(run, names[1], given, on_interrupt)
-    if ok then
-      return result
-    elseif type(result) == "table" and result.gone then
-      return files.EXIT_FAILURE
-    end
-    error(result, 0)
-  end)
+  local ok, result = pcall(run, names[1], given)
+  if ok then
+    return result
+  elseif type(result) == "table" and result.gone then
+    return files.EXIT_FAILURE
+  end
+  error(result, 0)
 end
 
 return M

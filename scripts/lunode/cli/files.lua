@@ -74,6 +74,13 @@ function M.exists(path)
   return file ~= nil
 end
 
+---What the store says of a directory, for verbs without the option --data.
+---@param err string
+---@return string
+function M.without_option(err)
+  return (err:gsub("[;,] [^;,]*%-%-data$", ""))
+end
+
 ---A word for the shell.
 ---@param text string
 ---@return string
@@ -85,7 +92,7 @@ end
 ---@param line string
 ---@return string? output, string? err
 function M.shell(line)
-  local pipe = assert(io.popen("{ " .. line .. "; } 2>&1", "r"))
+  local pipe = assert(io.popen("{ " .. line .. "\n} 2>&1", "r"))
   local output = pipe:read("a"):gsub("\n$", "")
   if pipe:close() then
     return output
@@ -124,7 +131,7 @@ function M.count(count, noun)
   if count == 1 then
     return "1 " .. noun
   end
-  return ("%d %s"):format(count, noun:find "y$" and noun:gsub("y$", "ies") or noun .. "s")
+  return ("%d %s"):format(count, noun == "entry" and "entries" or noun .. "s")
 end
 
 -- ---- progress, on a terminal only

@@ -27,11 +27,11 @@ exit codes:
 local function run(from, to, on_interrupt)
   local info, err = store.inspect(from)
   if not info then
-    return files.complain(("nothing was restored: %s"):format(err))
+    return files.complain(("nothing was restored: %s"):format(files.without_option(err)))
   end
   local result, seconds = copy.copy(from, to, on_interrupt)
   if not result then
-    return files.complain(("nothing was restored: %s"):format(seconds))
+    return files.complain(("nothing was restored: %s"):format(files.without_option(seconds)))
   end
   print(copy.summary(("restored %s to %s"):format(from, to), result, seconds))
   return 0

@@ -28,25 +28,15 @@ local function find(name, args)
 end
 
 local function check_words(name, ...)
-  local args = { ... }
-  for i, arg in ipairs { name, ... } do
-    if type(arg) == "number" then
-      arg = tostring(arg)
-    elseif type(arg) ~= "string" then
-      error(("call: word %d of the command is a %s; give strings and numbers"):format(i, type(arg)), 3)
+  local words = table.pack(name, ...)
+  for i = 1, math.max(words.n, 1) do
+    local kind = type(words[i])
+    if kind ~= "string" and kind ~= "number" then
+      error(("call: word %d of the command is a %s; give strings and numbers"):format(i, kind), 3)
     end
-    if i == 1 then
-      name = arg
-    else
-      args[i - 1] = arg
-    end
+    words[i] = tostring(words[i])
   end
-  if type(name) ~= "string" then
-    error("call: the name of a command is needed", 3)
-  elseif #args ~= select("#", ...) then
-    error("call: nil is no word of a command; give strings and numbers", 3)
-  end
-  return name, args
+  return words[1], table.move(words, 2, words.n, 1, {})
 end
 
 -- What a command that waits knows of its client.
