@@ -49,6 +49,8 @@ function M.open(store)
     if not ok then
       return nil, err, code
     end
+  elseif format == keys.UNFINISHED then
+    return nil, "it is a copy that was never finished; make it again, or give another --data", "ECORRUPT"
   elseif format ~= keys.FORMAT then
     return nil, ("its keys have format %s, this lunode reads format %s"):format(format, keys.FORMAT), "EVERSION"
   end

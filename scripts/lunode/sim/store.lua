@@ -521,6 +521,29 @@ function M.module(node)
     return open(node, dir, options)
   end
 
+  function module.inspect(dir)
+    local journal = node.disk:find(check_string(dir, 1, "inspect"))
+    if not journal then
+      return nil, fail(dir, "open", "ENOENT")
+    end
+    local directory = journal.directory
+    return {
+      format = 2, engine = directory.engine, locked = directory.holder ~= nil, pid = directory.holder and node.number,
+    }
+  end
+
+  function module.remove(dir)
+    local info, err, code = module.inspect(dir)
+    if info and info.locked then
+      return nil, directories.in_use(node.disk, dir)
+    elseif not info then
+      return nil, err, code
+    end
+    node.disk:remove(dir)
+    node.disk:remove(dir .. "/log (log)")
+    return true
+  end
+
   return module
 end
 
