@@ -387,8 +387,8 @@ local function record(self)
   self.replica:record(self.batch:take(), self.time, self.seed)
 end
 
----Changes when an entry counts as committed. What has run by now has its entry by the rule before; the next command has to wait
----already, if the new one says so.
+---Changes when an entry counts as committed. What has run by now has its entry by the rule before; the next command has
+---to wait already, if the new one says so.
 ---@param sync "always"|"everysec"|"no"
 function methods:set_sync(sync)
   if not self.waits and self.batch:commands() > 0 then
