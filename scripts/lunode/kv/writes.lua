@@ -381,18 +381,32 @@ function methods:resume()
   end
 end
 
+-- What has run in this turn becomes an entry.
+local function record(self)
+  self.db:save_counts()
+  self.replica:record(self.batch:take(), self.time, self.seed)
+end
+
+---Changes when an entry counts as committed. What has run by now has its entry by the rule before; the next command has
+---to wait already, if the new one says so.
+---@param sync "always"|"everysec"|"no"
+function methods:set_sync(sync)
+  if not self.waits and self.batch:commands() > 0 then
+    record(self)
+  end
+  self.replica:set_sync(sync)
+  self.waits = self.waits or not self.replica:commits_at_once()
+end
+
 ---At the end of each turn of the loop: its commands become an entry.
 ---@param now integer  milliseconds since the epoch
 function methods:end_turn(now)
-  if self.batch:commands() > 0 then
-    local payload, waiters = self.batch:take(), self.waiters
+  if self.waiters then
+    local waiters = self.waiters
     self.waiters = nil
-    if waiters then
-      self.replica:propose(payload, now, waiters)
-    else
-      self.db:save_counts()
-      self.replica:record(payload, self.time, self.seed)
-    end
+    self.replica:propose(self.batch:take(), now, waiters)
+  elseif self.batch:commands() > 0 then
+    record(self)
   end
   self.reserved, self.refusal = 0, nil
   self.waits = self.stalled ~= nil or not self.replica:commits_at_once()
