@@ -6,6 +6,7 @@
 
 local directories = require "lunode.sim.store_directory"
 local scans = require "lunode.sim.store_scan"
+local store_rows = require "lunode.sim.store_rows"
 
 local M = {}
 
@@ -161,6 +162,11 @@ function methods:scan(from, to, options)
   return scans.new(function()
     return self.directory and self.directory.rows
   end, from, to, scans.check_options(options))
+end
+
+function methods:rows(kind)
+  check_open(self, "rows")
+  return store_rows.new(self, check_string(kind, 2, "rows"))
 end
 
 function methods:snapshot()
