@@ -2,9 +2,10 @@
 --
 --   local strace = require "spec.support.strace"
 --   local trace = strace.attach(node)     -- or nil, why: where this system does not let processes be traced
---   … trace:calls()  --> { { name = "write", file = "/…/000005.log", text = 'write(7</…/000005.log>, "…', }, … }
+--   … trace:calls()  --> { { name = "write", file = "/…/000005.log", text = 'write(7</…/000005.log>, "…', … }, … }
 --
--- Traced are write, fdatasync, fsync and sendto, of all threads, in the order in which they ended.
+-- Traced are write, pwrite64, fdatasync, fsync and sendto, of all threads, in the order in which they ended. `begun` and `ended`
+-- are lines of the trace: a call that ended before another one began is before it. `time` is when it began, in seconds.
 
 local process = require "lunode.test.process"
 local tmp = require "lunode.test.tmp"
@@ -23,7 +24,7 @@ local metatable = { __index = methods, __name = "spec.trace" }
 ---@return string? err
 function M.attach(node)
   local file = tmp.dir() .. "/trace"
-  local words = { "strace", "-f", "-y", "-s", "64", "-e", "trace=write,fdatasync,fsync,sendto", "-o", file }
+  local words = { "strace", "-f", "-y", "-ttt", "-s", "64", "-e", "trace=write,pwrite64,fdatasync,fsync,sendto", "-o", file }
   words[#words + 1], words[#words + 2] = "-p", tostring(node.process.pid)
   local tracer = process.start(words)
   wait.till(function()
@@ -36,21 +37,26 @@ function M.attach(node)
 end
 
 ---The calls so far. Those of other threads that one line begins and another one ends are taken at their end.
----@return { name: string, file: string, text: string }[]
+---@return { name: string, file: string, text: string, begun: integer, ended: integer, time: number }[]
 function methods:calls()
-  local calls, begun = {}, {}
+  local calls, begun, number = {}, {}, 0
   for line in (tmp.read(self.file) or ""):gmatch("([^\n]*)\n") do
-    local thread, text = line:match("^(%d+) +(.*)$")
+    number = number + 1
+    local thread, time, text = line:match("^(%d+) +([%d.]+) (.*)$")
+    local call = { begun = number, time = tonumber(time) }
     local resumed = text and text:match("^<%.%.%. [%w_]+ resumed>(.*)$")
     if resumed then
-      text = (begun[thread] or "") .. resumed
+      call = begun[thread] or call
+      text = (call.text or "") .. resumed
     end
     if text and text:find(" <unfinished ...>", 1, true) then
-      begun[thread] = text:gsub(" <unfinished %.%.%.>", "")
+      call.text = text:gsub(" <unfinished %.%.%.>", "")
+      begun[thread] = call
     elseif text then
-      local name, path = text:match("^([%w_]+)%(%d+<([^>]*)>")
-      if name then
-        calls[#calls + 1] = { name = name, file = path, text = text }
+      call.name, call.file = text:match("^([%w_]+)%(%d+<([^>]*)>")
+      call.text, call.ended = text, number
+      if call.name then
+        calls[#calls + 1] = call
       end
     end
   end
