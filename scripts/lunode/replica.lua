@@ -87,6 +87,7 @@ function M.open(options)
     in_flight_bytes = 0,
     waiting = 0, -- entries in flight
     unsynced = false, -- something was appended since the last sync began
+    making_room = false, -- the store flushes, so that the log can let go of entries
     failed = nil,
     closed = false,
     timer = nil,
@@ -188,7 +189,11 @@ end
 ---@return boolean? ok
 ---@return string? err, lunode.code? code
 function methods:reserve(bytes)
-  return self.log:room(bytes + HEAD_BYTES)
+  local ok, err, code = self.log:room(bytes + HEAD_BYTES)
+  if not ok then
+    self:make_room()
+  end
+  return ok, err, code
 end
 
 -- Written when it returns: what follows from the entry, a reply, leaves later.
@@ -264,7 +269,7 @@ function methods:sync_log()
     return
   end
   self.unsynced = false
-  self.log:sync(function(err, _, index)
+  local ok, failure = self.log:sync(function(err, _, index)
     if self.closed then
       return
     elseif err then
@@ -273,12 +278,30 @@ function methods:sync_log()
       self:commit(index)
     end
   end)
+  if not ok then
+    self:fail(failure)
+  end
 end
 
 ---@param sync "always"|"everysec"|"no"
 function methods:set_sync(sync)
   self.sync = sync
+  if sync ~= "no" then
+    self:sync_log() -- nothing else would, of what was written before
+  end
 end
+
+-- What the log lacks room for may be given back: entries that the store has are no longer needed.
+function methods:make_room()
+  if not self.making_room and self.log:stats().segments > 1 then
+    self.making_room = self.store:flush(function()
+      self.making_room = false
+    end) ~= nil
+  end
+end
+
+-- A full disk is no failure, and there will be another flush.
+local FULL = { ENOSPC = true, EDQUOT = true }
 
 -- The store has made entries durable: the log need not keep them.
 function methods:flushed(err, index)
@@ -287,8 +310,8 @@ function methods:flushed(err, index)
   elseif err then
     self:fail(err)
   elseif index >= self.log:first() then
-    local ok, failure = self.log:truncate_prefix(index)
-    if not ok then
+    local ok, failure, code = self.log:truncate_prefix(index)
+    if not ok and not FULL[code] then
       self:fail(failure)
     end
   end

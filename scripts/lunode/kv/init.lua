@@ -231,10 +231,8 @@ local function start_timers(node)
   node.timers.expire = loop.timer(EXPIRE_INTERVAL, function(timer)
     timer:again(EXPIRE_RETRY) -- an error, of rows that cannot be read, neither ends it nor comes ten times a second
     local due = node.db:is_due(node.ctx.now or node:read_clock())
-    if due then
-      node.writes:internal("expire")
-    end
-    timer:again(due and not node.writes.waits and 0 or EXPIRE_INTERVAL)
+    local done = due and node.writes:internal("expire")
+    timer:again(done and 0 or EXPIRE_INTERVAL)
   end)
 end
 
@@ -321,7 +319,9 @@ function methods:close()
   for _, session in ipairs(open) do
     session:leave() -- it sends nothing more
   end
-  self.timers.grace = loop.timer(CLOSE_GRACE, function()
+  self.timers.grace = loop.timer(CLOSE_GRACE, function(timer)
+    timer:close()
+    self.timers.grace = nil
     for _, session in ipairs(self:list_sessions()) do
       session.conn:abort()
     end
@@ -347,10 +347,15 @@ function methods:say_goodbye()
   end
 end
 
--- All connections are gone.
+-- All connections are gone. What they have had written in this turn goes first, and `commit` comes back here when it is on disk.
 function methods:finish()
   if self.closed then
     return
+  elseif not self.failed then
+    self.writes:end_turn(self.ctx.now or self:read_clock())
+    if self:is_waiting() and self.timers.grace then
+      return
+    end
   end
   if self.timers.grace then
     self.timers.grace:close()
