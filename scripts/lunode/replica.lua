@@ -41,6 +41,9 @@ local IN_FLIGHT = 64 << 20 -- bytes proposed and not yet committed: past that, `
 ---@field on_failure fun(err: string)
 ---@field cache? integer   bytes of the store's caches
 ---@field engine? string   "leveldb", "rocksdb", "memory"
+---@field overlay? integer  bytes of writes in memory at which the store flushes them
+---@field limit? integer    bytes of them past which writes wait
+---@field segment? integer  bytes of a segment of the log
 
 ---@class lunode.replica
 ---@field store lunode.store_handle
@@ -96,6 +99,8 @@ function M.open(options)
   self.store, err, code = store.open(options.dir, {
     cache = options.cache,
     engine = options.engine,
+    overlay = options.overlay,
+    limit = options.limit,
     on_flushed = function(flush_err, _, index)
       self:flushed(flush_err, index)
     end,
@@ -104,7 +109,7 @@ function M.open(options)
   if not self.store then
     return nil, err, code
   end
-  self.log, err, code = log.open(options.dir .. "/log")
+  self.log, err, code = log.open(options.dir .. "/log", { segment_size = options.segment })
   if not self.log then
     self.store:close()
     return nil, err, code

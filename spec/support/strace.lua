@@ -13,6 +13,34 @@ local wait = require "lunode.test.wait"
 
 local M = {}
 
+-- LeakSanitizer traces the process at its end, which cannot be while strace does.
+M.ENV = { ASAN_OPTIONS = "detect_leaks=0" }
+
+---Words that run a program under strace, which is to meddle with its calls.
+---@param file string       for the trace
+---@param calls string      the calls to trace, as in "write,fsync"
+---@param injection? string  as in "fsync:error=EIO:when=3"; counted for each thread and each call by itself
+---@return string[] wrapper  for spec.support.lunode, beside env = strace.ENV
+function M.wrapper(file, calls, injection)
+  local words = { "strace", "-f", "-y", "-s", "0", "-o", file, "-e", "trace=" .. calls }
+  if injection then
+    words[#words + 1], words[#words + 2] = "-e", "inject=" .. injection
+  end
+  return words
+end
+
+local usable
+
+---@return boolean usable  whether this system lets processes be traced
+function M.usable()
+  if usable == nil then
+    local words = M.wrapper("/dev/null", "write")
+    words[#words + 1] = "true"
+    usable = process.run(words) == 0
+  end
+  return usable
+end
+
 ---@class spec.trace
 ---@field private tracer spec.process
 ---@field private file string

@@ -51,6 +51,9 @@ local REMEDIES = {
 ---@field maxclients? integer  (default 10000)
 ---@field cache? integer       bytes of the store's caches
 ---@field engine? string       "leveldb" (default), "rocksdb", or "memory"
+---@field overlay? integer     bytes of writes in memory at which they go to the engine (default 32 MiB)
+---@field limit? integer       bytes of them past which writes wait (default 96 MiB)
+---@field segment? integer     bytes of a segment of the log (default 32 MiB)
 
 ---@class lunode.kv.node
 ---@field host string
@@ -68,10 +71,11 @@ local node_mt = { __name = "lunode.kv.node", __index = methods }
 
 local OPTION_TYPES = {
   host = "string", port = "number", dir = "string", sync = "string", requirepass = "string", maxclients = "number",
-  cache = "number", engine = "string",
+  cache = "number", engine = "string", overlay = "number", limit = "number", segment = "number",
 }
 local RANGES = { -- of the numbers
   port = { 0, 65535 }, maxclients = { 1, math.maxinteger }, cache = { 0, math.maxinteger },
+  overlay = { 1, 1 << 40 }, limit = { 1, 1 << 40 }, segment = { 4096, 1 << 30 },
 }
 local SYNC = { always = true, everysec = true, no = true }
 
@@ -244,6 +248,9 @@ local function open_data(node, options)
     sync = options.sync or "everysec",
     cache = options.cache,
     engine = options.engine,
+    overlay = options.overlay,
+    limit = options.limit,
+    segment = options.segment,
     apply = function(entry)
       node.writes:apply(entry)
     end,

@@ -10,7 +10,6 @@ local command = require "lunode.kv.command"
 local errors = require "lunode.kv.errors"
 local logger = require "lunode.logger"
 local loop = require "lunode.loop"
-local resp = require "lunode.resp"
 
 local select = select
 local writes_module = require "lunode.kv.writes"
