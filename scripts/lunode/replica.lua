@@ -24,6 +24,9 @@ local HEAD_BYTES = 16
 local DATA = 1 -- the type of our entries
 local TERM = 0 -- of all entries, while there is one member
 
+-- A full disk is no failure: there is room again, some time.
+local FULL = { ENOSPC = true, EDQUOT = true }
+
 local IN_FLIGHT = 64 << 20 -- bytes proposed and not yet committed: past that, `room` says EAGAIN
 
 ---@class lunode.entry
@@ -195,8 +198,10 @@ end
 ---@return string? err, lunode.code? code
 function methods:reserve(bytes)
   local ok, err, code = self.log:room(bytes + HEAD_BYTES)
-  if not ok then
+  if FULL[code] then
     self:make_room()
+  elseif code == "EIO" then -- no reply may say that it is the disk's fault and the node goes on: it cannot
+    self:fail(err)
   end
   return ok, err, code
 end
@@ -305,8 +310,6 @@ function methods:make_room()
   end
 end
 
--- A full disk is no failure, and there will be another flush.
-local FULL = { ENOSPC = true, EDQUOT = true }
 
 -- The store has made entries durable: the log need not keep them.
 function methods:flushed(err, index)

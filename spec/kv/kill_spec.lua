@@ -144,13 +144,14 @@ end
 -- The calls of an undisturbed run, as { name, N }: each kind as often as the thread that has most of them calls it.
 local function points_of(trace)
   local counts, most, points = {}, {}, {}
-  for thread, name, rest in trace:gmatch("(%d+) +([%w_]+)%(([^\n]*)") do
+  for _, call in ipairs(strace.calls(trace)) do
+    local thread, name = call.thread, call.name
     local of_thread = counts[thread] or {}
     counts[thread] = of_thread
     of_thread[name] = (of_thread[name] or 0) + 1
     if of_thread[name] > (most[name] or 0) then
       most[name] = of_thread[name]
-      if name ~= "openat" or rest:find("O_CREAT", 1, true) then
+      if name ~= "openat" or call.text:find("O_CREAT", 1, true) then
         points[#points + 1] = { name, most[name] }
       end
     end
@@ -179,7 +180,7 @@ describe(("SIGKILL at a system call (LUNODE_SEED=%d)"):format(SEED), function()
     local acked, code = run_script(start(base .. "/undisturbed", sync, base .. "/trace"))
     assert.same({ COMMANDS, 0 }, { acked, code })
     judge(base .. "/undisturbed", COMMANDS, "undisturbed")
-    local points, most = points_of(tmp.read(base .. "/trace"))
+    local points, most = points_of(base .. "/trace")
     for _, name in ipairs { "pwrite64", "fdatasync", "write", "fallocate", "unlinkat", "openat", "mkdir" } do
       assert((most[name] or 0) > 0, name .. " was never called")
     end

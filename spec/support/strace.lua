@@ -22,7 +22,7 @@ M.ENV = { ASAN_OPTIONS = "detect_leaks=0" }
 ---@param injection? string  as in "fsync:error=EIO:when=3"; counted for each thread and each call by itself
 ---@return string[] wrapper  for spec.support.lunode, beside env = strace.ENV
 function M.wrapper(file, calls, injection)
-  local words = { "strace", "-f", "-y", "-s", "0", "-o", file, "-e", "trace=" .. calls }
+  local words = { "strace", "-f", "-y", "-ttt", "-s", "0", "-o", file, "-e", "trace=" .. calls }
   if injection then
     words[#words + 1], words[#words + 2] = "-e", "inject=" .. injection
   end
@@ -64,11 +64,12 @@ function M.attach(node)
   return setmetatable({ tracer = tracer, file = file }, metatable)
 end
 
----The calls so far. Those of other threads that one line begins and another one ends are taken at their end.
----@return { name: string, file: string, text: string, begun: integer, ended: integer, time: number }[]
-function methods:calls()
+---The calls in a trace. Those of other threads that one line begins and another one ends are taken at their end.
+---@param file string
+---@return { name: string, file: string?, text: string, thread: string, begun: integer, ended: integer, time: number }[]
+function M.calls(file)
   local calls, begun, number = {}, {}, 0
-  for line in (tmp.read(self.file) or ""):gmatch("([^\n]*)\n") do
+  for line in (tmp.read(file) or ""):gmatch("([^\n]*)\n") do
     number = number + 1
     local thread, time, text = line:match("^(%d+) +([%d.]+) (.*)$")
     local call = { begun = number, time = tonumber(time) }
@@ -81,14 +82,19 @@ function methods:calls()
       call.text = text:gsub(" <unfinished %.%.%.>", "")
       begun[thread] = call
     elseif text then
-      call.name, call.file = text:match("^([%w_]+)%(%d+<([^>]*)>")
-      call.text, call.ended = text, number
+      call.name, call.file = text:match("^([%w_]+)%(%d*<?([^>]*)")
+      call.thread, call.text, call.ended = thread, text, number
       if call.name then
         calls[#calls + 1] = call
       end
     end
   end
   return calls
+end
+
+---The calls so far.
+function methods:calls()
+  return M.calls(self.file)
 end
 
 ---Waits until there are calls for which `predicate(calls)` is truthy, and returns them.
