@@ -2,6 +2,9 @@
 local lunode = require "spec.support.lunode"
 local strace = require "spec.support.strace"
 local wait = require "lunode.test.wait"
+local writer = require "spec.support.writer"
+
+local FULL = os.getenv "LUNODE_FULL" == "1"
 
 -- LeakSanitizer traces the process at its end, which cannot be while strace does.
 local TRACEABLE = { ASAN_OPTIONS = "detect_leaks=0" }
@@ -140,6 +143,36 @@ describe("--sync", function()
     end
     local _, early = judge(trace:wait_for(sends(1), "the replies"))
     assert.equal(0, early)
+  end)
+
+  -- What a power cut would take: how old the oldest write is when the sync that covers it ends.
+  local function oldest_unsynced(calls)
+    local unsynced, oldest, syncs = {}, 0, 0
+    for _, call in ipairs(calls) do
+      if is_log(call) and WRITES[call.name] then
+        unsynced[#unsynced + 1] = call
+      elseif is_log(call) and SYNCS[call.name] and unsynced[1] and unsynced[1].ended < call.begun then
+        oldest = math.max(oldest, call.time - unsynced[1].time)
+        settle(unsynced, call)
+        syncs = syncs + 1
+      end
+    end
+    return oldest, syncs, #unsynced
+  end
+
+  it("everysec: under load a power cut takes about a second at most", function()
+    local node, _, trace = start("everysec", 0)
+    local w = writer.new("w", { batch = 4 })
+    w:connect(node)
+    local wanted, last = FULL and 20 or 3, nil
+    local calls = trace:wait_for(function(all)
+      last = select(2, oldest_unsynced(all))
+      return last >= wanted
+    end, wanted .. " syncs")
+    w:finish()
+    local oldest = oldest_unsynced(calls)
+    assert.is_true(oldest < 2, ("a write was %.1f s old before its sync began"):format(oldest))
+    assert.is_true(w.acked > 100)
   end)
 
   it("everysec: replies wait for no disk, which has the writes soon after", function()
