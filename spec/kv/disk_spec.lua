@@ -157,6 +157,32 @@ describe("a full disk", function()
     end)
   end
 
+  it("stops the store's flush alone where the log has room, and both go on when there is space", function()
+    local disk = small_disk("100m")
+    local node = lunode.kv { small = true, "overlay=65536", dir = disk .. "/data" }
+    local client = node:client()
+    sh("cat /dev/zero > %s", disk .. "/ballast")
+    local w = writer.new("w", { batch = 8, value = 3000, refusable = true })
+    w:connect(node)
+    wait.till(function()
+      return w.refused > 0
+    end, 30, "the flush to meet the full disk")
+    assert.is_true((w.acked - w.refused) * 3000 < 16 << 20, "the log has had room for much more")
+    assert.matches("^MISCONF .*cannot write to .*/data: .*No space left on device", client:call("SET", "a", "1").err)
+    assert.equal(0, client:call("EXISTS", "a"))
+    os.remove(disk .. "/ballast")
+    local took = w.acked - w.refused
+    wait.till(function()
+      return w.acked - w.refused > took + 200
+    end, 30, "writes to go on")
+    w:finish()
+    settle(node, { w })
+    client:close()
+    assert.equal(0, node:stop())
+    node:start()
+    settle(node, { w })
+  end)
+
   it("does not lose what was acknowledged when the node is killed, and cannot start before there is space", function()
     local disk = small_disk("100m")
     local node = lunode.kv { dir = disk .. "/data" }
