@@ -430,7 +430,7 @@ end
 local function record(self)
   self.db:save_counts()
   self.replica:record(self.batch:take(), self.time, self.seed)
-  self.reserved = 0
+  self.reserved, self.count = 0, 0 -- what follows is another one, with a time and a seed of its own
 end
 
 ---Changes when an entry counts as committed. What has run by now has its entry by the rule before; the next command has
