@@ -273,6 +273,7 @@ describe("an entry", function()
       return drawn
     end })
     client("X.DRAW", "a")
+    client("CONFIG", "SET", "appendfsync", "everysec") -- ends an entry
     client("X.DRAW", "b")
     client("SETNX", "a", "nothing") -- in no entry, so it draws nothing either
     client("X.DRAW", "c")
