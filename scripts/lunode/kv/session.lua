@@ -10,12 +10,12 @@ local command = require "lunode.kv.command"
 local errors = require "lunode.kv.errors"
 local logger = require "lunode.logger"
 local loop = require "lunode.loop"
-local resp = require "lunode.resp"
 
 local select = select
 local answer_for = require("lunode.kv.writes").answer_for
 local find, subcommand = command.find, command.subcommand
-local without_arguments, with_one, writes_with_two = command.without_arguments, command.with_one, command.writes_with_two
+local without_arguments, with_one = command.without_arguments, command.with_one
+local writes_with_two = command.writes_with_two
 
 local M = {}
 
