@@ -85,7 +85,8 @@ end
 
 -- Some rounds of writing until something ends the node; `accept(how, lost, slow)` says whether that is fine.
 local function rounds(world, sync, accept)
-  local server, told, rng = kit.server(world, sync), { sent = {}, acked = {} }, world:stream "spec"
+  local told, rng = { sent = {}, acked = {} }, world:stream "spec"
+  local server = kit.server(world, sync, rng:pick { 1000, 1000000 }) -- or its store flushes what the log has not synced
   for round = 1, 4 do
     for writer = 1, 3 do
       local name = ("w%d-%d"):format(writer, round)
