@@ -6,6 +6,7 @@
 
 local directories = require "lunode.sim.store_directory"
 local scans = require "lunode.sim.store_scan"
+local store_rows = require "lunode.sim.store_rows"
 
 local M = {}
 
@@ -161,6 +162,11 @@ function methods:scan(from, to, options)
   return scans.new(function()
     return self.directory and self.directory.rows
   end, from, to, scans.check_options(options))
+end
+
+function methods:rows(kind)
+  check_open(self, "rows")
+  return store_rows.new(self, check_string(kind, 2, "rows"))
 end
 
 function methods:snapshot()
@@ -524,6 +530,29 @@ function M.module(node)
       return nil, ("there is no engine %s; there are leveldb, rocksdb and memory"):format(options.engine), "EINVAL"
     end
     return open(node, dir, options)
+  end
+
+  function module.inspect(dir)
+    local journal = node.disk:find(check_string(dir, 1, "inspect"))
+    if not journal then
+      return nil, fail(dir, "open", "ENOENT")
+    end
+    local directory = journal.directory
+    return {
+      format = 2, engine = directory.engine, locked = directory.holder ~= nil, pid = directory.holder and node.number,
+    }
+  end
+
+  function module.remove(dir)
+    local info, err, code = module.inspect(dir)
+    if info and info.locked then
+      return nil, directories.in_use(node.disk, dir)
+    elseif not info then
+      return nil, err, code
+    end
+    node.disk:remove(dir)
+    node.disk:remove(dir .. "/log (log)")
+    return true
   end
 
   return module
