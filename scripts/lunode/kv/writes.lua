@@ -198,6 +198,14 @@ end
 
 -- ---- later
 
+-- In place of a command that the disk has no room for: its reply waits for those before it as that of any other.
+local function refuse(waiter, err)
+  local refusal = misconf(err)
+  waiter.entry = { name = waiter.entry.name, write = false, variadic = true, run = function()
+    return refusal
+  end }
+end
+
 ---Lets a command wait: one that writes for its entry, one that only reads for whatever its session waits for already.
 ---@param session lunode.kv.session?
 ---@param entry table
@@ -229,14 +237,15 @@ function methods:propose(waiter)
       self.reserved = 0
       if code == "EAGAIN" then
         self.stalled = { waiter }
-      else
-        self:reply(waiter, resp.encode(misconf(err)))
+        return
       end
-      return
+      refuse(waiter, err)
+    else
+      self.waiters = self.waiters or {}
+      self.newest = self.waiters
     end
-    self.waiters = self.waiters or {}
-    self.newest = self.waiters
-  elseif not self.newest then -- what it waited for has ended
+  end
+  if not self.newest then -- what it waited for has ended
     self:read(waiter)
     return
   end
