@@ -2,6 +2,7 @@
 #include "store.h"
 #include "lua_loop.h"
 #include "store_dir.h"
+#include "store_rows.h"
 
 #include <errno.h>
 #include <string.h>
@@ -371,6 +372,12 @@ static int snapshot_close(lua_State *L) {
     return 0;
 }
 
+/* ---- rows of users' keys */
+
+static int store_rows(lua_State *L) {
+    return ln_store_rows_new(L, &check_store(L)->store);
+}
+
 /* ---- figures */
 
 static void set_count(lua_State *L, const char *name, uint64_t count) {
@@ -523,23 +530,15 @@ static int store_remove(lua_State *L) {
 }
 
 static const luaL_Reg store_methods[] = {
-    {"get", store_get},
-    {"put", store_put},
-    {"delete", store_delete},
-    {"delete_range", store_delete_range},
-    {"begin", store_begin},
-    {"rollback", store_rollback},
-    {"scan", store_scan},
-    {"snapshot", store_snapshot},
-    {"pending", store_pending},
-    {"commit", store_commit},
-    {"advance", store_advance},
-    {"applied", store_applied},
-    {"room", store_room},
-    {"flush", store_flush},
-    {"stats", store_stats},
-    {"close", store_close},
-    {NULL, NULL},
+    {"get", store_get},         {"put", store_put},
+    {"delete", store_delete},   {"delete_range", store_delete_range},
+    {"begin", store_begin},     {"rollback", store_rollback},
+    {"scan", store_scan},       {"snapshot", store_snapshot},
+    {"rows", store_rows},       {"pending", store_pending},
+    {"commit", store_commit},   {"advance", store_advance},
+    {"applied", store_applied}, {"room", store_room},
+    {"flush", store_flush},     {"stats", store_stats},
+    {"close", store_close},     {NULL, NULL},
 };
 
 static const luaL_Reg snapshot_methods[] = {
@@ -578,6 +577,7 @@ int luaopen_lunode_store(lua_State *L) {
     luaL_getmetatable(L, STORE_TYPE);
     lua_pushcfunction(L, store_gc);
     lua_setfield(L, -2, "__gc");
+    ln_store_rows_type(L);
     ln_new_type(L, SNAPSHOT_TYPE, snapshot_methods, snapshot_close);
     luaL_newmetatable(L, SCAN_TYPE);
     luaL_setfuncs(L, scan_meta, 0);

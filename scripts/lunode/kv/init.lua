@@ -238,7 +238,8 @@ local function start_timers(node)
     if due then
       node.writes:internal("expire")
     end
-    timer:again(due and not node.writes.waits and 0 or EXPIRE_INTERVAL)
+    local writes_on = not (node.writes.waits or node.writes.refusal)
+    timer:again(due and writes_on and 0 or EXPIRE_INTERVAL)
   end)
 end
 

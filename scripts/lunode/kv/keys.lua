@@ -40,17 +40,20 @@ M.SLOTS_END = "\x40" -- just past the rows of the slots
 M.EXPIRY_START = "\xF0"
 M.SYSTEM_START = "\xFF"
 
-M.META = byte "m"
+M.META_KIND = "m"
+M.META = byte(M.META_KIND)
 M.STRING = 0
 M.TYPE_NAMES = { [0] = "string", "list", "set", "zset", "hash", "stream" }
 
 local TYPE, HAS_EXPIRY, HAS_VERSION = 0x0F, 0x10, 0x20
 M.HAS_EXPIRY = HAS_EXPIRY
 
+M.HAS_EXPIRY = HAS_EXPIRY
+
 ---@param key string
 ---@return string row  of the key's meta row
 function M.row(key)
-  return slot_row("m", key)
+  return slot_row(M.META_KIND, key)
 end
 
 ---@param row string
