@@ -193,7 +193,7 @@ function methods:partition(options)
   end
   for key in pairs(options) do
     if not PARTITION_OPTIONS[key] and not math.tointeger(key) then
-      local text = "net:partition: unknown option '%s'; there are bridge, duration, flapping, id, isolate, one_way, text"
+      local text = "net:partition: unknown option '%s'; there are bridge, duration, flapping, isolate, one_way"
       error(text:format(tostring(key)), 2)
     end
   end
