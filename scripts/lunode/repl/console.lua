@@ -22,6 +22,7 @@ local PIECE = 64 * 1024 -- bytes of output in one notification
 ---@field seconds? number   that an evaluation may take, unless its client wants another time (default 30)
 ---@field turn? number      seconds that it may hold up the loop (default 1)
 ---@field prepare? fun()    is called before each evaluation
+---@field methods? table<string, fun(ctx: lunode.rpc.context, ...): any>  further calls, each told to the log
 ---@field name? string      of the node, for the client's prompt (default "node")
 
 ---@class lunode.repl.console
@@ -131,7 +132,7 @@ local function eval(self, ctx, code, wanted)
 end
 
 local function methods_of(self)
-  return {
+  local all = {
     ["console.hello"] = function(ctx)
       if not self.clients[ctx.conn] then
         self.clients[ctx.conn] = new_client(self, ctx.conn)
@@ -150,6 +151,13 @@ local function methods_of(self)
       return { insert = found.insert, names = require("lunode.msgpack").array(found.names) }
     end,
   }
+  for name, method in pairs(self.options.methods or {}) do
+    all[name] = function(ctx, ...)
+      logger.info("console: %s calls %s", client_of(self, ctx).who, name)
+      return method(ctx, ...)
+    end
+  end
+  return all
 end
 
 -- ---------------------------------------------------------------- listening
