@@ -253,6 +253,27 @@ describe("a failure", function()
     assert.error_matches(function() world:node("d", print) end, "a function written in C cannot be a node")
     assert.is_not_nil(stream)
   end)
+
+  it("gets its own modules in helpers of the spec's, too, whatever way leads there", function()
+    local world, seen = sim.new(), {}
+    local kit = { loop = function() return require "lunode.loop" end }
+    local function helper() return require("lunode.task"), require("lunode.resp"), require("lunode.sim") end
+    local function main(name) seen[name] = { kit.loop(), require "lunode.loop", require "lunode.task", helper() } end
+    world:node("a", main, { "a" })
+    world:node("b", main, { "b" })
+    world:run(1)
+    for _, name in ipairs { "a", "b" } do
+      assert.equal(seen[name][2], seen[name][1])
+      assert.equal(seen[name][3], seen[name][4])
+      assert.equal(require "lunode.resp", seen[name][5])
+      assert.equal(sim, seen[name][6])
+      assert.not_equal(require "lunode.loop", seen[name][1])
+    end
+    assert.not_equal(seen.a[1], seen.b[1])
+    assert.equal(require "lunode.loop", kit.loop())
+    assert.error_matches(function() world:run_until(function() error "stops" end) end, "stops")
+    assert.equal(require "lunode.loop", kit.loop())
+  end)
 end)
 
 describe("world:check_idle", function()

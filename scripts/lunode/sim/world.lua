@@ -5,6 +5,7 @@
 -- table from modules' names to functions that give them, for each life of a node.
 
 local agendas = require "lunode.sim.agenda"
+local code = require "lunode.sim.code"
 local faults = require "lunode.sim.faults"
 local nodes = require "lunode.sim.node"
 local random = require "lunode.sim.random"
@@ -251,9 +252,11 @@ function methods:drive(limit, predicate)
     error("the world runs already: this is inside of one of its nodes or events", 3)
   end
   self.running = true
+  local restore = code.lend_require(self)
   watchdog.start(self.budget)
   local ok, value = pcall(spin, self, limit, predicate)
   watchdog.stop()
+  restore()
   self.running = false
   if not ok then
     error(value, 0)
