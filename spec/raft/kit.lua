@@ -122,6 +122,11 @@ end
 ---@param options? table  of the driver: snapshot_bytes, election_timeout; cluster
 function M.cluster(world, count, options)
   local self = setmetatable({ world = world, options = options or {}, state = {}, names = {} }, metatable)
+  world:on_crash(function(node)
+    if self.state[node.name] then
+      self.state[node.name].node = nil
+    end
+  end)
   local members = {}
   for i = 1, count do
     self.names[i] = "n" .. i

@@ -22,6 +22,7 @@ local M = {}
 local MAGIC, VERSION = "lunode.raft", 1
 local MAX_HELLO = 4096 -- bytes
 local MAX_CONNECTIONS = 256
+local MAX_TOLD = 1000 -- peers and addresses of which it is known what was said last
 local CAP = 64 << 20 -- bytes queued for one peer, past which its connection is given up
 local RETRY_FIRST, RETRY_LAST, RETRY_REFUSED = 0.05, 1.0, 2.0 -- seconds
 
@@ -39,7 +40,6 @@ local RETRY_FIRST, RETRY_LAST, RETRY_REFUSED = 0.05, 1.0, 2.0 -- seconds
 ---@field on_lost fun(id: string)  our connection to it is lost
 ---@field on_frame fun(id: string, frame: any[], reply: fun(frame: any[]))  it has said something
 ---@field on_reply fun(id: string, frame: any[])  it has answered something
----@field on_refused fun(id: string, reason: string)
 
 ---@class lunode.raft.peer
 ---@field id string
@@ -58,6 +58,10 @@ local metatable = { __index = methods, __name = "lunode.raft.transport" }
 local function tell(self, key, format, ...)
   local text = format:format(...)
   if self.told[key] ~= text then
+    self.told_count = self.told[key] and self.told_count or self.told_count + 1
+    if self.told_count > MAX_TOLD then
+      self.told, self.told_count = {}, 1
+    end
     self.told[key] = text
     logger.warn("raft: %s", text)
   end
@@ -88,20 +92,19 @@ local function on_answer(self, peer, conn, frame)
       if peer.conn ~= conn or peer.closed then
         return
       elseif refusal then
-        tell(self, peer.id, "%s, at %s, is refused: %s", peer.id, peer.address, refusal)
+        tell(self, "refused " .. peer.id, "%s is refused: %s", peer.id, refusal)
         peer.delay = RETRY_REFUSED
         return conn:abort()
       end
       peer.ready, peer.delay = true, RETRY_FIRST
-      self.told[peer.id] = nil
+      self.told["refused " .. peer.id], self.told["refuses " .. peer.id] = nil, nil
       self.options.on_connected(peer.id)
     end)
   elseif kind == "refused" then
     local reason = tostring(frame[2]):sub(1, 500)
-    tell(self, peer.id, "%s, at %s, refuses this member: %s", peer.id, peer.address, reason)
+    tell(self, "refuses " .. peer.id, "%s, at %s, refuses this member: %s", peer.id, peer.address, reason)
     peer.delay = RETRY_REFUSED
     conn:abort()
-    self.options.on_refused(peer.id, reason)
   elseif peer.ready then
     self.options.on_reply(peer.id, frame)
   end
@@ -232,8 +235,12 @@ local function hello_fault(self, frame)
 end
 
 local function refuse(self, conn, id, reason)
-  tell(self, id and "from " .. id or "from", "%s, from %s, is refused: %s", id or "a connection", conn:peer() or "?",
-    reason)
+  local host = conn:peer() or "?"
+  if id then
+    tell(self, "refused " .. id, "%s is refused: %s", id, reason)
+  else
+    tell(self, "from " .. host, "a connection from %s is refused: %s", host, reason)
+  end
   conn:write(msgpack.encode { "refused", reason })
   conn:close()
 end
@@ -256,7 +263,7 @@ local function greet(self, conn, frame)
       old.data.id = nil -- what it still has to say is not heard
       old:abort()
     end
-    self.incoming[id], self.told["from " .. id] = conn, nil
+    self.incoming[id], self.told["refused " .. id] = conn, nil
     self.hints[id] = frame[8]
     conn.data.id = id
     conn:set { max_message = self.options.max_message }
@@ -307,7 +314,8 @@ local function listen(self)
       on_message(self, conn, frame)
     end,
     on_bad_message = function(conn, err)
-      tell(self, "from", "%s sends what cannot be read: %s", conn.data.id or conn:peer() or "a connection", err)
+      local who = conn.data.id or conn:peer() or "?"
+      tell(self, "from " .. who, "what %s sends cannot be read: %s", who, err)
     end,
     on_close = function(conn)
       self.connections[conn] = nil
@@ -329,7 +337,8 @@ function M.open(options)
     incoming = {}, -- id → the newest connection from there
     connections = {}, -- all from others, as keys
     hints = {},
-    told = {},
+    told = {}, -- what was said last of a peer or an address
+    told_count = 0,
     server = nil,
     timer = nil,
     closed = false,
