@@ -22,7 +22,8 @@ end
 
 describe("a cluster", function()
   for _, count in ipairs { 1, 3, 5 } do
-    sim_it(("of %d elects a leader, and replicates what is proposed to it"):format(count), { seeds = 5 }, function(world)
+    local name = ("of %d elects a leader, and replicates what is proposed to it"):format(count)
+    sim_it(name, { seeds = 5 }, function(world)
       local cluster = kit.cluster(world, count)
       local leader = cluster:leader(10)
       local outcomes = {}
@@ -58,7 +59,7 @@ describe("a cluster", function()
     assert.same({ "ENOTLEADER", true, leader }, { err.code, err.definite, err.leader })
   end)
 
-  sim_it("says that a proposal may have been done, where the leader loses its leadership", { seeds = 5 }, function(world)
+  sim_it("says that a proposal may have been done, where its leader leads no more", { seeds = 5 }, function(world)
     local cluster = kit.cluster(world, 3)
     local leader = cluster:leader()
     world:partition { isolate = leader }
@@ -164,7 +165,7 @@ describe("a cluster that loses members", function()
     end
   end)
 
-  sim_it("fails over when its leader is cut off, and the old one follows when it is back", { seeds = 5 }, function(world)
+  sim_it("fails over when its leader is cut off, which follows when it is back", { seeds = 5 }, function(world)
     local cluster = kit.cluster(world, 3)
     local old = cluster:leader()
     world:partition { isolate = old }

@@ -1,6 +1,6 @@
 -- Clusters of real members in a simulated world, for specs of the driver: each serves registers over RPC.
 --
---   local cluster = kit.cluster(world, 3)          members n1, n2, n3; cluster.state.n1.node is the driver, while it is up
+--   local cluster = kit.cluster(world, 3)          n1, n2, n3; cluster.state.n1.node is the driver, while it is up
 --   cluster:leader(10)                             waits for one that a majority follows; raises
 --   cluster:propose(name, key, value)              an outcome: { result, err, done }
 --   cluster:clients(h, { "ann", "bob" }, 30)       nodes that read, write and compare-and-set, and write it down
@@ -20,7 +20,6 @@ local function member(state, options)
   local hash = require "lunode.hash"
   local msgpack = require "lunode.msgpack"
   local rpc = require "lunode.rpc"
-  local task = require "lunode.task"
 
   local registers, digest, padding = {}, 0, ""
   state.log, state.failure, state.node = {}, nil, nil
@@ -90,28 +89,18 @@ local function member(state, options)
     node:propose(msgpack.encode(words), fn)
   end
 
-  local function ask(name, ...)
-    local event = task.event()
-    local arguments = table.pack(...)
-    arguments[arguments.n + 1] = function(result, failure)
-      event:resolve(result, failure)
-    end
-    node[name](node, table.unpack(arguments, 1, arguments.n + 1))
-    local result, failure = event:wait()
-    if failure then
-      error(failure, 0)
-    end
-    return result
+  local function result_of(result, failure)
+    return failure and error(failure, 0) or result
   end
   local methods_of_rpc = {
     read = function(_, key)
-      ask "read"
+      result_of(node:read())
       return registers[key] or ""
     end,
   }
   for _, name in ipairs { "write", "cas" } do
     methods_of_rpc[name] = function(_, ...)
-      return ask("propose", msgpack.encode { name, ... })
+      return result_of(node:propose(msgpack.encode { name, ... }))
     end
   end
   assert(rpc.serve("0.0.0.0" .. RPC, methods_of_rpc))

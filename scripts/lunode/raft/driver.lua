@@ -5,7 +5,7 @@
 --     id = "n1", cluster = "counters", dir = "data/n1", listen = "127.0.0.1:7001",
 --     members = { n1 = "127.0.0.1:7001", n2 = "127.0.0.1:7002", n3 = "127.0.0.1:7003" },
 --     machine = {
---       apply = function(entry) … return result end,  -- in log order; entry.time, entry.seed: its only clock and chance
+--       apply = function(entry) … return result end, -- in log order; entry.time, entry.seed: its only clock and chance
 --       snapshot = function() … end,    -- the state as it is now: a string, or a function that gives its pieces
 --       restore = function(pieces) … end, -- puts the state that the pieces are of in the place of the one there is
 --     },
@@ -13,27 +13,20 @@
 --   node:propose(payload, function(result, err) … end)  -- err.definite: it did not happen; else perhaps it did
 --   node:read(function(ok, err) … end)                  -- once ok, the state machine holds all that was acknowledged
 --
+-- Without a function, propose and read wait, in a task, and return the same.
 -- A turn of the loop is one batch of proposals, one round for reads, one write and one sync of the log.
 
+local carry = require "lunode.raft.carry"
 local configs = require "lunode.raft.config"
 local core = require "lunode.raft.core"
-local errors = require "lunode.rpc.errors"
-local events = require "lunode.raft.events"
-local logger = require "lunode.logger"
 local loop = require "lunode.loop"
+local peers = require "lunode.raft.peers"
 local requests = require "lunode.raft.requests"
 local snapshots = require "lunode.raft.snapshots"
 local storage = require "lunode.raft.storage"
-local transport = require "lunode.raft.transport"
+local task = require "lunode.task"
 
 local M = {}
-
--- payload of a command = time:i64be seed:i64be, then what was proposed
-local HEAD = ">i8i8"
-local HEAD_BYTES = 16
-
-local MAX_PAYLOAD = 16 << 20
-local MAX_MESSAGE = MAX_PAYLOAD + (4 << 20)
 
 ---@class lunode.raft.machine
 ---@field apply fun(entry: lunode.raft.applied_entry): any  the result goes to the proposer; must not raise
@@ -43,7 +36,7 @@ local MAX_MESSAGE = MAX_PAYLOAD + (4 << 20)
 ---@class lunode.raft.applied_entry
 ---@field index integer
 ---@field term integer
----@field time integer  milliseconds since the epoch, as its proposer's clock had it; never less than that of an earlier entry
+---@field time integer  milliseconds since the epoch, as its proposer's clock had it; never less than an earlier entry's
 ---@field seed integer
 ---@field payload string
 
@@ -74,294 +67,11 @@ local MAX_MESSAGE = MAX_PAYLOAD + (4 << 20)
 local methods = {}
 local metatable = { __index = methods, __name = "lunode.raft.driver" }
 
--- ---------------------------------------------------------------- the state machine
-
----Calls the state machine. What it raises is the end: nobody knows what state it is in.
----@param fn function
----@param ... any
----@return any
-function methods:ask_machine(fn, ...)
-  local ok, result = xpcall(fn, debug.traceback, ...)
-  if ok then
-    return result
-  end
-  self:fail(result)
-end
-
-local function apply(self, entry)
-  local result
-  if entry.type == core.COMMAND then
-    local time, seed = HEAD:unpack(entry.payload)
-    self.time = math.max(self.time, time)
-    result = self:ask_machine(self.machine.apply, {
-      index = entry.index, term = entry.term, time = self.time, seed = seed, payload = entry.payload:sub(HEAD_BYTES + 1),
-    })
-  elseif entry.type == core.CONFIG then
-    self.applied_config = entry.payload
-    self:meet_members()
-  end
-  self.applied, self.applied_term = entry.index, entry.term
-  self.grown = self.grown + #entry.payload + HEAD_BYTES
-  return result
-end
-
-local function apply_all(self, entries)
-  for i = 1, #entries do
-    local entry = entries[i]
-    if entry.index ~= self.applied + 1 then
-      return self:fail(("entry %d was to be applied behind %d"):format(entry.index, self.applied))
+for _, part in ipairs { carry, peers } do
+  for name, method in pairs(part) do
+    if type(method) == "function" then
+      methods[name] = method
     end
-    local result = apply(self, entry)
-    if self.closed then
-      return
-    end
-    self.requests:was_applied(entry, result)
-    if self.closed then -- by a callback
-      return
-    end
-  end
-  self.requests:answer_reads(self.applied)
-  if not self.closed and self.grown >= self.options.snapshot_bytes and self.snapshots:make() then
-    self.grown = 0
-  end
-end
-
--- ---------------------------------------------------------------- an update, carried out
-
--- What comes after writes waits for the sync that covers them: one a turn, at its end.
-local function post_after(self, update)
-  local after = update.messages_after
-  if update.persisted then
-    self.writing = self.writing or { persisted = nil, after = {} }
-    self.writing.persisted = update.persisted
-  end
-  if after then
-    local last = self.writing or self.syncing[#self.syncing]
-    if last then
-      table.move(after, 1, #after, #last.after + 1, last.after)
-    else
-      self:send_all(after)
-    end
-  end
-end
-
-local function begin_sync(self)
-  local batch = self.writing
-  if not batch then
-    return
-  end
-  self.writing = nil
-  self.syncing[#self.syncing + 1] = batch
-  local ok, err = self.storage.log:sync(function(err)
-    if self.closed then
-      return
-    elseif err then
-      return self:fail(err)
-    end
-    table.remove(self.syncing, 1)
-    self:send_all(batch.after)
-    self:step(batch.persisted)
-  end)
-  if not ok then
-    self:fail(err)
-  end
-end
-
--- A snapshot that was received takes the place of the log and of the state machine.
-local function install(self, asked)
-  local disk = self.storage
-  local meta = disk.receiving
-  disk:put_snapshot(meta, function(err)
-    if self.closed then
-      return
-    elseif err then
-      return self:fail(err)
-    end
-    local ok, failure = disk.log:truncate_prefix(asked.index, asked.log_term)
-    if ok then
-      ok, failure = disk.log:sync(function(sync_err)
-        if self.closed then
-          return
-        elseif sync_err then
-          return self:fail(sync_err)
-        end
-        self:restore(meta)
-        self:step { type = "snapshot_installed", index = asked.index, log_term = asked.log_term, ok = true }
-      end)
-    end
-    if not ok then
-      self:fail(failure)
-    end
-  end)
-end
-
----Puts a stored snapshot in the place of the state machine's state.
----@param meta lunode.raft.snapshot_meta
-function methods:restore(meta)
-  if meta.index > 0 then
-    self:ask_machine(self.machine.restore, self.storage:chunks(meta))
-  end
-  self.applied, self.applied_term, self.applied_config = meta.index, meta.term, meta.config
-  self.time, self.told_applied, self.grown = meta.time, meta.index, 0
-  if self.requests and not self.closed then
-    self.requests:were_skipped(meta.index)
-    self:meet_members()
-  end
-end
-
-local function tell_role(self, role)
-  logger.info("raft: %s is %s in term %d%s", self.id, role.role:gsub("_", " "), role.term,
-    role.leader and role.leader ~= self.id and (", and %s leads"):format(role.leader) or "")
-  self.requests:role_changed(role)
-  if self.options.on_role and not self.closed then
-    self.options.on_role(role.role, role.term, role.leader)
-  end
-end
-
-local function carry_out(self, update)
-  if update.persisted then
-    local ok, err = self.storage:persist(update)
-    if not ok then
-      return self:fail(err)
-    end
-  end
-  if update.messages then
-    self:send_all(update.messages)
-  end
-  post_after(self, update)
-  if update.install then
-    install(self, update.install)
-  end
-  if update.proposed then
-    self.requests:were_proposed(update.proposed)
-  end
-  if update.reads then
-    self.requests:may_read(update.reads, self.applied)
-  end
-  if update.refused then
-    self.requests:were_refused(update.refused)
-  end
-  for _, dropped in ipairs(update.dropped or {}) do
-    logger.debug("raft: dropped: %s", dropped.reason)
-  end
-  if update.committed and not self.closed then
-    apply_all(self, update.committed)
-  end
-  if update.role and not self.closed then -- last: what was committed may end the requests of a leader that steps down
-    tell_role(self, update.role)
-  end
-end
-
----Steps core, and carries out what it says. Events that come up meanwhile wait until that is done.
----@param event table
-function methods:step(event)
-  local queue = self.queue
-  queue[#queue + 1] = event
-  if self.stepping or not self.core then
-    return
-  end
-  self.stepping = true
-  local at = 1
-  while queue[at] and not self.closed do
-    queue[at].now = loop.now()
-    local ok, update = xpcall(self.core.step, debug.traceback, self.core, queue[at])
-    if ok then
-      ok, update = xpcall(carry_out, debug.traceback, self, update)
-    end
-    if not ok then
-      self:fail(update)
-    end
-    at = at + 1
-  end
-  self.queue, self.stepping = {}, false
-end
-
--- ---------------------------------------------------------------- messages
-
----@param message table
----@param name? string  of the snapshot that was sent before it
-function methods:send_message(message, name)
-  self.transport:send(message.to, events.encode(message, name))
-end
-
----@param messages table[]
-function methods:send_all(messages)
-  for i = 1, #messages do
-    local message = messages[i]
-    if message.type == "snapshot" then
-      self.snapshots:send(message)
-    else
-      self:send_message(message)
-    end
-  end
-end
-
--- What a full disk cannot take counts as lost on the way: its sender tries again.
-local function has_room(self, message)
-  local entries = message.type == "append" and message.entries
-  if type(entries) ~= "table" or #entries == 0 then
-    return true
-  end
-  local bytes = 0
-  for i = 1, #entries do
-    local payload = entries[i].payload
-    bytes = bytes + (type(payload) == "string" and #payload or 0) + 64
-  end
-  return self.storage.log:room(bytes)
-end
-
-local function on_frame(self, from, frame, reply)
-  local kind = frame[1]
-  if self.closed or not self.core then
-    return
-  elseif kind == "snapshot" then
-    return self.snapshots:on_offer(frame, reply)
-  elseif kind == "chunk" then
-    return self.snapshots:on_chunk(frame, reply)
-  end
-  local message = kind == "message" and events.decode(frame, from, self.id)
-  if not message or message.type == "snapshot" and not self.snapshots:is_complete(message, frame[4]) then
-    return
-  elseif has_room(self, message) then
-    self:step { type = "message", message = message }
-  else
-    logger.debug("raft: no room on the disk for what %s sends", from)
-  end
-end
-
----Has connections to the members there are.
-function methods:meet_members()
-  local ids = self.core and self.core.config.ids or {}
-  for _, id in ipairs(ids) do
-    self.transport:open(id)
-  end
-  local applied = configs.decode(self.applied_config)
-  for id in pairs(applied.removed) do -- nobody sees in which order
-    self.transport:drop(id)
-  end
-end
-
-local function address_of(self, id)
-  local member = self.core and self.core.config.members[id]
-  return member and member.address or self.transport:hint(id)
-end
-
--- Whoever has once been met with a disk must come with that one: without it, it has forgotten what it has promised.
-local function accept(self, id, disk, fn)
-  if not configs.is_id(id) then
-    return fn "that is no id"
-  end
-  local known, err = self.storage:disk_of(id)
-  if configs.decode(self.applied_config).removed[id] then
-    fn(("%s was removed from the cluster"):format(id))
-  elseif err then
-    fn(err)
-  elseif known and known ~= disk then
-    fn(("%s comes with another disk than before: it has lost its data; remove it, and add it under another id"):format(id))
-  elseif known then
-    fn(nil)
-  else
-    self.storage:keep_disk(id, disk, fn)
   end
 end
 
@@ -393,7 +103,7 @@ local function end_turn(self)
     self.requests:submit()
   end
   if not self.closed then
-    begin_sync(self)
+    self:begin_sync()
   end
   if not self.closed and (self.told_applied < self.applied or self.requests:is_waiting()) then
     loop.defer(function() end) -- there is more to do before the loop may sleep
@@ -449,39 +159,10 @@ local function make_core(self)
   arm(self)
 end
 
-local function open_transport(self)
-  local o = self.options
-  return transport.open {
-    id = self.id, cluster = o.cluster, disk = self.storage.disk, listen = o.listen,
-    address = o.address or o.members and o.members[self.id] or o.listen,
-    patience = self.patience, max_message = MAX_MESSAGE,
-    address_of = function(id)
-      return address_of(self, id)
-    end,
-    accept = function(id, disk, fn)
-      accept(self, id, disk, fn)
-    end,
-    on_connected = function(id)
-      self:step { type = "connected", peer = id }
-    end,
-    on_lost = function(id)
-      self.snapshots:abort(id)
-    end,
-    on_frame = function(id, frame, reply)
-      on_frame(self, id, frame, reply)
-    end,
-    on_reply = function(id, frame)
-      if type(frame) == "table" and frame[1] == "have" then
-        self.snapshots:on_have(id, frame[2], frame[3])
-      end
-    end,
-  }
-end
-
 ---Opens a member: restores the state machine, and takes part in its cluster from then on.
 ---@param options lunode.raft.driver_options
 ---@return lunode.raft.driver?
----@return string? err, lunode.code? code  "EFOREIGN": the directory belongs to another member; "EADDRINUSE", "ELOCKED", …
+---@return string? err, lunode.code? code  "EFOREIGN": the directory is another member's; "EADDRINUSE", "ELOCKED", …
 function M.open(options)
   local founders = check(options)
   local o = setmetatable({}, { __index = options })
@@ -510,8 +191,8 @@ function M.open(options)
   if self.closed then
     return nil, self.failed, "ECALLBACK"
   end
-  self.requests, self.snapshots = requests.new(self, MAX_PAYLOAD, HEAD), snapshots.new(self)
-  self.transport, err, code = open_transport(self)
+  self.requests, self.snapshots = requests.new(self, peers.MAX_PAYLOAD, carry.HEAD), snapshots.new(self)
+  self.transport, err, code = self:open_transport()
   if not self.transport then
     disk:close()
     return nil, err, code
@@ -562,32 +243,48 @@ end
 
 -- ---------------------------------------------------------------- what it is asked
 
+-- With a function, asks; without one, waits in a task for what it would be called with.
+local function ask(fn, method, requests_of, what)
+  if fn then
+    return method(requests_of, what, fn)
+  end
+  local event = task.event()
+  method(requests_of, what, function(result, err)
+    event:resolve(result, err)
+  end)
+  return event:wait()
+end
+
 ---Proposes an entry.
 ---@param payload string  at most 16 MiB
----@param fn fun(result: any, err: lunode.rpc.error?)  once: with what `apply` returned; or err, whose `leader` is the id of
----  the member to ask. err.definite is false where the entry may have been, or may still be, applied
+---@param fn? fun(result: any, err: lunode.rpc.error?)  once: with what `apply` returned; or err, whose `leader` is the
+---  id of the member to ask. err.definite is false where the entry may have been, or may still be, applied
+---@return any result, lunode.rpc.error? err  without `fn`
 function methods:propose(payload, fn)
-  self.requests:propose(payload, fn)
+  return ask(fn, self.requests.propose, self.requests, payload)
 end
 
 ---Asks for a moment at which the state machine holds all that was acknowledged, by any member, before this call.
----@param fn fun(ok: true?, err: lunode.rpc.error?)
+---@param fn? fun(ok: true?, err: lunode.rpc.error?)
+---@return true? ok, lunode.rpc.error? err  without `fn`
 function methods:read(fn)
-  self.requests:read(fn)
+  return ask(fn, self.requests.read, self.requests)
 end
 
 ---Changes the membership, one server at a time; a server joins as a learner, and is promoted when it has caught up.
 ---@param change { kind: "add"|"promote"|"demote"|"remove", id: string, address?: string }
----@param fn fun(ok: true?, err: lunode.rpc.error?)
+---@param fn? fun(ok: true?, err: lunode.rpc.error?)
+---@return true? ok, lunode.rpc.error? err  without `fn`
 function methods:change(change, fn)
-  self.requests:other({ type = "change", change = change }, fn)
+  return ask(fn, self.requests.other, self.requests, { type = "change", change = change })
 end
 
 ---Hands the leadership to another voter.
 ---@param to string
----@param fn fun(ok: true?, err: lunode.rpc.error?)
+---@param fn? fun(ok: true?, err: lunode.rpc.error?)
+---@return true? ok, lunode.rpc.error? err  without `fn`
 function methods:transfer(to, fn)
-  self.requests:other({ type = "transfer", to = to }, fn)
+  return ask(fn, self.requests.other, self.requests, { type = "transfer", to = to })
 end
 
 ---Makes a snapshot now.
@@ -604,7 +301,5 @@ function methods:status()
   status.applied = self.applied
   return status
 end
-
-M.errors = errors
 
 return M

@@ -88,8 +88,9 @@ function methods:propose(payload, fn)
   self:wake()
 end
 
+---@param _ nil
 ---@param fn fun(ok: true?, err: lunode.rpc.error?)
-function methods:read(fn)
+function methods:read(_, fn)
   if type(fn) ~= "function" then
     error("read needs a function", 3)
   elseif self.driver.closed then

@@ -1,8 +1,8 @@
 -- Snapshots of the state machine: made when the log has grown, sent to members that lag behind it, and received, piece
 -- by piece, so that no more than a few pieces are ever in memory. Does not decide who needs one: core does.
 --
--- What is sent is the snapshot that is stored, which may be older than what core asked for: the log that was kept behind
--- it has the rest. So all who lag share one, and a transfer that was cut off goes on where it was left.
+-- What is sent is the snapshot that is stored, which may be older than what core asked for: the log that was kept
+-- behind it has the rest. So all who lag share one, and a transfer that was cut off goes on where it was left.
 --
 --   {"snapshot", meta}        →   {"have", name, n}: pieces 1 to n are here, the next are wanted
 --   {"chunk", name, n, data}  →   {"have", name, n}
@@ -17,6 +17,7 @@ local M = {}
 
 local CHUNK = 128 << 10 -- bytes
 local WINDOW = 4 -- pieces under way to a peer
+local FLUSH = 32 -- pieces after which those received are brought to disk, so that a power cut costs no more
 
 ---@class lunode.raft.snapshots
 ---@field driver lunode.raft.driver
@@ -64,7 +65,8 @@ local function finish(self, making)
   local disk, cut = driver.storage, driver.storage.snapshot.index
   self.making = nil
   if disk.snapshot.index >= making.meta.index then -- one was installed meanwhile
-    return disk:drop_chunks(making.meta.name)
+    local ok, err = disk:drop(making.meta.name)
+    return not ok and driver:fail(err) or nil
   end
   disk:put_snapshot(making.meta, function(err)
     if driver.closed then
@@ -100,7 +102,10 @@ local function make_more(self, making)
     return finish(self, making)
   end
   making.meta.chunks = making.meta.chunks + 1
-  self.driver.storage:put_chunk(making.meta.name, making.meta.chunks, piece)
+  local ok, err = self.driver.storage:put_chunk(making.meta.name, making.meta.chunks, piece)
+  if not ok then
+    return self.driver:fail(err)
+  end
   loop.defer(function()
     make_more(self, making)
   end)
@@ -234,7 +239,11 @@ function methods:on_offer(frame, reply)
   elseif meta.name == disk.snapshot.name then
     return reply { "have", meta.name, meta.chunks } -- core will say that it is here
   end
-  self.received = disk:begin_receiving(meta)
+  local have, err = disk:begin_receiving(meta)
+  if not have then
+    return self.driver:fail(err)
+  end
+  self.received = have
   reply { "have", meta.name, self.received }
 end
 
@@ -262,7 +271,12 @@ function methods:on_chunk(frame, reply)
     return -- of another transfer
   end
   self.received = n
-  disk:put_chunk(name, n, data)
+  local ok, err = disk:put_chunk(name, n, data)
+  if not ok then
+    return self.driver:fail(err)
+  elseif n % FLUSH == 0 then
+    disk.store:flush()
+  end
   acknowledge(self, name, n, reply)
 end
 

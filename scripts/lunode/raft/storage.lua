@@ -2,7 +2,7 @@
 -- machine, and who it is. Decides nothing: driver.lua does.
 --
 --   DIR/log    lunode.log: entries (their types are core's), term and vote
---   DIR/store  lunode.store, with these rows:
+--   DIR        lunode.store, with these rows:
 --
 --   "identity"                    {version, cluster, id, disk, founders}: written once, when the directory is made
 --   "snapshot"                    the snapshot in force: {name, index, term, config, time, chunks}
@@ -51,6 +51,30 @@ local function seal(self)
   return self.store:advance(self.store:applied() + 1)
 end
 
+-- Writes rows as one atomic step. A store whose flush has failed raises.
+---@return boolean? ok
+---@return string? err
+local function write(self, fn)
+  local ok, err = pcall(fn)
+  if not ok then
+    return nil, tostring(err)
+  end
+  return seal(self)
+end
+
+-- Writes rows; `fn(err)` is called when they, and all before, are durable.
+local function write_and_sync(self, change, fn)
+  local ok, err = write(self, change)
+  if ok then
+    ok, err = self.store:flush(fn)
+  end
+  if not ok then
+    loop.defer(function()
+      fn(err)
+    end)
+  end
+end
+
 ---@param meta any  as a peer sent it, or as it was stored
 ---@return boolean
 function M.is_meta(meta)
@@ -97,7 +121,8 @@ local function recognize(self, options, bytes)
   if type(known) ~= "table" or type(known.disk) ~= "string" then
     return nil, ("the identity in %s cannot be read"):format(options.dir), "ECORRUPT"
   elseif known.version ~= VERSION then
-    return nil, ("%s is of version %s, and this lunode knows %d"):format(options.dir, known.version, VERSION), "EVERSION"
+    return nil, ("%s is of version %s, and this lunode knows %d"):format(options.dir, known.version, VERSION),
+      "EVERSION"
   elseif known.cluster ~= options.cluster or known.id ~= options.id then
     return nil, ("%s belongs to %s of the cluster %s, not to %s of %s"):format(options.dir, known.id, known.cluster,
       options.id, options.cluster), "EFOREIGN"
@@ -166,7 +191,7 @@ end
 function M.open(options)
   local self = setmetatable({ log = nil, store = nil, disk = nil, snapshot = nil, receiving = nil }, metatable)
   local err, code, ok
-  self.store, err, code = store.open(options.dir .. "/store", { cache = CACHE })
+  self.store, err, code = store.open(options.dir, { cache = CACHE })
   if not self.store then
     return nil, err, code
   end
@@ -262,22 +287,9 @@ end
 ---@param disk string
 ---@param fn fun(err: string?)
 function methods:keep_disk(id, disk, fn)
-  self.store:put("disk/" .. id, disk)
-  self:sync_rows(fn)
-end
-
----Calls `fn(err)` when all rows so far are durable.
----@param fn fun(err: string?)
-function methods:sync_rows(fn)
-  local ok, err = seal(self)
-  if ok then
-    ok, err = self.store:flush(fn)
-  end
-  if not ok then
-    loop.defer(function()
-      fn(err)
-    end)
-  end
+  write_and_sync(self, function()
+    self.store:put("disk/" .. id, disk)
+  end, fn)
 end
 
 -- ---------------------------------------------------------------- snapshots
@@ -286,9 +298,12 @@ end
 ---@param name string
 ---@param n integer
 ---@param bytes string
+---@return boolean? ok
+---@return string? err
 function methods:put_chunk(name, n, bytes)
-  self.store:put(chunk_key(name, n), bytes)
-  seal(self)
+  return write(self, function()
+    self.store:put(chunk_key(name, n), bytes)
+  end)
 end
 
 ---The pieces of a snapshot, for the state machine; raises where one is missing.
@@ -314,28 +329,41 @@ function methods:chunk_of(view, meta, n)
   return view:get(chunk_key(meta.name, n))
 end
 
+local function drop_chunks(self, name)
+  self.store:delete_range("chunk/" .. name .. "/", "chunk/" .. name .. "0")
+end
+
 ---Begins to receive a snapshot, or goes on where it was left.
 ---@param meta lunode.raft.snapshot_meta
----@return integer have  pieces that are here
+---@return integer? have  pieces that are here
+---@return string? err
 function methods:begin_receiving(meta)
   local old = self.receiving
   if old and old.name == meta.name and old.chunks == meta.chunks then
-    for key in self.store:scan(chunk_key(meta.name, 0), chunk_key(meta.name, 0xffffffff), { reverse = true }) do
-      return ((">I4"):unpack(key, #key - 3)) -- they are written in order
-    end
-    return 0
+    local last = self.store:scan(chunk_key(meta.name, 0), chunk_key(meta.name, 0xffffffff), { reverse = true })()
+    return last and (">I4"):unpack(last, #last - 3) or 0 -- they are written in order
   end
-  if old then
-    self:drop_chunks(old.name)
+  local ok, err = write(self, function()
+    if old then
+      drop_chunks(self, old.name)
+    end
+    self.store:put("receiving", msgpack.encode(meta))
+  end)
+  if not ok then
+    return nil, err
   end
   self.receiving = meta
-  self.store:put("receiving", msgpack.encode(meta))
-  seal(self)
   return 0
 end
 
-function methods:drop_chunks(name)
-  self.store:delete_range("chunk/" .. name .. "/", "chunk/" .. name .. "0")
+---Drops the pieces of a snapshot that is not to be.
+---@param name string
+---@return boolean? ok
+---@return string? err
+function methods:drop(name)
+  return write(self, function()
+    drop_chunks(self, name)
+  end)
 end
 
 ---The pieces of `meta` are there: it takes the place of the snapshot before. `fn(err)` is called when that is durable.
@@ -343,19 +371,20 @@ end
 ---@param fn fun(err: string?)
 function methods:put_snapshot(meta, fn)
   local old, other = self.snapshot, self.receiving
-  self.store:put("snapshot", msgpack.encode(meta))
-  if old.name ~= "" and old.name ~= meta.name then
-    self:drop_chunks(old.name)
-  end
-  if other and other.index <= meta.index then
-    self.store:delete "receiving"
-    self.receiving = nil
-    if other.name ~= meta.name then
-      self:drop_chunks(other.name)
+  local done = other and other.index <= meta.index
+  self.snapshot, self.receiving = meta, not done and other or nil
+  write_and_sync(self, function()
+    self.store:put("snapshot", msgpack.encode(meta))
+    if old.name ~= "" and old.name ~= meta.name then
+      drop_chunks(self, old.name)
     end
-  end
-  self.snapshot = meta
-  self:sync_rows(fn)
+    if done then
+      self.store:delete "receiving"
+      if other.name ~= meta.name then
+        drop_chunks(self, other.name)
+      end
+    end
+  end, fn)
 end
 
 return M
