@@ -103,6 +103,56 @@ describe("a cluster", function()
   end)
 end)
 
+describe("what is promised", function()
+  local function stall(world, names)
+    return world:fault { kind = "disk_stall", nodes = names, duration = 1000 }
+  end
+
+  sim_it("is no acknowledgement before the disks of a majority have it", { seeds = 5 }, function(world)
+    local cluster = kit.cluster(world, 3)
+    local leader = cluster:leader()
+    local rest = others(cluster, leader)
+    stall(world, { leader, rest[1] })
+    local outcome = cluster:propose(leader, "write", "k", "v")
+    world:run(5)
+    assert.is_false(outcome.done)
+    assert.equal(leader, cluster:leader(1)) -- it waits for its disk only
+    stall(world, { rest[2] })
+    cluster:propose(leader, "write", "k", "w")
+    world:run(1)
+    for _, name in ipairs(cluster.names) do
+      assert.is_nil(cluster.state[name].get "k")
+    end
+  end)
+
+  sim_it("is an acknowledgement as soon as two disks of three have it, be they the followers'", { seeds = 5 },
+    function(world)
+      local cluster = kit.cluster(world, 3)
+      local leader = cluster:leader()
+      stall(world, { leader })
+      local outcome = cluster:propose(leader, "write", "k", "v")
+      world:run(0.5)
+      for _, name in ipairs(others(cluster, leader)) do
+        assert.equal("v", cluster.state[name].get "k")
+      end
+      assert.is_false(outcome.done) -- it applies nothing that it could lose
+    end)
+
+  sim_it("is no vote before the disk has it", { seeds = 5 }, function(world)
+    local cluster = kit.cluster(world, 3)
+    local old = cluster:leader()
+    local rest = others(cluster, old)
+    local stalled = stall(world, rest)
+    world:crash(old)
+    world:run(10)
+    for _, name in ipairs(rest) do
+      assert.is_not.equal("leader", cluster.state[name].node.core.role)
+    end
+    stalled:stop()
+    cluster:leader(10)
+  end)
+end)
+
 describe("a cluster that loses members", function()
   for _, how in ipairs { "crash", "kill" } do
     sim_it("goes on after its leader's " .. how .. ", keeps what it acknowledged, and takes it back", { seeds = 5 },

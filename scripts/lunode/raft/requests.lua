@@ -190,7 +190,6 @@ function methods:were_proposed(proposed)
     for i, fn in ipairs(batch.callbacks) do
       self.placed[proposed.first + i - 1] = { term = proposed.term, fn = fn, change = batch.kind == "change" }
     end
-    self.placed_last = proposed.last
   end
 end
 

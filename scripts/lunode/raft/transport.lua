@@ -268,6 +268,12 @@ local function greet(self, conn, frame)
     conn.data.id = id
     conn:set { max_message = self.options.max_message }
     conn:write(msgpack.encode { "welcome", self.options.disk })
+    local peer = self.peers[id]
+    if peer and peer.timer then -- it is there again: ours need not wait any longer
+      peer.timer:close()
+      peer.timer = nil
+      connect(self, peer)
+    end
   end)
 end
 
@@ -307,7 +313,7 @@ local function listen(self)
     decoder = "msgpack",
     max_message = MAX_HELLO,
     on_connect = function(conn)
-      conn.data = { id = nil, greeted = false }
+      conn.data = { id = nil, greeted = false, since = loop.now() }
       self.connections[conn] = true
     end,
     on_message = function(conn, frame)
@@ -325,6 +331,20 @@ local function listen(self)
       end
     end,
   })
+end
+
+-- Pings, and ends connections on which nobody has said who he is, however slowly he speaks.
+local function tick(self)
+  for _, peer in pairs(self.peers) do -- on different connections: no order can be seen
+    if peer.ready then
+      peer.conn:write(self.ping)
+    end
+  end
+  for conn in pairs(self.connections) do
+    if not conn.data.id and loop.now() - conn.data.since > self.options.patience then
+      conn:abort()
+    end
+  end
 end
 
 ---@param options lunode.raft.transport_options
@@ -351,11 +371,7 @@ function M.open(options)
     return nil, err, code
   end
   self.timer = loop.timer(options.patience / 3, function()
-    for _, peer in pairs(self.peers) do -- on different connections: no order can be seen
-      if peer.ready then
-        peer.conn:write(self.ping)
-      end
-    end
+    tick(self)
   end, options.patience / 3)
   return self
 end
