@@ -475,6 +475,25 @@ local store = {}
 ---@return string? err, lunode.code? code  "ELOCKED" another process has it; "EVERSION" made by a newer lunode; "EFOREIGN" holds something else; "EENGINE" another engine's; "EINVAL" no such engine; "ENOSYS" left out of this build; "ECORRUPT"; "EACCES", "ENOSPC", …
 function store.open(dir, options) end
 
+---@class lunode.store_info
+---@field format integer
+---@field engine string
+---@field locked boolean  a process has it open
+---@field pid integer?    which one, where that is known
+
+---Looks at a data directory, and neither opens nor changes it.
+---@param dir string
+---@return lunode.store_info? info
+---@return string? err, lunode.code? code  "ENOENT" there is none, or nothing in it; else as `open`
+function store.inspect(dir) end
+
+---Deletes a data directory: what the store and a log in its `log` have put there, and the directory.
+---@param dir string
+---@param keep? boolean  let the directory itself stay, empty (default false)
+---@return boolean? ok
+---@return string? err, lunode.code? code  "ELOCKED" a process has it open; "EFOREIGN" not lunode's: nothing is deleted; "ENOTEMPTY" something else is in it, which stays; "ENOENT", …
+function store.remove(dir, keep) end
+
 ---@class lunode.store_handle
 local handle = {}
 
@@ -516,6 +535,12 @@ function handle:scan(from, to, options) end
 ---@return lunode.snapshot? snapshot
 ---@return string? err, lunode.code? code  "EINVAL" in the middle of an entry; "EAGAIN" too many were taken while the flush was behind
 function handle:snapshot() end
+
+---The users' keys of one kind, for the hot paths: each key's row is the one that `slot.row(kind, key)` gives, and its value begins with
+---a head of one byte, so that neither has to be made in Lua.
+---@param kind string  one byte
+---@return lunode.rows
+function handle:rows(kind) end
 
 ---How much waits for `commit`, or for the flush.
 ---@return integer count  writes in memory only
@@ -574,6 +599,25 @@ function handle:stats() end
 
 ---Closes the store. What is neither flushed nor committed is dropped.
 function handle:close() end
+
+---Of an open store; once that is closed, its methods raise.
+---@class lunode.rows
+local rows = {}
+
+---The value of a key behind its head, where that head is the expected one. Raises where the row cannot be read.
+---@param key string
+---@param head integer   0 to 255
+---@return string? text   nil: no such row, or another head
+---@return string? value  the whole value of one with another head
+function rows:get(key, head) end
+
+---Stores a key's value, unless there is one whose head has certain bits. Raises where the row cannot be read or written.
+---@param key string
+---@param head integer    0 to 255
+---@param text string
+---@param unless? integer (default 0) bits: where the head there has one of them, nothing is written
+---@return integer? head  of the value that was there; -1 where that was empty; nil: there was no row
+function rows:put(key, head, text, unless) end
 
 ---@class lunode.snapshot
 local snapshot = {}

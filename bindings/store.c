@@ -1,6 +1,8 @@
 /* lunode.store: the ordered store as Lua sees it. Types in lunode.meta.lua. */
 #include "store.h"
 #include "lua_loop.h"
+#include "store_dir.h"
+#include "store_rows.h"
 
 #include <errno.h>
 #include <string.h>
@@ -370,6 +372,12 @@ static int snapshot_close(lua_State *L) {
     return 0;
 }
 
+/* ---- rows of users' keys */
+
+static int store_rows(lua_State *L) {
+    return ln_store_rows_new(L, &check_store(L)->store);
+}
+
 /* ---- figures */
 
 static void set_count(lua_State *L, const char *name, uint64_t count) {
@@ -492,24 +500,45 @@ static int store_open(lua_State *L) {
     return rc == LN_OK ? 1 : ln_push_failure(L, rc, &detail);
 }
 
+static int store_inspect(lua_State *L) {
+    const char *dir = luaL_checkstring(L, 1);
+    struct ln_store_info info;
+    struct ln_detail detail;
+    detail.text[0] = '\0';
+    int rc = ln_store_inspect(dir, &detail, &info);
+    if (rc != LN_OK)
+        return ln_push_failure(L, rc, &detail);
+    lua_createtable(L, 0, 4);
+    lua_pushinteger(L, info.format);
+    lua_setfield(L, -2, "format");
+    lua_pushstring(L, info.engine);
+    lua_setfield(L, -2, "engine");
+    lua_pushboolean(L, info.locked);
+    lua_setfield(L, -2, "locked");
+    if (info.pid > 0) {
+        lua_pushinteger(L, info.pid);
+        lua_setfield(L, -2, "pid");
+    }
+    return 1;
+}
+
+static int store_remove(lua_State *L) {
+    const char *dir = luaL_checkstring(L, 1);
+    struct ln_detail detail;
+    detail.text[0] = '\0';
+    return push_result(L, ln_store_remove(dir, lua_toboolean(L, 2), &detail), &detail);
+}
+
 static const luaL_Reg store_methods[] = {
-    {"get", store_get},
-    {"put", store_put},
-    {"delete", store_delete},
-    {"delete_range", store_delete_range},
-    {"begin", store_begin},
-    {"rollback", store_rollback},
-    {"scan", store_scan},
-    {"snapshot", store_snapshot},
-    {"pending", store_pending},
-    {"commit", store_commit},
-    {"advance", store_advance},
-    {"applied", store_applied},
-    {"room", store_room},
-    {"flush", store_flush},
-    {"stats", store_stats},
-    {"close", store_close},
-    {NULL, NULL},
+    {"get", store_get},         {"put", store_put},
+    {"delete", store_delete},   {"delete_range", store_delete_range},
+    {"begin", store_begin},     {"rollback", store_rollback},
+    {"scan", store_scan},       {"snapshot", store_snapshot},
+    {"rows", store_rows},       {"pending", store_pending},
+    {"commit", store_commit},   {"advance", store_advance},
+    {"applied", store_applied}, {"room", store_room},
+    {"flush", store_flush},     {"stats", store_stats},
+    {"close", store_close},     {NULL, NULL},
 };
 
 static const luaL_Reg snapshot_methods[] = {
@@ -528,6 +557,8 @@ static const luaL_Reg scan_meta[] = {
 
 static const luaL_Reg store_functions[] = {
     {"open", store_open},
+    {"inspect", store_inspect},
+    {"remove", store_remove},
     {NULL, NULL},
 };
 
@@ -546,6 +577,7 @@ int luaopen_lunode_store(lua_State *L) {
     luaL_getmetatable(L, STORE_TYPE);
     lua_pushcfunction(L, store_gc);
     lua_setfield(L, -2, "__gc");
+    ln_store_rows_type(L);
     ln_new_type(L, SNAPSHOT_TYPE, snapshot_methods, snapshot_close);
     luaL_newmetatable(L, SCAN_TYPE);
     luaL_setfuncs(L, scan_meta, 0);

@@ -9,6 +9,7 @@
 -- * 70xx     is a port that each page has for itself: a free one takes its place.
 
 local lunode = require "spec.support.lunode"
+local page = require "spec.support.page"
 local ports = require "lunode.test.ports"
 local process = require "lunode.test.process"
 local tmp = require "lunode.test.tmp"
@@ -25,43 +26,6 @@ local function list_pages()
   end
   assert(pipe:close() and #pages > 0, "there is no guide")
   return pages
-end
-
----The blocks of a page that are run: { kind, code, line, expected }.
-local function blocks_of(text)
-  local blocks, open, number = {}, nil, 0
-  for line in text:gmatch("([^\n]*)\n") do
-    number = number + 1
-    local kind = line:match("^```(.*)$")
-    if kind and not open then
-      open = { kind = kind, line = number }
-    elseif kind then
-      local code = table.concat(open, "\n") .. "\n"
-      if open.kind == "text" then
-        assert(#blocks > 0 and not blocks[#blocks].text, "output of nothing in line " .. open.line)
-        blocks[#blocks].text = code
-      else
-        assert(open.kind == "lua" or open.kind == "sh", "code that no spec runs in line " .. open.line)
-        blocks[#blocks + 1] = { kind = open.kind, code = code, line = open.line, text = nil }
-      end
-      open = nil
-    elseif open then
-      open[#open + 1] = line
-    end
-  end
-  assert(not open, "a block has no end")
-  return blocks
-end
-
-local function expected_of(block)
-  local lines = {}
-  if block.kind == "lua" then
-    for text in block.code:gmatch("%-%-> ([^\n]*)") do
-      lines[#lines + 1] = text .. "\n"
-    end
-  end
-  assert(not (block.text and #lines > 0), "output in two ways in line " .. block.line)
-  return block.text or table.concat(lines)
 end
 
 -- Programs that a page calls by name: redis-cli as on a terminal, and a stock Lua that can load a debug build.
@@ -104,7 +68,7 @@ end
 local function run_lua(block, dir, serves)
   local file = file_of(block) or ("line_%d.lua"):format(block.line)
   tmp.write(dir .. "/" .. file, block.code)
-  local expected = expected_of(block)
+  local expected = page.expected(block)
   if not serves then
     assert.same({ 0, expected, "" }, { lunode.run { "run", file, cwd = dir, seconds = 30 } })
     return
@@ -119,7 +83,7 @@ end
 local function run_sh(block, dir)
   local path = dir .. "/bin:" .. TREE .. "/bin:" .. os.getenv("PATH")
   local words = { "sh", "-eu", "-c", block.code, cwd = dir, env = { PATH = path }, seconds = 30 }
-  assert.same({ 0, expected_of(block), "" }, { process.run(words) })
+  assert.same({ 0, page.expected(block), "" }, { process.run(words) })
 end
 
 for _, name in ipairs(list_pages()) do
@@ -127,11 +91,11 @@ for _, name in ipairs(list_pages()) do
     randomize(false) -- a page is read from its beginning
     local original = assert(tmp.read("docs/guide/" .. name))
     local own_spec = original:match("<!%-%- run by (%S+%.lua)")
-    local blocks = own_spec and {} or blocks_of(original)
-    local page, dir -- the blocks with the ports that they use here, and where they run
+    local blocks = own_spec and {} or page.blocks(original)
+    local placed, dir -- the blocks with the ports that they use here, and where they run
 
     setup(function()
-      page = blocks_of(with_free_ports(original))
+      placed = page.blocks(with_free_ports(original))
       dir = make_place()
     end)
 
@@ -145,8 +109,8 @@ for _, name in ipairs(list_pages()) do
       local last = i
       it(("does what it says, in line %d"):format(blocks[first].line), function()
         for k = first, last do
-          local block = page[k]
-          assert.is_true(expected_of(block) ~= "" or file_of(block) ~= nil, "it does not say what it prints")
+          local block = placed[k]
+          assert.is_true(page.expected(block) ~= "" or file_of(block) ~= nil, "it does not say what it prints")
           if block.kind == "sh" then
             run_sh(block, dir)
           else

@@ -48,4 +48,24 @@ describe("the README", function()
     assert.equal(2, client:call("VISIT", "/index.html"))
     assert.equal("2", client:call("GET", "/index.html"))
   end)
+
+  -- Runs the block's spec; returns what was printed and whether it passed.
+  local function run_spec(block)
+    local path = tmp.dir() .. "/echo_spec.lua"
+    tmp.write(path, block)
+    local process = lunode.start { "test", "--seeds", os.getenv "LUNODE_FULL" == "1" and "1000" or "200", path }
+    process:wait(60)
+    return process:stdout() .. process:stderr(), process:stdout():find("1 passed, 0 failed", 1, true) ~= nil
+  end
+
+  it("has a spec that passes in all worlds, and says what it needs for that", function()
+    local block = readme_block "sim_it"
+    local output, passed = run_spec(block)
+    assert.is_true(passed, output)
+    local changed, count = block:gsub(", read_timeout = 1", "")
+    assert.equal(1, count)
+    output, passed = run_spec(changed)
+    assert.is_false(passed, output)
+    assert.matches("lunode test %-%-seed %d+ ", output)
+  end)
 end)

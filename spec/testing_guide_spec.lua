@@ -3,42 +3,11 @@
 -- `…` in a line stands for anything, and a line of nothing else for any lines.
 
 local lunode = require "spec.support.lunode"
+local page = require "spec.support.page"
 local process = require "lunode.test.process"
 local tmp = require "lunode.test.tmp"
 
 local TREE = lunode.bin:gsub("/bin/[^/]*$", "")
-
----@return {kind: string, code: string, line: integer, text: string?}[]
-local function blocks_of(page)
-  local blocks, open, number = {}, nil, 0
-  for line in page:gmatch("([^\n]*)\n") do
-    number = number + 1
-    local kind = line:match("^```(.*)$")
-    if kind and not open then
-      open = { kind = kind, line = number }
-    elseif kind and open.kind == "text" then
-      assert(not blocks[#blocks].text, "output of nothing in line " .. open.line)
-      blocks[#blocks].text = table.concat(open, "\n") .. "\n"
-      open = nil
-    elseif kind then
-      assert(open.kind == "lua" or open.kind == "sh", "code that nothing runs in line " .. open.line)
-      blocks[#blocks + 1] = { kind = open.kind, code = table.concat(open, "\n") .. "\n", line = open.line, text = nil }
-      open = nil
-    elseif open then
-      open[#open + 1] = line
-    end
-  end
-  assert(not open, "a block has no end")
-  return blocks
-end
-
-local function expected_of(block)
-  local lines = {}
-  for text in block.code:gmatch("%-%-> ([^\n]*)") do
-    lines[#lines + 1] = text .. "\n"
-  end
-  return block.text or table.concat(lines)
-end
 
 local function line_matches(line, wanted)
   local pattern = wanted:gsub("%p", "%%%0"):gsub("…", ".*")
@@ -69,15 +38,15 @@ local function matches(output, wanted, i, k)
 end
 
 local function assert_output(block, output)
-  local expected = expected_of(block)
+  local expected = page.expected(block)
   if not matches(lines_of(output), lines_of(expected), 1, 1) then
     assert.equal(expected, output)
   end
 end
 
 describe("docs/testing.md", function()
-  local page = assert(tmp.read("docs/testing.md"))
-  local blocks, dir = blocks_of(page), nil
+  local text = assert(tmp.read("docs/testing.md"))
+  local blocks, dir = page.blocks(text), nil
 
   setup(function()
     dir = tmp.dir()
@@ -96,7 +65,7 @@ describe("docs/testing.md", function()
   for _, block in ipairs(blocks) do
     if not block.code:find("^%-%- [%w_]+%.lua\n") then
       it(("does what it says, in line %d"):format(block.line), function()
-        assert.is_true(expected_of(block) ~= "", "it does not say what it prints")
+        assert.is_true(page.expected(block) ~= "", "it does not say what it prints")
         local code, out, err
         if block.kind == "lua" then
           local file = tmp.write(("%s/line_%d.lua"):format(dir, block.line), block.code)
@@ -114,12 +83,12 @@ describe("docs/testing.md", function()
 
   it("quotes the example as it is", function()
     local script = assert(tmp.read("examples/primary_backup.lua"))
-    local quoted = page:match("\n(    local function may_go_alone.-\n    end\n)"):gsub("\n    ", "\n"):gsub("^    ", "")
+    local quoted = text:match("\n(    local function may_go_alone.-\n    end\n)"):gsub("\n    ", "\n"):gsub("^    ", "")
     assert.is_truthy(script:find(quoted, 1, true))
   end)
 
   it("has no link that leads nowhere", function()
-    for target in page:gmatch("%]%(([^)#]+)[^)]*%)") do
+    for target in text:gmatch("%]%(([^)#]+)[^)]*%)") do
       if not target:find("^%a+:") then
         assert.is_truthy(io.open("docs/" .. target), target)
       end

@@ -129,7 +129,7 @@ function methods:recover()
     count = count + 1
   end
   self.timer = loop.timer(1, function()
-    if self.sync == "everysec" then
+    if self.sync ~= "no" then -- "always": what was appended before that was set
       self:sync_log()
     end
   end, 1)

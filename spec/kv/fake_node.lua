@@ -10,6 +10,7 @@
 local context = require "lunode.kv.context"
 local database = require "lunode.kv.db"
 local resp = require "lunode.resp"
+local save = require "lunode.kv.save"
 local session = require "lunode.kv.session"
 local store = require "lunode.store"
 local tmp = require "lunode.test.tmp"
@@ -270,6 +271,7 @@ function M.new(options)
     stats = { connections = 0, rejected = 0, commands = 0, errors = 0, clients = 0 },
   }, { __index = node_methods })
   self.replica = new_replica(self, options.sync)
+  self.save = save.new(self)
   self:open()
   return self
 end

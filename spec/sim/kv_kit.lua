@@ -19,26 +19,31 @@ local function digest(s)
   return sum
 end
 
-local function agree(digests, index, sum)
-  if index > 0 and digests[index] and digests[index] ~= sum then
-    error(("entry %d: a replay leaves another state than the first time"):format(index), 0)
+local function agree(told, index, sum)
+  local digests = told.digests
+  if index > 0 and digests[index] then
+    told.compared = told.compared + 1
+    if digests[index] ~= sum then
+      error(("entry %d: a replay leaves another state than the first time"):format(index), 0)
+    end
   end
   digests[index] = sum
 end
 
--- Each store that is opened tells the digest of its rows at each index. It flushes often: runs are short.
-local function watch(store, digests)
+-- Each store that is opened tells the digest of its rows at each index. It flushes often, and has little room: runs are
+-- short.
+local function watch(store, told)
   local open = store.open
   function store.open(dir, options)
-    options.overlay, options.max_age = 1000, 2
+    options.overlay, options.limit, options.max_age = 1000, 3000, 2
     local s, err, code = open(dir, options)
     if not s then
       return nil, err, code
     end
     local advance = s.advance
-    agree(digests, s:applied(), digest(s))
+    agree(told, s:applied(), digest(s))
     function s.advance(self, index)
-      agree(digests, index, digest(self))
+      agree(told, index, digest(self))
       return advance(self, index)
     end
     return s
@@ -60,8 +65,12 @@ local function main(told, options)
   logger.sink = function(level, text)
     print(level .. ": " .. text)
   end
-  watch(require "lunode.store", told.digests)
+  watch(require "lunode.store", told)
   local kv = require "lunode.kv"
+  kv.command("ROLL", { arity = 2, flags = { "write" }, keys = { 1, 1, 1 }, run = function(ctx, key)
+    ctx.db:set(key, tostring(ctx:random(1, 1000000)) .. " " .. ctx.now)
+    return ctx.db:get(key)
+  end })
   local node, err = kv.start { host = options.host, port = options.port, dir = "data", sync = options.sync }
   if not node then
     print("cannot start: " .. err)
@@ -79,9 +88,9 @@ end
 
 ---@param world lunode.sim.world  without nodes yet
 ---@param sync "always"|"everysec"|"no"
----@return {node: lunode.kv.node, lives: integer, failures: integer, digests: table<integer, integer>} told
+---@return table told  of the node: node, lives, failures; and digests of its states, by index, how many were compared
 function M.server(world, sync)
-  local told = { digests = {}, lives = 0, failures = 0, node = nil }
+  local told = { digests = {}, compared = 0, lives = 0, failures = 0, node = nil }
   world:node("server", main, { told, { host = ADDRESS, port = PORT, sync = sync } })
   return told
 end
@@ -302,6 +311,123 @@ function M.client(me, histories, count, lanes, told)
   end
 
   start()
+end
+
+-- ---------------------------------------------------------------- other clients
+
+local COMMANDS = { -- k: a key, n: a number of milliseconds, v: a value
+  "SET k v PX n", "SET k v PX n", "SET k v", "PSETEX k n v", "PEXPIRE k n", "PEXPIRE k n NX", "PERSIST k",
+  "GETEX k PX n", "GET k", "INCR k", "INCRBYFLOAT k 0.1", "APPEND k v", "SETRANGE k 3 v", "MSET k v k v",
+  "MSETNX k v k v", "GETDEL k", "DEL k k", "RENAME k k", "RENAMENX k k", "ROLL k", "TTL k", "DBSIZE", "KEYS e*",
+  "ECHO v", "RANDOMKEY",
+}
+
+---A client, for world:node, of which the model is the replay: all that a command may depend on, on keys of its own. It
+---asks for as long as it lives, and checks that an ECHO between has its reply in its place. `flush`: it also deletes
+---all keys.
+function M.noise(flush)
+  local loop, task = require "lunode.loop", require "lunode.task"
+  local number = 0
+
+  local function word_for(letter)
+    if letter == "k" then
+      return "e" .. loop.random(1, 8)
+    elseif letter == "n" then
+      return tostring(loop.random(1, 3000))
+    end
+    number = number + 1
+    return tostring(number)
+  end
+
+  local function words_of(line)
+    local words = {}
+    for word in line:gmatch "%S+" do
+      words[#words + 1] = #word == 1 and word:find "[knv]" and word_for(word) or word
+    end
+    return words
+  end
+
+  task.spawn(function()
+    while true do
+      local ended = false
+      local connection = M.connect(function(send)
+        local function go_on()
+          for _ = 1, loop.random(1, 6) do
+            local line = COMMANDS[loop.random(1, #COMMANDS)]
+            send(words_of(flush and loop.random(1, 40) == 1 and "FLUSHALL" or line), function() end)
+          end
+          local mark = tostring(loop.random(1, 1 << 40))
+          send({ "ECHO", mark }, function(reply)
+            assert(reply == mark, "replies out of order")
+            loop.timer(loop.random(1, 400) / 1000, function()
+              if not ended then
+                go_on()
+              end
+            end)
+          end)
+        end
+        go_on()
+      end, function()
+        ended = true
+      end)
+      repeat
+        task.sleep(0.2)
+      until ended
+      assert(connection)
+    end
+  end)
+end
+
+---A client, for world:node: appends tags to one key, several at a time, for as long as it lives. told.sent holds all
+---tags; told.acked, in the order of the replies, { tag, length, at }.
+function M.writer(me, world, told)
+  local loop = require "lunode.loop"
+  local number = 0
+  M.connect(function(send)
+    local function go_on()
+      local left = loop.random(1, 5)
+      for _ = 1, left do
+        number = number + 1
+        local tag = ("%s:%d,"):format(me, number)
+        told.sent[tag] = true
+        send({ "APPEND", "order", tag }, function(reply)
+          assert(math.type(reply) == "integer", "an append was refused")
+          table.insert(told.acked, { tag = tag, length = reply, at = world.now })
+          left = left - 1
+          if left == 0 then
+            loop.timer(loop.random(0, 300) / 1000, go_on)
+          end
+        end)
+      end
+    end
+    go_on()
+  end, function() end)
+end
+
+---Runs commands on a connection of their own, in one write; gives their replies.
+---@param world lunode.sim.world
+---@param ... string[]
+---@return any[] replies
+function M.ask(world, ...)
+  local replies, lists = {}, { ... }
+  local name = "asker" .. #world.nodes
+  world:node(name, function()
+    local connection
+    connection = M.connect(function(send)
+      for i, words in ipairs(lists) do
+        send(words, function(reply)
+          replies[i] = reply
+          if i == #lists then
+            connection:close()
+          end
+        end)
+      end
+    end, function() end)
+  end)
+  assert(world:run_until(function()
+    return #replies == #lists or world:get(name).state ~= "up"
+  end, 10))
+  return replies
 end
 
 return M

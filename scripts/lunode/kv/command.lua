@@ -43,6 +43,7 @@ local FIELDS = {
 local FLAGS = {
   write = true, readonly = true, denyoom = true, admin = true, pubsub = true, noscript = true, blocking = true,
   loading = true, stale = true, fast = true, no_auth = true, allow_busy = true, no_multi = true,
+  no_async_loading = true,
 }
 
 local LONGEST_NAME = 64
@@ -55,6 +56,9 @@ M.by_name = by_name
 -- Of these, the commands that read, and may be given no argument, or one: the dispatcher asks nothing more about them.
 M.without_arguments = {}
 M.with_one = {}
+
+-- And those that write and may be given two.
+M.writes_with_two = {}
 
 local function fail(name, format, ...)
   error(("command %s: "):format(tostring(name)) .. format:format(...), 4)
@@ -161,7 +165,7 @@ function M.command(name, options)
   if container then
     container.direct = false
     for _, spelling in ipairs { container.name:upper(), container.name } do
-      M.without_arguments[spelling], M.with_one[spelling] = nil, nil
+      M.without_arguments[spelling], M.with_one[spelling], M.writes_with_two[spelling] = nil, nil, nil
     end
   end
   for _, spelling in ipairs { own_name:upper(), own_name:lower() } do
@@ -170,6 +174,8 @@ function M.command(name, options)
       local short = not (entry.write or entry.variadic) and entry.run
       M.without_arguments[spelling] = short and entry.min == 0 and entry or nil
       M.with_one[spelling] = short and entry.min <= 1 and entry.max >= 1 and entry or nil
+      local two = entry.write and not entry.variadic and entry.min <= 2 and entry.max >= 2
+      M.writes_with_two[spelling] = two and entry or nil
     end
   end
 end

@@ -12,6 +12,7 @@ local keys = require "lunode.kv.keys"
 local byte, sub = string.byte, string.sub
 local make_row, string_value, expiry_of = keys.row, keys.string_value, keys.expiry
 local expiry_row = keys.expiry_row
+local PLAIN, HAS_EXPIRY = keys.STRING, keys.HAS_EXPIRY -- a string without expiry has nothing but its type in its head
 
 local M = {}
 
@@ -49,11 +50,14 @@ function M.open(store)
     if not ok then
       return nil, err, code
     end
+  elseif format == keys.UNFINISHED then
+    return nil, "it is a copy that was never finished; make it again, or give another --data", "ECORRUPT"
   elseif format ~= keys.FORMAT then
     return nil, ("its keys have format %s, this lunode reads format %s"):format(format, keys.FORMAT), "EVERSION"
   end
   local self = setmetatable({
     store = store,
+    rows = store:rows(keys.META_KIND), -- the same by key, for values that are strings without expiry
     now = 0,
     keys = 0,
     expires = 0,
@@ -198,20 +202,30 @@ end
 
 -- ---- by key
 
+-- Whether a key's time has come.
+local function is_gone(self, key, value)
+  local expiry = expiry_of(value)
+  if expiry and expiry < self.now then
+    self:meet_expired(make_row(key), value)
+    return true
+  end
+  return false
+end
+
 ---The string at `key`; nil where there is none. Raises WRONGTYPE.
 ---@param key string
 ---@return string?
 function methods:get(key)
-  local _, value = self:find(key)
-  if value == nil then
-    self.misses = self.misses + 1
-    return nil
+  local text, value = self.rows:get(key, PLAIN)
+  if text then
+    self.hits = self.hits + 1
+    return text
+  elseif value and not is_gone(self, key, value) then
+    self.hits = self.hits + 1
+    return self:text(value)
   end
-  self.hits = self.hits + 1
-  if byte(value) == 0 then -- a string without expiry
-    return sub(value, 2)
-  end
-  return self:text(value)
+  self.misses = self.misses + 1
+  return nil
 end
 
 ---Sets a string, whatever the key held before, and its expiry (none: it stays for good).
@@ -219,6 +233,16 @@ end
 ---@param text string
 ---@param expiry? integer  milliseconds since the epoch
 function methods:set(key, text, expiry)
+  if not expiry and self.writing then -- over nothing, or over what has no expiry either: one call does it
+    local head = self.rows:put(key, PLAIN, text, HAS_EXPIRY)
+    if head == nil then
+      self.keys = self.keys + 1
+    end
+    if head == nil or head & HAS_EXPIRY == 0 then
+      self.changed, self.changes = true, self.changes + 1
+      return
+    end
+  end
   local row, old = self:find(key)
   self:put(row, old, string_value(text, expiry))
 end

@@ -11,6 +11,7 @@ local logger = require "lunode.logger"
 local loop = require "lunode.loop"
 local replicas = require "lunode.replica"
 local resp = require "lunode.resp"
+local save = require "lunode.kv.save"
 local sessions = require "lunode.kv.session"
 local tcp_server = require "lunode.tcp_server"
 local writes = require "lunode.kv.writes"
@@ -57,6 +58,7 @@ local REMEDIES = {
 ---@field port integer
 ---@field dir string
 ---@field replica lunode.replica
+---@field save lunode.kv.save
 ---@field requirepass string?
 ---@field maxclients integer
 ---@field started integer   milliseconds since the epoch
@@ -109,6 +111,7 @@ local function new_node(options)
     db = nil,
     ctx = nil,
     writes = nil,
+    save = nil,
     sessions = {}, -- conn → session
     next_id = 1,
     stats = { connections = 0, rejected = 0, commands = 0, errors = 0, clients = 0 },
@@ -223,6 +226,7 @@ function methods:fail(err)
   for _, session in ipairs(self:list_sessions()) do
     session.conn:abort()
   end
+  self.save:close()
   self.server:close()
   loop.stop()
 end
@@ -234,7 +238,8 @@ local function start_timers(node)
     if due then
       node.writes:internal("expire")
     end
-    timer:again(due and not node.writes.waits and 0 or EXPIRE_INTERVAL)
+    local writes_on = not (node.writes.waits or node.writes.refusal)
+    timer:again(due and writes_on and 0 or EXPIRE_INTERVAL)
   end)
 end
 
@@ -264,6 +269,7 @@ local function open_data(node, options)
     node.ctx = context.new(node, node.db)
     node.started = node:read_clock()
     node.writes = writes.new(node, node.replica)
+    node.save = save.new(node)
     local ok, count = pcall(node.replica.recover, node.replica)
     if ok then
       return count
@@ -300,6 +306,14 @@ function M.start(options)
   return node
 end
 
+---Runs a command as a client's is run, and waits for its reply, in a task.
+---@param name string
+---@param ... string|number
+---@return any reply  as resp.decode gives it; an error as `{err = "ERR …"}`
+function methods:call(name, ...)
+  return require("lunode.kv.call").call(self, name, ...)
+end
+
 -- ---- the end
 
 ---Stops accepting, lets commands that wait have their replies, writes everything to disk, closes the replica. Idempotent; it is
@@ -309,6 +323,7 @@ function methods:close()
     return
   end
   self.closing = true
+  self.save:close()
   self.server:close()
   for _, timer in pairs(self.timers) do
     timer:close()

@@ -15,7 +15,7 @@ local resp = require "lunode.resp"
 local select = select
 local answer_for = require("lunode.kv.writes").answer_for
 local find, subcommand = command.find, command.subcommand
-local without_arguments, with_one = command.without_arguments, command.with_one
+local without_arguments, with_one, writes_with_two = command.without_arguments, command.with_one, command.writes_with_two
 
 local M = {}
 
@@ -282,6 +282,12 @@ function M.dispatchers(node)
       if entry and session.authenticated then
         session.command = entry
         return (entry.run(ctx, a))
+      end
+    elseif c == nil then
+      local entry = writes_with_two[name]
+      if entry and session.authenticated and writes:ready() then
+        session.command = entry
+        return (writes:run_two(entry, name, a, b))
       end
     end
     local count = a == nil and 0 or b == nil and 1 or c == nil and 2 or 3 + select("#", ...)

@@ -86,9 +86,7 @@ command.command("SET", {
     if option then
       return set_with_options(ctx, key, text, set_options { option, ... })
     end
-    local db = ctx.db
-    local row, old = db:find(key)
-    db:put(row, old, string_value(text))
+    ctx.db:set(key, text)
     return OK
   end,
 })

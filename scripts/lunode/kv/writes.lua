@@ -47,6 +47,7 @@ function M.new(node, replica)
     replica = replica,
     waits = not replica:commits_at_once(),
     batch = batch.new(), -- the commands of this turn
+    count = 0, -- how many of them have run
     reserved = 0, -- bytes of it that the log has room for
     refusal = nil, -- what commands that write get in this turn, as the disk takes no more
     time = 0, -- of the entry whose commands run
@@ -110,8 +111,7 @@ local function begin_entry(self)
 end
 
 -- Takes a command that has run into this turn's entry.
-local function keep(self, value, name, args, ...)
-  local bytes = args and self.batch:add_list(name, args) or self.batch:add(name, ...)
+local function keep(self, value, bytes)
   if bytes > self.reserved then
     local ok, err = self.replica:reserve(bytes + RESERVE)
     if not ok then
@@ -122,6 +122,7 @@ local function keep(self, value, name, args, ...)
     self.reserved = bytes + RESERVE
   end
   self.kept = true
+  self.count = self.count + 1
   return value
 end
 
@@ -138,7 +139,7 @@ function methods:run(entry, name, args, ...)
   local ctx, db = self.ctx, self.db
   self.kept = false
   db:begin()
-  ctx.seed = self.seed + self.batch:commands()
+  ctx.seed = self.seed + self.count
   local value
   if not args then
     value = entry.run(ctx, ...)
@@ -149,9 +150,31 @@ function methods:run(entry, name, args, ...)
   end
   ctx.seed = nil
   if db:finish() then
-    return keep(self, value, name, args, ...)
+    return keep(self, value, args and self.batch:add_list(name, args) or self.batch:add(name, ...))
   end
   return value -- it has changed nothing: there is nothing to keep
+end
+
+---As `run`, for two arguments: most writes, without what a list of any length costs.
+---@param entry table  not variadic
+---@param name string
+---@param a string
+---@param b string
+---@return any reply
+function methods:run_two(entry, name, a, b)
+  if self.refusal then
+    return self.refusal
+  end
+  local ctx, db = self.ctx, self.db
+  self.kept = false
+  db:begin()
+  ctx.seed = self.seed + self.count
+  local value = entry.run(ctx, a, b)
+  ctx.seed = nil
+  if db:finish() then
+    return keep(self, value, self.batch:add(name, a, b))
+  end
+  return value
 end
 
 ---The command that has just run has failed, or its reply cannot be encoded: as if it had never been.
@@ -159,6 +182,7 @@ function methods:undo()
   if self.kept then
     self.batch:undo()
     self.kept = false
+    self.count = self.count - 1
     self.db:rollback()
   elseif self.db.writing then
     self.db:rollback()
@@ -169,7 +193,7 @@ end
 ---Whether commands can `run` in this turn.
 ---@return boolean
 function methods:ready()
-  return not self.waits and (self.batch:commands() > 0 or self.refusal ~= nil or begin_entry(self))
+  return not self.waits and (self.count > 0 or self.refusal ~= nil or begin_entry(self))
 end
 
 -- ---- later
@@ -381,20 +405,34 @@ function methods:resume()
   end
 end
 
+-- What has run in this turn becomes an entry.
+local function record(self)
+  self.db:save_counts()
+  self.replica:record(self.batch:take(), self.time, self.seed)
+end
+
+---Changes when an entry counts as committed. What has run by now has its entry by the rule before; the next command has
+---to wait already, if the new one says so.
+---@param sync "always"|"everysec"|"no"
+function methods:set_sync(sync)
+  if not self.waits and self.batch:commands() > 0 then
+    record(self)
+  end
+  self.replica:set_sync(sync)
+  self.waits = self.waits or not self.replica:commits_at_once()
+end
+
 ---At the end of each turn of the loop: its commands become an entry.
 ---@param now integer  milliseconds since the epoch
 function methods:end_turn(now)
-  if self.batch:commands() > 0 then
-    local payload, waiters = self.batch:take(), self.waiters
+  if self.waiters then
+    local waiters = self.waiters
     self.waiters = nil
-    if waiters then
-      self.replica:propose(payload, now, waiters)
-    else
-      self.db:save_counts()
-      self.replica:record(payload, self.time, self.seed)
-    end
+    self.replica:propose(self.batch:take(), now, waiters)
+  elseif self.batch:commands() > 0 then
+    record(self)
   end
-  self.reserved, self.refusal = 0, nil
+  self.reserved, self.refusal, self.count = 0, nil, 0
   self.waits = self.stalled ~= nil or not self.replica:commits_at_once()
 end
 

@@ -1,0 +1,47 @@
+-- What `rows` of a simulated store makes: users' keys of one kind, as the real store's. It knows no disk.
+local slot = require "lunode.slot"
+
+local M = {}
+
+---@class lunode.sim.store_rows
+---@field store lunode.sim.store
+---@field kind string
+local methods = {}
+local metatable = { __index = methods, __name = "lunode.rows" }
+
+local function check_head(head, name)
+  if math.type(head) ~= "integer" or head < 0 or head > 255 then
+    error(("bad argument #3 to '%s' (a byte expected)"):format(name), 3)
+  end
+end
+
+---@param store lunode.sim.store
+---@param kind string
+function M.new(store, kind)
+  if #kind ~= 1 then
+    error("bad argument #2 to 'rows' (one byte expected)", 3)
+  end
+  return setmetatable({ store = store, kind = kind }, metatable)
+end
+
+function methods:get(key, head)
+  check_head(head, "get")
+  local value = self.store:get(slot.row(self.kind, key))
+  if value and value:byte() == head then
+    return value:sub(2)
+  end
+  return nil, value
+end
+
+function methods:put(key, head, text, unless)
+  check_head(head, "put")
+  local row = slot.row(self.kind, key)
+  local value = self.store:get(row)
+  local old = value and (value:byte() or -1)
+  if not old or old & (unless or 0) == 0 then
+    self.store:put(row, string.char(head) .. text)
+  end
+  return old
+end
+
+return M
