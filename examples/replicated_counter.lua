@@ -37,7 +37,6 @@ local node = assert(driver.open {
       counters = msgpack.decode(table.concat(list))
     end,
   },
-  on_role = function(role, term) print(("%s is %s in term %d"):format(id, role, term)) end,
   on_failure = function(err) logger.error("%s", err) os.exit(1) end,
 })
 

@@ -212,12 +212,13 @@ local function client(me, h, names, seconds)
   end
   local seen = ""
   local function call(method, args)
-    local result, err = peers[current]:call(method, args, { timeout = 2 })
-    if err then
-      current = current % #names + 1
-    elseif method == "read" then
-      seen = result
+    if method == "read" then -- of any member
+      local result, err = peers[loop.random(1, #names)]:call(method, args, { timeout = 2 })
+      seen = result or seen
+      return result, err
     end
+    local result, err = peers[current]:call(method, args, { timeout = 2 })
+    current = err and current % #names + 1 or current
     return result, err
   end
   task.spawn(function()

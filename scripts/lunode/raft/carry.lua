@@ -149,11 +149,15 @@ function M:restore(meta)
 end
 
 local function tell_role(self, role)
-  logger.info("raft: %s is %s in term %d%s", self.id, role.role:gsub("_", " "), role.term,
-    role.leader and role.leader ~= self.id and (", and %s leads"):format(role.leader) or "")
   self.requests:role_changed(role)
-  if self.options.on_role and not self.closed then
-    self.options.on_role(role.role, role.term, role.leader)
+  if not self.options.on_role then
+    logger.info("raft: %s is %s in term %d%s", self.id, (role.role:gsub("_", " ")), role.term,
+      role.leader and role.leader ~= self.id and (", and %s leads"):format(role.leader) or "")
+  elseif not self.closed then
+    local ok, err = xpcall(self.options.on_role, debug.traceback, role.role, role.term, role.leader)
+    if not ok then
+      loop.report(err)
+    end
   end
 end
 

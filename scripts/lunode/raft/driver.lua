@@ -49,7 +49,7 @@ local M = {}
 ---@field members? table<string, string>  id → address of those who found the cluster, the same for each of them; nil:
 ---  this one waits to be added
 ---@field machine lunode.raft.machine
----@field on_role? fun(role: string, term: integer, leader: string?)
+---@field on_role? fun(role: string, term: integer, leader: string?)  (default: a line in the log)
 ---@field on_failure? fun(err: string)  fail-stop: nothing can be written or applied any more; the node is closed
 ---  (default: loop.report)
 ---@field snapshot_bytes? integer  of entries applied since the last snapshot, at which one is made (default 64 MiB)
@@ -252,7 +252,11 @@ local function ask(fn, method, requests_of, what)
   method(requests_of, what, function(result, err)
     event:resolve(result, err)
   end)
-  return event:wait()
+  local result, err = event:wait()
+  if err then
+    return nil, err
+  end
+  return result
 end
 
 ---Proposes an entry.
