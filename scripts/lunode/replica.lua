@@ -24,6 +24,9 @@ local HEAD_BYTES = 16
 local DATA = 1 -- the type of our entries
 local TERM = 0 -- of all entries, while there is one member
 
+-- A full disk is no failure: there is room again, some time.
+local FULL = { ENOSPC = true, EDQUOT = true }
+
 local IN_FLIGHT = 64 << 20 -- bytes proposed and not yet committed: past that, `room` says EAGAIN
 
 ---@class lunode.entry
@@ -41,6 +44,9 @@ local IN_FLIGHT = 64 << 20 -- bytes proposed and not yet committed: past that, `
 ---@field on_failure fun(err: string)
 ---@field cache? integer   bytes of the store's caches
 ---@field engine? string   "leveldb", "rocksdb", "memory"
+---@field overlay? integer  bytes of writes in memory at which the store flushes them
+---@field limit? integer    bytes of them past which writes wait
+---@field segment? integer  bytes of a segment of the log
 
 ---@class lunode.replica
 ---@field store lunode.store_handle
@@ -87,6 +93,7 @@ function M.open(options)
     in_flight_bytes = 0,
     waiting = 0, -- entries in flight
     unsynced = false, -- something was appended since the last sync began
+    making_room = false, -- the store flushes, so that the log can let go of entries
     failed = nil,
     closed = false,
     timer = nil,
@@ -95,6 +102,8 @@ function M.open(options)
   self.store, err, code = store.open(options.dir, {
     cache = options.cache,
     engine = options.engine,
+    overlay = options.overlay,
+    limit = options.limit,
     on_flushed = function(flush_err, _, index)
       self:flushed(flush_err, index)
     end,
@@ -103,7 +112,7 @@ function M.open(options)
   if not self.store then
     return nil, err, code
   end
-  self.log, err, code = log.open(options.dir .. "/log")
+  self.log, err, code = log.open(options.dir .. "/log", { segment_size = options.segment })
   if not self.log then
     self.store:close()
     return nil, err, code
@@ -188,7 +197,13 @@ end
 ---@return boolean? ok
 ---@return string? err, lunode.code? code
 function methods:reserve(bytes)
-  return self.log:room(bytes + HEAD_BYTES)
+  local ok, err, code = self.log:room(bytes + HEAD_BYTES)
+  if FULL[code] then
+    self:make_room()
+  elseif code == "EIO" then -- no reply may say that it is the disk's fault and the node goes on: it cannot
+    self:fail(err)
+  end
+  return ok, err, code
 end
 
 -- Written when it returns: what follows from the entry, a reply, leaves later.
@@ -264,7 +279,7 @@ function methods:sync_log()
     return
   end
   self.unsynced = false
-  self.log:sync(function(err, _, index)
+  local ok, failure = self.log:sync(function(err, _, index)
     if self.closed then
       return
     elseif err then
@@ -273,12 +288,28 @@ function methods:sync_log()
       self:commit(index)
     end
   end)
+  if not ok then
+    self:fail(failure)
+  end
 end
 
 ---@param sync "always"|"everysec"|"no"
 function methods:set_sync(sync)
   self.sync = sync
+  if sync ~= "no" then
+    self:sync_log() -- nothing else would, of what was written before
+  end
 end
+
+-- What the log lacks room for may be given back: entries that the store has are no longer needed.
+function methods:make_room()
+  if not self.making_room and self.log:stats().segments > 1 then
+    self.making_room = self.store:flush(function()
+      self.making_room = false
+    end) ~= nil
+  end
+end
+
 
 -- The store has made entries durable: the log need not keep them.
 function methods:flushed(err, index)
@@ -287,8 +318,8 @@ function methods:flushed(err, index)
   elseif err then
     self:fail(err)
   elseif index >= self.log:first() then
-    local ok, failure = self.log:truncate_prefix(index)
-    if not ok then
+    local ok, failure, code = self.log:truncate_prefix(index)
+    if not ok and not FULL[code] then
       self:fail(failure)
     end
   end

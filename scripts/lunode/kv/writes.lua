@@ -76,6 +76,15 @@ local function misconf(err)
   return resp.error("MISCONF Errors writing to the log: " .. err)
 end
 
+---A command that does nothing: a refusal that has to wait for the replies before it.
+---@param refusal any
+---@return table entry
+function M.refusing(refusal)
+  return { name = "?", write = false, variadic = true, run = function()
+    return refusal
+  end }
+end
+
 local function with_traceback(err)
   return type(err) == "string" and debug.traceback(err, 2) or err
 end
@@ -215,49 +224,60 @@ function methods:submit(session, entry, name, args)
   end
 end
 
+-- Into this turn's batch. Without room: (nil, err, code).
+local function take_in(self, waiter)
+  local bytes = self.batch:add_list(waiter.name, waiter.args)
+  if bytes <= self.reserved then
+    return true
+  end
+  local ok, err, code = self.replica:room(bytes + RESERVE)
+  self.reserved = ok and bytes + RESERVE or 0
+  if not ok then
+    self.batch:undo()
+  end
+  return ok, err, code
+end
+
 -- Into this turn's entry; or among the stalled, where there is no room.
 function methods:propose(waiter)
   if waiter.entry.write then
-    local bytes = self.batch:add_list(waiter.name, waiter.args)
-    local ok, err, code = true, nil, nil
-    if bytes > self.reserved then
-      ok, err, code = self.replica:room(bytes + RESERVE)
-      self.reserved = bytes + RESERVE
-    end
-    if not ok then
-      self.batch:undo()
-      self.reserved = 0
-      if code == "EAGAIN" then
-        self.stalled = { waiter }
-      else
-        self:reply(waiter, resp.encode(misconf(err)))
-      end
+    local ok, err, code = take_in(self, waiter)
+    if ok then
+      self.waiters = self.waiters or {}
+      self.newest = self.waiters
+    elseif code == "EAGAIN" then
+      self.stalled = { waiter }
       return
+    else
+      waiter.entry = M.refusing(misconf(err)) -- not before the replies that its session waits for
     end
-    self.waiters = self.waiters or {}
-    self.newest = self.waiters
-  elseif not self.newest then -- what it waited for has ended
-    self:read(waiter)
-    return
   end
-  self.newest[#self.newest + 1] = waiter
+  if self.newest then
+    self.newest[#self.newest + 1] = waiter
+  else -- what it waited for has ended
+    self:read(waiter)
+  end
 end
 
 ---Runs a command of the node's own through the log.
 ---@param name string
 ---@param ... string
+---@return boolean done  false: it waits, or the disk is full, or it failed
 function methods:internal(name, ...)
   name = "\0" .. name
   local entry = internal[name]
   if not self:ready() then
     self:submit(nil, entry, name, { ... })
-    return
+    return false
+  elseif self.refusal then
+    return false
   end
   local ok, err = xpcall(self.run, with_traceback, self, entry, name, nil, ...)
   if not ok then
     self:undo()
     M.answer_for(entry, err)
   end
+  return ok
 end
 
 -- ---- running what has waited
@@ -409,6 +429,7 @@ end
 local function record(self)
   self.db:save_counts()
   self.replica:record(self.batch:take(), self.time, self.seed)
+  self.count = 0
 end
 
 ---Changes when an entry counts as committed. What has run by now has its entry by the rule before; the next command has
