@@ -132,11 +132,15 @@ function M.open(options)
   return self
 end
 
----Applies what the log holds and the store does not, and begins to take proposals. Raises where an entry cannot be
----read, or what `apply` raises.
+---Applies what the log holds and the store does not, and begins to take proposals. Raises where an entry cannot be read,
+---or what `apply` raises.
 ---@return integer entries  how many
 function methods:recover()
   local count = 0
+  if self.applied >= self.log:first() and self.applied <= self.log:last() then
+    local _, payload = self.log:entries(self.applied)()
+    self.time = unpack(HEAD, payload)
+  end
   for index, payload in self.log:entries(self.applied + 1) do
     self:apply_entry(index, payload, nil)
     count = count + 1
@@ -315,15 +319,14 @@ function methods:make_room()
   end
 end
 
-
--- The store has made entries durable: the log need not keep them.
+-- The store has made entries durable: the log need keep but the last of them, which tells its time to the next start.
 function methods:flushed(err, index)
   if self.closed then
     return
   elseif err then
     self:fail(err)
-  elseif index >= self.log:first() then
-    local ok, failure, code = self.log:truncate_prefix(index)
+  elseif index > self.log:first() then
+    local ok, failure, code = self.log:truncate_prefix(index - 1)
     if not ok and not FULL[code] then
       self:fail(failure)
     end

@@ -190,7 +190,8 @@ local function readable(object, name)
     __index = function(_, key)
       if WRITES[key] then
         return function()
-          error(('%s:%s would pass the log by; command("SET", "key", "value") writes as a client does'):format(name, key), 0)
+          local text = '%s:%s would pass the log by; command("SET", "key", "value") writes as a client does'
+          error(text:format(name, key), 0)
         end
       end
       local value = object[key]

@@ -367,6 +367,7 @@ end
 function methods:rollback()
   self.store:rollback()
   self.keys, self.expires = self.saved_keys, self.saved_expires
+  self.expiry_cursor = keys.EXPIRY_START -- rows that have been deleted are there again
   self.writing = false
 end
 
