@@ -475,6 +475,25 @@ local store = {}
 ---@return string? err, lunode.code? code  "ELOCKED" another process has it; "EVERSION" made by a newer lunode; "EFOREIGN" holds something else; "EENGINE" another engine's; "EINVAL" no such engine; "ENOSYS" left out of this build; "ECORRUPT"; "EACCES", "ENOSPC", …
 function store.open(dir, options) end
 
+---@class lunode.store_info
+---@field format integer
+---@field engine string
+---@field locked boolean  a process has it open
+---@field pid integer?    which one, where that is known
+
+---Looks at a data directory, and neither opens nor changes it.
+---@param dir string
+---@return lunode.store_info? info
+---@return string? err, lunode.code? code  "ENOENT" there is none, or nothing in it; else as `open`
+function store.inspect(dir) end
+
+---Deletes a data directory: what the store and a log in its `log` have put there, and the directory.
+---@param dir string
+---@param keep? boolean  let the directory itself stay, empty (default false)
+---@return boolean? ok
+---@return string? err, lunode.code? code  "ELOCKED" a process has it open; "EFOREIGN" not lunode's: nothing is deleted; "ENOTEMPTY" something else is in it, which stays; "ENOENT", …
+function store.remove(dir, keep) end
+
 ---@class lunode.store_handle
 local handle = {}
 

@@ -1,6 +1,7 @@
 /* lunode.store: the ordered store as Lua sees it. Types in lunode.meta.lua. */
 #include "store.h"
 #include "lua_loop.h"
+#include "store_dir.h"
 #include "store_rows.h"
 
 #include <errno.h>
@@ -499,6 +500,35 @@ static int store_open(lua_State *L) {
     return rc == LN_OK ? 1 : ln_push_failure(L, rc, &detail);
 }
 
+static int store_inspect(lua_State *L) {
+    const char *dir = luaL_checkstring(L, 1);
+    struct ln_store_info info;
+    struct ln_detail detail;
+    detail.text[0] = '\0';
+    int rc = ln_store_inspect(dir, &detail, &info);
+    if (rc != LN_OK)
+        return ln_push_failure(L, rc, &detail);
+    lua_createtable(L, 0, 4);
+    lua_pushinteger(L, info.format);
+    lua_setfield(L, -2, "format");
+    lua_pushstring(L, info.engine);
+    lua_setfield(L, -2, "engine");
+    lua_pushboolean(L, info.locked);
+    lua_setfield(L, -2, "locked");
+    if (info.pid > 0) {
+        lua_pushinteger(L, info.pid);
+        lua_setfield(L, -2, "pid");
+    }
+    return 1;
+}
+
+static int store_remove(lua_State *L) {
+    const char *dir = luaL_checkstring(L, 1);
+    struct ln_detail detail;
+    detail.text[0] = '\0';
+    return push_result(L, ln_store_remove(dir, lua_toboolean(L, 2), &detail), &detail);
+}
+
 static const luaL_Reg store_methods[] = {
     {"get", store_get},         {"put", store_put},
     {"delete", store_delete},   {"delete_range", store_delete_range},
@@ -527,6 +557,8 @@ static const luaL_Reg scan_meta[] = {
 
 static const luaL_Reg store_functions[] = {
     {"open", store_open},
+    {"inspect", store_inspect},
+    {"remove", store_remove},
     {NULL, NULL},
 };
 

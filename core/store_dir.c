@@ -220,12 +220,17 @@ static int write_format(struct dir *d) {
 
 /* ---- who has it */
 
-static int fail_locked(struct dir *d) {
+static long read_holder(int lock) {
     char text[24] = {0};
     char *end = text;
-    ssize_t n = pread(d->lock, text, sizeof text - 1, 0);
+    ssize_t n = pread(lock, text, sizeof text - 1, 0);
     long pid = n > 0 ? strtol(text, &end, 10) : 0;
-    if (pid > 0 && *end == '\n')
+    return pid > 0 && *end == '\n' ? pid : 0;
+}
+
+static int fail_locked(struct dir *d) {
+    long pid = read_holder(d->lock);
+    if (pid > 0)
         return ln_detail_set(d->detail, LN_ELOCKED,
                              "data directory %s is in use by process %ld; stop it, or give another "
                              "--data",
@@ -306,6 +311,95 @@ int ln_store_dir_upgrade(const char *dir, const char *engine, struct ln_detail *
     int rc = make_and_open(&d, false);
     if (rc == LN_OK)
         rc = write_format(&d);
+    if (d.fd >= 0)
+        close(d.fd);
+    return rc;
+}
+
+/* ---- from outside */
+
+int ln_store_inspect(const char *path, struct ln_detail *detail, struct ln_store_info *out) {
+    struct dir d = {.path = path, .fd = -1, .lock = -1, .detail = detail};
+    struct flock whole = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
+    struct ln_store_info info = {0};
+    bool finished = false;
+    int rc = make_and_open(&d, false);
+    if (rc == LN_OK)
+        rc = check_owner(&d, &finished);
+    if (rc == LN_OK && !finished)
+        rc = ln_detail_set(detail, -ENOENT, "directory %s is empty: there is no data in it", path);
+    if (rc == LN_OK) {
+        d.lock = openat(d.fd, "LOCK", O_RDONLY | O_CLOEXEC);
+        if (d.lock >= 0 && fcntl(d.lock, F_OFD_GETLK, &whole) == 0)
+            info.locked = whole.l_type != F_UNLCK;
+        info.pid = info.locked ? read_holder(d.lock) : 0;
+        info.format = d.format;
+        strcpy(info.engine, d.engine);
+        *out = info;
+    }
+    if (d.lock >= 0)
+        close(d.lock);
+    if (d.fd >= 0)
+        close(d.fd);
+    return rc;
+}
+
+enum { REMOVE_DEPTH = 3 }; /* engines keep directories in theirs */
+
+/* Deletes a directory below fd with all that is in it; what is not there is no failure. Follows no
+ * links. Returns 0 or -1 with errno. */
+static int remove_tree(int fd, const char *name, int depth) {
+    int below = openat(fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    DIR *list = below < 0 ? NULL : fdopendir(below);
+    if (!list) {
+        if (below >= 0)
+            close(below);
+        return errno == ENOENT ? 0 : -1;
+    }
+    int rc = 0;
+    struct dirent *e = NULL;
+    while (rc == 0 && (errno = 0, e = readdir(list)) != NULL) {
+        if (strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0)
+            continue;
+        rc = unlinkat(below, e->d_name, 0);
+        if (rc != 0 && errno == EISDIR && depth > 0)
+            rc = remove_tree(below, e->d_name, depth - 1);
+    }
+    if (rc == 0 && errno != 0)
+        rc = -1;
+    int saved = errno;
+    closedir(list);
+    errno = saved;
+    return rc == 0 ? unlinkat(fd, name, AT_REMOVEDIR) : -1;
+}
+
+/* FORMAT late: what an interruption leaves is still known as ours. */
+static int remove_contents(struct dir *d) {
+    static const char *const trees[] = {"db", "log"};
+    static const char *const files[] = {"FORMAT.tmp", "FORMAT", "LOCK"};
+    for (size_t i = 0; i < sizeof trees / sizeof *trees; i++)
+        if (remove_tree(d->fd, trees[i], REMOVE_DEPTH) != 0)
+            return fail_errno(d, "remove");
+    for (size_t i = 0; i < sizeof files / sizeof *files; i++)
+        if (unlinkat(d->fd, files[i], 0) != 0 && errno != ENOENT)
+            return fail_errno(d, "remove");
+    return LN_OK;
+}
+
+int ln_store_remove(const char *path, bool keep, struct ln_detail *detail) {
+    struct dir d = {.path = path, .fd = -1, .lock = -1, .detail = detail};
+    bool finished = false;
+    int rc = make_and_open(&d, false);
+    if (rc == LN_OK)
+        rc = take_lock(&d);
+    if (rc == LN_OK)
+        rc = check_owner(&d, &finished);
+    if (rc == LN_OK)
+        rc = remove_contents(&d);
+    if (rc == LN_OK && !keep && rmdir(path) != 0)
+        rc = fail_errno(&d, "remove");
+    if (d.lock >= 0)
+        close(d.lock);
     if (d.fd >= 0)
         close(d.fd);
     return rc;

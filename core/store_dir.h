@@ -25,4 +25,21 @@ int ln_store_dir_upgrade(const char *dir, const char *engine, struct ln_detail *
 int ln_store_dir_fail(struct ln_detail *detail, const char *dir, const char *doing, int status,
                       const char *cause);
 
+/* What can be told without opening it. */
+struct ln_store_info {
+    long format;
+    char engine[LN_STORE_DIR_ENGINE];
+    bool locked; /* a process has it open */
+    long pid;    /* which one, as far as LOCK tells; else 0 */
+};
+
+/* Looks at a data directory, and neither changes nor locks anything. LN_OK; -ENOENT: there is none,
+ * or nothing in it; LN_EFOREIGN, LN_EVERSION, -EACCES, … as ln_store_open. */
+int ln_store_inspect(const char *dir, struct ln_detail *detail, struct ln_store_info *out);
+
+/* Deletes what a store and its log have put into dir, and dir itself unless keep. LN_OK;
+ * LN_ELOCKED: somebody has it open; LN_EFOREIGN: it is not lunode's, and nothing was deleted;
+ * -ENOTEMPTY: there is something else in it, which stays; -ENOENT, -EACCES, … */
+int ln_store_remove(const char *dir, bool keep, struct ln_detail *detail);
+
 #endif

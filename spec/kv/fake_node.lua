@@ -1,5 +1,5 @@
--- A node without sockets for the specs of commands: a real store in a temporary directory, a log that is a list, a clock that
--- stands still until it is told, and clients whose connections are tables.
+-- A node without sockets for the specs of commands: a real store in a temporary directory, a log that is a list, a
+-- clock that stands still until it is told, and clients whose connections are tables.
 --
 --   local node = fake_node.new()
 --   local client = node:client()
@@ -10,6 +10,7 @@
 local context = require "lunode.kv.context"
 local database = require "lunode.kv.db"
 local resp = require "lunode.resp"
+local save = require "lunode.kv.save"
 local session = require "lunode.kv.session"
 local store = require "lunode.store"
 local tmp = require "lunode.test.tmp"
@@ -270,6 +271,7 @@ function M.new(options)
     stats = { connections = 0, rejected = 0, commands = 0, errors = 0, clients = 0 },
   }, { __index = node_methods })
   self.replica = new_replica(self, options.sync)
+  self.save = save.new(self)
   self:open()
   return self
 end

@@ -145,6 +145,22 @@ describe("attach", function()
     assert.equal(0, node:stop())
   end)
 
+  it("does not let a habit of the fingers end the node, or have it wait for its own input", function()
+    local node = lunode.kv()
+    for code, message in pairs {
+      ["os.exit()"] = "^os.exit would be the node's own, not yours: Ctrl%-D leaves",
+      ["io.read()"] = "^io.read would be the node's own",
+      ["io.stdin:read()"] = "^io.stdin would be the node's own",
+      ["io.lines()"] = "io.lines without a file would be the node's own",
+    } do
+      local status, _, err = attach(node, "-e", code)
+      assert.equal(1, status)
+      assert.matches(message, err)
+    end
+    assert.equal("number\n", evaluate(node, "print(math.type(os.time()) and type(os.time()))"))
+    assert.equal("PONG", node:client():call("PING").ok)
+  end)
+
   it("keeps the globals of its clients apart, and shows each its own output", function()
     local node = lunode.kv()
     local one = lunode.start { "attach", node.dir, stdin = "x = 1\nprint('one', x)\ntask.sleep(0.05); print 'late'\nx" }

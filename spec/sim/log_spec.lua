@@ -145,6 +145,18 @@ describe("the disk of a simulated log", function()
     assert.equal(11, sync().index)
   end)
 
+  it("keeps the room that was made sure of before it was full, for one entry", function()
+    assert.is_true(h:room(100))
+    local fault = world:fault { kind = "disk_enospc", nodes = { "n" } }
+    assert.is_true(h:room(50))
+    assert.equal("ENOSPC", select(3, h:room(101)))
+    assert.equal("ENOSPC", select(3, h:append(1, ("x"):rep(101))))
+    assert.equal(11, h:append(1, ("x"):rep(100)))
+    assert.equal("ENOSPC", select(3, h:append(1, "")))
+    fault:stop()
+    assert.is_true(h:room(1))
+  end)
+
   it("ends the log when a sync fails", function()
     assert.equal(10, sync().index)
     assert(h:append(1, "lost"))

@@ -347,6 +347,10 @@ describe("a partition", function()
     world:run(2)
     assert.same({ "split begin (b c)", "latency begin (a d)", "split end (b c)" }, faults_of(world))
     assert.matches("fault: a slow link", world:trace())
+    world:partition { one_way = { "d", "a" } }
+    local trace = world:trace()
+    assert.matches("fault: split: c | b (b, c)", trace, 1, true)
+    assert.matches("fault: one way: nothing gets from d to a (a, d)", trace, 1, true)
   end)
 end)
 
@@ -511,6 +515,24 @@ describe("a fault of connections", function()
     world:fault { kind = "bandwidth", nodes = { "client", "server" }, bandwidth = 100 }
     assert.is_true(round_trip() > 0.8)
   end)
+
+  it("sends what waited for a narrow link at once when it is narrow no more, in order", function()
+    local world, here, there = connected { latency = 0.001 }
+    local fault = world:fault { kind = "bandwidth", nodes = { "client", "server" }, bandwidth = 10 }
+    for i = 1, 20 do
+      here.conn:write(("ping %d\n"):format(i))
+      world:run(0.01)
+    end
+    world:run(3)
+    assert.is_true(#there < 5)
+    fault:stop()
+    world:run(0.1)
+    assert.equal(20, #there)
+    assert.matches("ping 18 ping 19 ping 20$", table.concat(there, " "))
+    here.conn:write "ping 21\n"
+    world:run(0.1)
+    assert.matches("ping 20 ping 21$", table.concat(there, " "))
+  end)
 end)
 
 describe("a peer", function()
@@ -605,6 +627,8 @@ it("misuse of the network raises at the caller, in words that help", function()
   misuse("duration must be", function() net:partition({ isolate = "a", duration = -1 }) end)
   misuse("latency must be", function() net:fault({ kind = "latency", nodes = { "a" }, latency = -1 }) end)
   misuse("bandwidth must be", function() net:fault({ kind = "bandwidth", nodes = { "a" } }) end)
+  misuse("unknown option 'latancy'", function() net:fault({ kind = "latency", nodes = { "a" }, latancy = 2 }) end)
+  misuse("unknown option 'duratoin'", function() net:partition({ { "a" }, { "b" }, duratoin = 3 }) end)
   misuse("bandwidth must be", function() net:between("a", "b", { bandwidth = "wide" }) end)
   misuse("latency must be", function() net:between("a", "b", { latency = { min = 2, max = 1 } }) end)
   misuse("a name and a list", function() net:name("x") end)

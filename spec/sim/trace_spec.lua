@@ -31,6 +31,23 @@ describe("a transcript", function()
     assert.equal("    0.000000  alpha  boot\n    0.000000  b      boot\n", world:trace { kinds = { "boot" } })
   end)
 
+  it("is in the order of time, also where a node has waited for its disk meanwhile", function()
+    local world = sim.new()
+    world:record { t = 1, node = "a", kind = "boot" }
+    world:record { t = 3, node = "a", kind = "print", text = "synced" }
+    world:record { t = 2, node = "b", kind = "print", text = "first" }
+    world:record { t = 2, node = "b", kind = "print", text = "second" }
+    world:record { t = 3, node = "b", kind = "print", text = "third" }
+    assert.equal(table.concat({
+      "    1.000000  a  boot",
+      "    2.000000  b  print first",
+      "    2.000000  b  print second",
+      "    3.000000  a  print synced",
+      "    3.000000  b  print third",
+      "",
+    }, "\n"), world:trace())
+  end)
+
   it("shows messages with their content, and faults with those they hit", function()
     local world = sim.new()
     world:record { t = 0.5, node = "a", kind = "send", id = 7, to = "b", conn = 3, bytes = 5, data = "hi\n\0\"" }

@@ -87,11 +87,13 @@ describe("a world", function()
     assert.error_matches(function() sim.new { seed = 1.5 } end, "seed must be an integer")
     assert.error_matches(function() sim.new { errors = "ignore" } end, 'errors must be "raise" or "record"')
     assert.error_matches(function() sim.new(7) end, "table of options")
+    assert.error_matches(function() sim.new { sede = 3 } end, "sim.new: unknown option 'sede'; there are bandwidth")
     local world = sim.new()
     assert.error_matches(function() world:run() end, "virtual seconds are needed")
     assert.error_matches(function() world:run(math.huge) end, "virtual seconds are needed")
     assert.error_matches(function() world:run_until(7) end, "a function is needed")
     assert.error_matches(function() world:node("x", 7) end, "a script's path or a function")
+    assert.error_matches(function() world:node("x", ticker, {}, { drif = 1 }) end, "world:node: unknown option 'drif'")
   end)
 
   it("cannot be run from within itself", function()
@@ -252,6 +254,27 @@ describe("a failure", function()
     assert.error_matches(function() world:node("c", function() return clock() end) end, "'clock' is os.clock")
     assert.error_matches(function() world:node("d", print) end, "a function written in C cannot be a node")
     assert.is_not_nil(stream)
+  end)
+
+  it("gets its own modules in helpers of the spec's, too, whatever way leads there", function()
+    local world, seen = sim.new(), {}
+    local kit = { loop = function() return require "lunode.loop" end }
+    local function helper() return require("lunode.task"), require("lunode.resp"), require("lunode.sim") end
+    local function main(name) seen[name] = { kit.loop(), require "lunode.loop", require "lunode.task", helper() } end
+    world:node("a", main, { "a" })
+    world:node("b", main, { "b" })
+    world:run(1)
+    for _, name in ipairs { "a", "b" } do
+      assert.equal(seen[name][2], seen[name][1])
+      assert.equal(seen[name][3], seen[name][4])
+      assert.equal(require "lunode.resp", seen[name][5])
+      assert.equal(sim, seen[name][6])
+      assert.not_equal(require "lunode.loop", seen[name][1])
+    end
+    assert.not_equal(seen.a[1], seen.b[1])
+    assert.equal(require "lunode.loop", kit.loop())
+    assert.error_matches(function() world:run_until(function() error "stops" end) end, "stops")
+    assert.equal(require "lunode.loop", kit.loop())
   end)
 end)
 

@@ -9,6 +9,7 @@ local M = {}
 
 local LEVELS = { "debug", "info", "warn", "error" }
 local SYNCS = { "always", "everysec", "no" }
+local ENGINES = { "leveldb", "rocksdb", "memory" }
 
 ---@type lunode.cli.option[]
 M.options = {
@@ -35,6 +36,13 @@ M.options = {
     default = "everysec",
     accepts = "one of " .. table.concat(SYNCS, ", "),
     parse = options.one_of(SYNCS),
+  },
+  {
+    name = "engine",
+    value = "NAME",
+    help = "what keeps the data: leveldb, rocksdb, memory (default that of the directory, leveldb in a new one)",
+    accepts = "one of " .. table.concat(ENGINES, ", "),
+    parse = options.one_of(ENGINES),
   },
   {
     name = "requirepass",
@@ -144,7 +152,8 @@ end
 local REACHABLE = { ["0.0.0.0"] = "127.0.0.1", ["::"] = "::1" }
 
 local function greet(node)
-  print(("lunode kv listens on %s:%d, data in %s, sync %s"):format(bracket(node.host), node.port, node.dir, node.replica.sync))
+  local host, sync = bracket(node.host), node.replica.sync
+  print(("lunode kv listens on %s:%d, data in %s, sync %s"):format(host, node.port, node.dir, sync))
   print(("try: redis-cli -h %s -p %d%s set greeting hello"):format(
     REACHABLE[node.host] or node.host,
     node.port,
@@ -168,12 +177,46 @@ local function close_on_signals(node)
   return { loop.signal("TERM", close), loop.signal("INT", close) }
 end
 
+local WRITES = {
+  begin = true, delete = true, expire_due = true, expire_row = true, finish = true, flush = true, put = true,
+  remove = true, rollback = true, save_counts = true, set = true, advance = true, close = true, commit = true,
+  delete_range = true,
+}
+
+-- An object of the node's with which one can look only: what writes has to go through the log.
+local function readable(object, name)
+  return setmetatable({}, {
+    __name = name,
+    __index = function(_, key)
+      if WRITES[key] then
+        return function()
+          local text = '%s:%s would pass the log by; command("SET", "key", "value") writes as a client does'
+          error(text:format(name, key), 0)
+        end
+      end
+      local value = object[key]
+      if type(value) ~= "function" then
+        return value
+      end
+      return function(_, ...)
+        return value(object, ...)
+      end
+    end,
+    __newindex = function(_, key)
+      error(("%s.%s cannot be set from here"):format(name, tostring(key)), 2)
+    end,
+  })
+end
+
 -- What somebody who attaches has at hand.
 local function console_objects(node)
   return {
     node = node,
-    db = node.db,
-    store = node.db.store,
+    db = readable(node.db, "db"),
+    store = readable(node.db.store, "store"),
+    command = function(...)
+      return node:call(...)
+    end,
     kv = require "lunode.kv",
     sessions = function()
       return node:list_sessions()
@@ -192,6 +235,11 @@ local function open_console(node, settings)
     prepare = function()
       node:read_clock()
     end,
+    methods = {
+      backup = function(ctx, dir)
+        return node.save:serve(ctx, dir)
+      end,
+    },
   })
   if not console then
     local say = settings.console and complain or logger.warn
@@ -228,6 +276,7 @@ function M.main(words)
     port = settings.listen.port,
     dir = settings.data,
     sync = settings.sync,
+    engine = settings.engine,
     requirepass = settings.requirepass,
     maxclients = settings.maxclients,
   }

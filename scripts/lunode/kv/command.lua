@@ -43,6 +43,7 @@ local FIELDS = {
 local FLAGS = {
   write = true, readonly = true, denyoom = true, admin = true, pubsub = true, noscript = true, blocking = true,
   loading = true, stale = true, fast = true, no_auth = true, allow_busy = true, no_multi = true,
+  no_async_loading = true,
 }
 
 local LONGEST_NAME = 64

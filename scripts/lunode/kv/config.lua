@@ -25,7 +25,7 @@ local parameters = {
       return not SYNC[text:lower()] and "argument(s) must be one of the following: everysec, always, no" or nil
     end,
     set = function(node, text)
-      node.replica:set_sync(text:lower())
+      node.writes:set_sync(text:lower())
     end,
   },
   maxclients = {

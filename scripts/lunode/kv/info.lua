@@ -61,13 +61,15 @@ function sections.memory()
 end
 
 function sections.persistence(ctx)
-  local replica = ctx.node.replica
+  local replica, save = ctx.node.replica, ctx.node.save
   local store, log = replica.store:stats(), replica.log:stats()
   local ok = not ctx.node.failed and not log.full and not store.full
   return {
     { "loading", 0 },
     { "rdb_changes_since_last_save", 0 },
-    { "rdb_bgsave_in_progress", 0 },
+    { "rdb_bgsave_in_progress", save:is_busy() and 1 or 0 },
+    { "rdb_last_save_time", save.last },
+    { "rdb_last_bgsave_status", save.ok and "ok" or "err" },
     { "aof_enabled", 1 },
     { "aof_last_write_status", ok and "ok" or "err" },
     { "aof_current_size", log.disk_bytes },

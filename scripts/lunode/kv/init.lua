@@ -1,5 +1,5 @@
--- The key-value node: opens its replica, listens, and makes the writes of each turn of the loop one entry of the log. The
--- commands are in the files beside this one; kv.command adds the user's own.
+-- The key-value node: opens its replica, listens, and makes the writes of each turn of the loop one entry of the log.
+-- The commands are in the files beside this one; kv.command adds the user's own.
 --
 --   local kv = require "lunode.kv"
 --   kv.command("HITS", { … })
@@ -11,6 +11,7 @@ local logger = require "lunode.logger"
 local loop = require "lunode.loop"
 local replicas = require "lunode.replica"
 local resp = require "lunode.resp"
+local save = require "lunode.kv.save"
 local sessions = require "lunode.kv.session"
 local tcp_server = require "lunode.tcp_server"
 local writes = require "lunode.kv.writes"
@@ -51,12 +52,16 @@ local REMEDIES = {
 ---@field maxclients? integer  (default 10000)
 ---@field cache? integer       bytes of the store's caches
 ---@field engine? string       "leveldb" (default), "rocksdb", or "memory"
+---@field overlay? integer     bytes of writes in memory at which they go to the engine (default 32 MiB)
+---@field limit? integer       bytes of them past which writes wait (default 96 MiB)
+---@field segment? integer     bytes of a segment of the log (default 32 MiB)
 
 ---@class lunode.kv.node
 ---@field host string
 ---@field port integer
 ---@field dir string
 ---@field replica lunode.replica
+---@field save lunode.kv.save
 ---@field requirepass string?
 ---@field maxclients integer
 ---@field started integer   milliseconds since the epoch
@@ -68,10 +73,11 @@ local node_mt = { __name = "lunode.kv.node", __index = methods }
 
 local OPTION_TYPES = {
   host = "string", port = "number", dir = "string", sync = "string", requirepass = "string", maxclients = "number",
-  cache = "number", engine = "string",
+  cache = "number", engine = "string", overlay = "number", limit = "number", segment = "number",
 }
 local RANGES = { -- of the numbers
   port = { 0, 65535 }, maxclients = { 1, math.maxinteger }, cache = { 0, math.maxinteger },
+  overlay = { 1, 1 << 40 }, limit = { 1, 1 << 40 }, segment = { 4096, 1 << 30 },
 }
 local SYNC = { always = true, everysec = true, no = true }
 
@@ -109,6 +115,7 @@ local function new_node(options)
     db = nil,
     ctx = nil,
     writes = nil,
+    save = nil,
     sessions = {}, -- conn → session
     next_id = 1,
     stats = { connections = 0, rejected = 0, commands = 0, errors = 0, clients = 0 },
@@ -204,7 +211,8 @@ function methods:read_clock()
   return now
 end
 
----Makes the writes of this turn an entry. Replies leave only after it is written: before_sleep comes before the flush of output.
+---Makes the writes of this turn an entry. Replies leave only after it is written: before_sleep comes before the flush
+---of output.
 function methods:commit()
   if not (self.failed or self.closed) then
     self.writes:end_turn(self.ctx.now or self:read_clock())
@@ -223,6 +231,7 @@ function methods:fail(err)
   for _, session in ipairs(self:list_sessions()) do
     session.conn:abort()
   end
+  self.save:close()
   self.server:close()
   loop.stop()
 end
@@ -231,10 +240,8 @@ local function start_timers(node)
   node.timers.expire = loop.timer(EXPIRE_INTERVAL, function(timer)
     timer:again(EXPIRE_RETRY) -- an error, of rows that cannot be read, neither ends it nor comes ten times a second
     local due = node.db:is_due(node.ctx.now or node:read_clock())
-    if due then
-      node.writes:internal("expire")
-    end
-    timer:again(due and not node.writes.waits and 0 or EXPIRE_INTERVAL)
+    local done = due and node.writes:internal("expire")
+    timer:again(done and 0 or EXPIRE_INTERVAL)
   end)
 end
 
@@ -246,6 +253,9 @@ local function open_data(node, options)
     sync = options.sync or "everysec",
     cache = options.cache,
     engine = options.engine,
+    overlay = options.overlay,
+    limit = options.limit,
+    segment = options.segment,
     apply = function(entry)
       node.writes:apply(entry)
     end,
@@ -264,6 +274,7 @@ local function open_data(node, options)
     node.ctx = context.new(node, node.db)
     node.started = node:read_clock()
     node.writes = writes.new(node, node.replica)
+    node.save = save.new(node)
     local ok, count = pcall(node.replica.recover, node.replica)
     if ok then
       return count
@@ -300,15 +311,24 @@ function M.start(options)
   return node
 end
 
+---Runs a command as a client's is run, and waits for its reply, in a task.
+---@param name string
+---@param ... string|number
+---@return any reply  as resp.decode gives it; an error as `{err = "ERR …"}`
+function methods:call(name, ...)
+  return require("lunode.kv.call").call(self, name, ...)
+end
+
 -- ---- the end
 
----Stops accepting, lets commands that wait have their replies, writes everything to disk, closes the replica. Idempotent; it is
----done when `closed` is true, and then nothing of the node keeps the loop alive.
+---Stops accepting, lets commands that wait have their replies, writes everything to disk, closes the replica.
+---Idempotent; it is done when `closed` is true, and then nothing of the node keeps the loop alive.
 function methods:close()
   if self.closing then
     return
   end
   self.closing = true
+  self.save:close()
   self.server:close()
   for _, timer in pairs(self.timers) do
     timer:close()
@@ -321,7 +341,9 @@ function methods:close()
   for _, session in ipairs(open) do
     session:leave() -- it sends nothing more
   end
-  self.timers.grace = loop.timer(CLOSE_GRACE, function()
+  self.timers.grace = loop.timer(CLOSE_GRACE, function(timer)
+    timer:close()
+    self.timers.grace = nil
     for _, session in ipairs(self:list_sessions()) do
       session.conn:abort()
     end
@@ -347,10 +369,16 @@ function methods:say_goodbye()
   end
 end
 
--- All connections are gone.
+-- All connections are gone. What they have had written in this turn goes first, and `commit` comes back here when it is
+-- on disk.
 function methods:finish()
   if self.closed then
     return
+  elseif not self.failed then
+    self.writes:end_turn(self.ctx.now or self:read_clock())
+    if self:is_waiting() and self.timers.grace then
+      return
+    end
   end
   if self.timers.grace then
     self.timers.grace:close()

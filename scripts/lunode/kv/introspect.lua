@@ -19,7 +19,7 @@ local FLAGS = { "loading", "stale" }
 -- The order in which Redis lists flags and categories.
 local FLAG_ORDER = {
   "write", "readonly", "denyoom", "admin", "pubsub", "noscript", "blocking", "loading", "stale", "fast", "no_auth",
-  "no_multi", "allow_busy",
+  "no_async_loading", "no_multi", "allow_busy",
 }
 local CATEGORY_ORDER = {
   "keyspace", "read", "write", "string", "pubsub", "admin", "fast", "slow", "blocking", "dangerous", "connection",
@@ -50,7 +50,7 @@ local function categories(entry)
   local options = entry.options
   local flags, set = to_set(options.flags), to_set(options.acl)
   set.write, set.read = flags.write, flags.readonly
-  set.admin, set.pubsub, set.blocking = flags.admin, flags.pubsub, flags.blocking
+  set.admin, set.pubsub, set.blocking = flags.admin or set.admin, flags.pubsub, flags.blocking
   set.dangerous = set.dangerous or flags.admin
   set.fast, set.slow = flags.fast, not flags.fast
   local group = options.run and GROUP_CATEGORY[options.group]

@@ -19,6 +19,9 @@
 --   0xF0 expiry row → ""                           when to delete `row` (derived from the meta rows)
 --   0xFF "format"   → "1"                          the version of this grammar
 --   0xFF "count"    → keys:u64be expires:u64be     for DBSIZE and INFO
+--   0xFF "saved"    → milliseconds:u64be           of a copy, and what was restored from one: when it was made
+--
+-- While a copy is being made (kv.backup), its format is "unfinished".
 local slot = require "lunode.slot"
 
 local byte, sub, pack, unpack = string.byte, string.sub, string.pack, string.unpack
@@ -28,7 +31,9 @@ local M = {}
 
 M.FORMAT = "1"
 M.FORMAT_ROW = "\xFFformat"
+M.UNFINISHED = "unfinished"
 M.COUNT_ROW = "\xFFcount"
+M.SAVED_ROW = "\xFFsaved"
 
 M.SLOTS = 16384
 M.SLOTS_END = "\x40" -- just past the rows of the slots
@@ -41,6 +46,7 @@ M.STRING = 0
 M.TYPE_NAMES = { [0] = "string", "list", "set", "zset", "hash", "stream" }
 
 local TYPE, HAS_EXPIRY, HAS_VERSION = 0x0F, 0x10, 0x20
+M.HAS_EXPIRY = HAS_EXPIRY
 
 M.HAS_EXPIRY = HAS_EXPIRY
 
@@ -149,6 +155,18 @@ end
 function M.counts(value)
   local keys, expires = unpack(">I8I8", value)
   return keys, expires
+end
+
+---@param milliseconds integer  since the epoch
+---@return string value
+function M.saved_value(milliseconds)
+  return pack(">i8", milliseconds)
+end
+
+---@param value string
+---@return integer milliseconds  since the epoch
+function M.saved(value)
+  return (unpack(">i8", value))
 end
 
 return M

@@ -22,6 +22,7 @@ local PIECE = 64 * 1024 -- bytes of output in one notification
 ---@field seconds? number   that an evaluation may take, unless its client wants another time (default 30)
 ---@field turn? number      seconds that it may hold up the loop (default 1)
 ---@field prepare? fun()    is called before each evaluation
+---@field methods? table<string, fun(ctx: lunode.rpc.context, ...): any>  further calls, each told to the log
 ---@field name? string      of the node, for the client's prompt (default "node")
 
 ---@class lunode.repl.console
@@ -42,6 +43,28 @@ local function who(connection)
   return pid and ("pid %d uid %d"):format(pid, uid) or "somebody"
 end
 
+local function refused(name, instead)
+  return function()
+    error(("%s would be the node's own, not yours: %s"):format(name, instead), 0)
+  end
+end
+
+-- What means the process, and not who is attached to it: a habit of the fingers is not to end a node, nor to have it
+-- wait for its standard input.
+local function guarded_libraries()
+  local no_input = "what you have to say, say in the code"
+  local own_os = { exit = refused("os.exit", "Ctrl-D leaves; loop.stop() ends the node in good order") }
+  local own_io = { read = refused("io.read", no_input) }
+  own_io.stdin = setmetatable({}, { __index = refused("io.stdin", no_input) })
+  function own_io.lines(name, ...)
+    if name == nil then
+      refused("io.lines without a file", no_input)()
+    end
+    return io.lines(name, ...)
+  end
+  return setmetatable(own_os, { __index = os }), setmetatable(own_io, { __index = io })
+end
+
 local function new_client(self, connection)
   local client = { who = who(connection), session = nil, peers = nil, dropped = 0 }
   -- Output that the client does not take in time is dropped, and counted: it may not fill our memory.
@@ -55,6 +78,7 @@ local function new_client(self, connection)
   end
   local peers = require("lunode.repl.peers").new(print_text)
   local all = peers:objects()
+  all.os, all.io = guarded_libraries()
   for name, value in pairs(self.objects) do
     all[name] = value
   end
@@ -108,7 +132,7 @@ local function eval(self, ctx, code, wanted)
 end
 
 local function methods_of(self)
-  return {
+  local all = {
     ["console.hello"] = function(ctx)
       if not self.clients[ctx.conn] then
         self.clients[ctx.conn] = new_client(self, ctx.conn)
@@ -127,6 +151,13 @@ local function methods_of(self)
       return { insert = found.insert, names = require("lunode.msgpack").array(found.names) }
     end,
   }
+  for name, method in pairs(self.options.methods or {}) do
+    all[name] = function(ctx, ...)
+      logger.info("console: %s calls %s", client_of(self, ctx).who, name)
+      return method(ctx, ...)
+    end
+  end
+  return all
 end
 
 -- ---------------------------------------------------------------- listening

@@ -63,7 +63,7 @@ end
 -- Modules that are pure functions, or that do not touch the world.
 local PURE = {
   ["lunode.msgpack"] = true, ["lunode.resp"] = true, ["lunode.slot"] = true, ["lunode.decoder"] = true,
-  ["lunode.hash"] = true, ["lunode.watchdog"] = true, ["lunode.version"] = true,
+  ["lunode.hash"] = true, ["lunode.watchdog"] = true, ["lunode.version"] = true, ["lunode.batch"] = true,
 }
 M.PURE = PURE
 
@@ -139,6 +139,24 @@ local function find_door(doors, fn, seen)
         return name .. " (its upvalue " .. inner .. ")", door
       end
     end
+  end
+end
+
+---While a world runs, `require` in the real globals gives nodes their own modules, too: for a helper of the test's
+---that a node's code calls, and that is not the node's own.
+---@param world lunode.sim.world
+---@return fun() restore
+function M.lend_require(world)
+  local real = require
+  rawset(_G, "require", function(name)
+    local node = world.current
+    if node and type(name) == "string" and name:find "^lunode%." and not M.is_for_tests(name) then
+      return node:require(name)
+    end
+    return real(name)
+  end)
+  return function()
+    rawset(_G, "require", real)
   end
 end
 

@@ -48,6 +48,17 @@ function methods:create(name)
   return journal
 end
 
+---Deletes a journal, durably.
+---@param name string
+function methods:remove(name)
+  self.journals[name] = nil
+  for i = #self.names, 1, -1 do
+    if self.names[i] == name then
+      table.remove(self.names, i)
+    end
+  end
+end
+
 -- ---------------------------------------------------------------- time and errors
 
 local function active(self, kind)

@@ -8,6 +8,8 @@ local order = require "lunode.sim.order"
 local output = require "lunode.sim.output"
 local watchdog = require "lunode.watchdog"
 
+local real_require = require -- while a world runs, the one in the globals leads to the nodes
+
 local M = {}
 
 -- What to use instead.
@@ -153,7 +155,7 @@ local function add_require(node, environment, doors)
     elseif doors[name] then
       return keep(name, doors[name]())
     elseif code.PURE[name] then
-      return keep(name, require(name))
+      return keep(name, real_require(name))
     elseif code.is_for_tests(name) or name:find("^lunode%.cli") then
       error(("node %s: a node cannot require '%s': it is for those who run worlds"):format(node.name, name), 2)
     end

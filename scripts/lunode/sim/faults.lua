@@ -5,6 +5,7 @@
 --   fault:stop()                                            -- sooner, or where no duration was given
 
 local disks = require "lunode.sim.disk"
+local fields = require "lunode.sim.fields"
 local log = require "lunode.sim.log"
 local store = require "lunode.sim.store"
 local swarm = require "lunode.sim.swarm"
@@ -148,7 +149,7 @@ kinds.clock_drift = {
 for _, kind in ipairs { "latency", "stall", "eio", "enospc", "torn" } do
   kinds["disk_" .. kind] = {
     begin = function(world, node, fault)
-      local ends = fault.duration and world.now + fault.duration or world.now + (fault.seconds or 0)
+      local ends = world.now + (fault.duration or 0) -- of interest where it stalls only
       fault.parts[node] = { kind = kind, seconds = fault.seconds or 0, ends = ends }
       table.insert(node.disk.faults, fault.parts[node])
     end,
@@ -207,6 +208,21 @@ function fault_methods:stop()
   end
 end
 
+-- What is wrong with the options of a fault that is not the network's; nil: nothing.
+local function find_mistake(options)
+  for _, name in ipairs { "duration", "seconds", "drift" } do
+    local value = options[name]
+    local low = name == "duration" and 0 or options.kind == "disk_latency" and 0 or -math.huge
+    if value ~= nil and not (type(value) == "number" and value >= low and value < math.huge and value > -math.huge) then
+      return ("%s must be a number, finite%s"):format(name, low == 0 and " and not negative" or "")
+    end
+  end
+  if options.kind == "disk_stall" and not options.duration then
+    return "'disk_stall' needs a duration: who waits for the disk has to know how long"
+  end
+end
+
+local OPTIONS = fields.set "kind nodes duration text id seconds drift"
 local DEFAULTS = { clock_jump = { seconds = 60 }, clock_drift = { drift = 0.1 }, disk_latency = { seconds = 0.05 } }
 
 ---Whether a fault of this kind can happen here.
@@ -217,8 +233,8 @@ function methods:has_fault(kind)
 end
 
 ---A fault that lasts. Kinds: "crash", "kill" (until the restart), "pause", "clock_jump" (seconds; at once),
----"clock_drift" (drift), "disk_latency" (seconds), "disk_stall", "disk_eio", "disk_enospc", "disk_torn", and those of
----lunode.sim.net.
+---"clock_drift" (drift), "disk_latency" (seconds), "disk_stall" (duration), "disk_eio", "disk_enospc", "disk_torn", and
+---those of lunode.sim.net.
 ---@param options {kind: string, nodes: (lunode.sim.node|string)[]?, duration: number?, text: string?, id: integer?}
 ---@return lunode.sim.fault  with `stop`
 function methods:fault(options)
@@ -227,6 +243,11 @@ function methods:fault(options)
     return self.net:fault(options)
   elseif not kind then
     error(("world:fault: there is no fault '%s'"):format(tostring(options.kind)), 2)
+  end
+  fields.check("world:fault", options, OPTIONS, 2)
+  local mistake = find_mistake(options)
+  if mistake then
+    error("world:fault: " .. mistake, 2)
   end
   local fault = setmetatable({ world = self, active = true, ended = {}, parts = {} }, fault_metatable)
   for name, value in pairs(DEFAULTS[options.kind] or {}) do
@@ -272,7 +293,8 @@ end
 ---@param options? lunode.sim.swarm_options
 ---@return lunode.sim.planned[]
 function methods:swarm(options)
-  return swarm.plan(self, options or {})
+  local schedule = swarm.plan(self, options or {}) -- no tail call: errors name the caller of this
+  return schedule
 end
 
 return M

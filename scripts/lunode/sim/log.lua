@@ -255,6 +255,10 @@ local function put(self, record, bytes)
   return true
 end
 
+local function no_space(self)
+  return nil, ("making a new segment of the log in %s failed: %s"):format(self.dir, TEXTS.ENOSPC), "ENOSPC"
+end
+
 function methods:append(kind, payload, term)
   check_open(self, "append")
   local facts, number = self.facts, math.tointeger(kind)
@@ -272,13 +276,32 @@ function methods:append(kind, payload, term)
     return nil, "an entry has at most 1 GiB", "EMSGSIZE"
   elseif term < last_term then
     return nil, "the term of an entry never goes back", "EINVAL"
-  elseif self.disk:is_full() then
-    return nil, ("making a new segment of the log in %s failed: %s"):format(self.dir, TEXTS.ENOSPC), "ENOSPC"
+  elseif self.disk:is_full() and #payload > self.promised then
+    return no_space(self)
   end
+  self.promised = -1
   local index = facts.last + 1
   put(self, { kind = "entry", index = index, term = term, type = number, payload = payload }, #payload)
   self.counts.appends = self.counts.appends + 1
   return index
+end
+
+function methods:room(bytes)
+  check_open(self, "room")
+  if (math.tointeger(bytes) or 0) < 0 then
+    misuse(2, 2, "room", "a number of bytes expected")
+  end
+  bytes = check_integer(bytes, 2, "room")
+  if self.code then
+    return failure(self)
+  elseif bytes > MAX_PAYLOAD then
+    return nil, "an entry has at most 1 GiB", "EMSGSIZE"
+  elseif not self.disk:is_full() then
+    self.promised = math.max(self.promised, bytes)
+  elseif bytes > self.promised then
+    return no_space(self)
+  end
+  return true
 end
 
 -- What is on disk of the entries that are dropped is no part of the log any more.
@@ -521,6 +544,7 @@ local function new_handle(node, dir, journal, options)
     bytes = HEADER, written_bytes = HEADER, safe_bytes = HEADER,
     counts = { appends = 0, writes = 0, syncs = 0, synced_bytes = 0, last_sync_seconds = 0 },
     syncing = false, syncing_index = 0, syncing_bytes = 0,
+    promised = -1, -- bytes of the next payload, which `room` has found room for
     flush_queued = false, closed = false, code = nil, failed = nil,
   }, metatable)
   self.synced_index = self.facts.last

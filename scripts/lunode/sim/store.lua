@@ -189,11 +189,15 @@ local function settle(self, layer, synced)
   self.directory:compact(self.disk)
 end
 
+local function count_batch(self, layer)
+  self.batches = self.batches + 1
+  self.flushed_bytes = self.flushed_bytes + layer.bytes
+end
+
 local function append(self, layer)
   local code = self.disk:append(self.directory.journal, batch_of(layer))
   if not code then
-    self.batches = self.batches + 1
-    self.flushed_bytes = self.flushed_bytes + layer.bytes
+    count_batch(self, layer)
   end
   return code
 end
@@ -339,7 +343,8 @@ function start_flush(self, again)
   else
     self.failed = false
     if layer.count > 0 or layer.index > self.durable then
-      append(self, layer)
+      self.journal.records[#self.journal.records + 1] = batch_of(layer) -- by a thread: the node does not wait for it
+      count_batch(self, layer)
     end
     layer.undo = {}
     seconds = self.disk:begin_sync(self.journal) -- what fails a write fails a sync, and has not failed this one
@@ -525,6 +530,29 @@ function M.module(node)
       return nil, ("there is no engine %s; there are leveldb, rocksdb and memory"):format(options.engine), "EINVAL"
     end
     return open(node, dir, options)
+  end
+
+  function module.inspect(dir)
+    local journal = node.disk:find(check_string(dir, 1, "inspect"))
+    if not journal then
+      return nil, fail(dir, "open", "ENOENT")
+    end
+    local directory = journal.directory
+    return {
+      format = 2, engine = directory.engine, locked = directory.holder ~= nil, pid = directory.holder and node.number,
+    }
+  end
+
+  function module.remove(dir)
+    local info, err, code = module.inspect(dir)
+    if info and info.locked then
+      return nil, directories.in_use(node.disk, dir)
+    elseif not info then
+      return nil, err, code
+    end
+    node.disk:remove(dir)
+    node.disk:remove(dir .. "/log (log)")
+    return true
   end
 
   return module

@@ -76,6 +76,14 @@ function methods:compact(disk)
 end
 
 ---@param disk lunode.sim.disk
+---@param dir string
+---@return string err, string code
+function M.in_use(disk, dir)
+  local text = "data directory %s is in use by process %d; stop it, or give another --data"
+  return text:format(dir, disk.node.number), "ELOCKED"
+end
+
+---@param disk lunode.sim.disk
 ---@param dir string?  nil: memory only
 ---@param options table
 ---@return lunode.sim.store_directory?
@@ -98,8 +106,7 @@ function M.open(disk, dir, options)
   end
   local self = journal.directory
   if self.holder then
-    return nil, ("data directory %s is in use by process %d; stop it, or give another --data"):format(dir,
-      disk.node.number), "ELOCKED"
+    return nil, M.in_use(disk, dir)
   elseif options.engine and options.engine ~= self.engine then
     return nil, ("data directory %s was made with the engine %s, not %s; give that, or another --data"):format(dir,
       self.engine, options.engine), "EENGINE"

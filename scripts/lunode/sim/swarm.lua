@@ -3,6 +3,8 @@
 --
 --   world:swarm { duration = 60, intensity = 2, kinds = { "partition", "crash" } }
 
+local fields = require "lunode.sim.fields"
+
 local M = {}
 
 -- Kinds by their weight, and what each draws: draw(rng, nodes) gives options for world:fault, and what people read of
@@ -195,7 +197,10 @@ local function choose(world, wanted, count)
   return list
 end
 
+local OPTIONS = fields.set "duration intensity quiet kinds nodes"
+
 local function check(options)
+  fields.check("world:swarm", options, OPTIONS, 4)
   for _, name in ipairs { "duration", "intensity", "quiet" } do
     local value = options[name]
     if value ~= nil and (type(value) ~= "number" or not (value >= 0 and value < math.huge)) then

@@ -5,7 +5,9 @@
 -- table from modules' names to functions that give them, for each life of a node.
 
 local agendas = require "lunode.sim.agenda"
+local code = require "lunode.sim.code"
 local faults = require "lunode.sim.faults"
+local fields = require "lunode.sim.fields"
 local nodes = require "lunode.sim.node"
 local random = require "lunode.sim.random"
 local traces = require "lunode.sim.trace"
@@ -41,7 +43,11 @@ local KNOWN = {
   seed = "number", epoch = "number", budget = "number", errors = "string", trace = "number", keep = "table",
 }
 
+local OPTIONS = fields.set "seed epoch budget errors trace keep latency bandwidth"
+local NODE_OPTIONS = fields.set "globals errors clock drift"
+
 local function check(options)
+  fields.check("sim.new", options, OPTIONS, 3)
   for name, kind in pairs(KNOWN) do
     local value = options[name]
     if value ~= nil and type(value) ~= kind then
@@ -183,6 +189,7 @@ function methods:node(name, source, args, options)
   elseif source ~= nil and type(source) ~= "string" and type(source) ~= "function" then
     error(("world:node: a script's path or a function is needed, got a %s"):format(type(source)), 2)
   end
+  fields.check("world:node", options or {}, NODE_OPTIONS, 2)
   local words = {}
   for i, word in ipairs(args or {}) do
     words[i] = type(source) == "function" and word or tostring(word)
@@ -251,9 +258,11 @@ function methods:drive(limit, predicate)
     error("the world runs already: this is inside of one of its nodes or events", 3)
   end
   self.running = true
+  local restore = code.lend_require(self)
   watchdog.start(self.budget)
   local ok, value = pcall(spin, self, limit, predicate)
   watchdog.stop()
+  restore()
   self.running = false
   if not ok then
     error(value, 0)

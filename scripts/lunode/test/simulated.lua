@@ -93,7 +93,7 @@ function methods:finish()
   local loop = spec:require "lunode.loop"
   while loop.step(1) do
     if self.sim.now > deadline then
-      error("the test left a timer, connection or server active in the simulated world", 0)
+      error("the test left this active in the simulated world: " .. (spec:active() or "what keeps its loop"), 0)
     end
   end
 end

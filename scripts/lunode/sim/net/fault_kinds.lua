@@ -2,6 +2,7 @@
 -- it did, so that several may overlap. How faults begin, end and are told is lunode.sim.net.faults'.
 
 local links = require "lunode.sim.net.link"
+local transport = require "lunode.sim.net.transport"
 
 -- By name: check(fault) says what its options lack; begin(net, fault), finish(net, fault); join(net, fault, host),
 -- where a node that is made later is concerned, too.
@@ -144,6 +145,16 @@ kinds.flapping = {
 
 -- ---------------------------------------------------------------- links
 
+-- What waits for a narrow link does not wait on when it is narrow no more.
+local function clear_queue(link)
+  link.free_at = 0
+  for _, socket in ipairs(link.from:list_sockets()) do
+    if socket.link == link then
+      transport.hurry(socket)
+    end
+  end
+end
+
 local function overriding(field, check)
   local function apply(fault)
     return function(link)
@@ -165,6 +176,9 @@ local function overriding(field, check)
     finish = function(_, fault)
       for _, link in ipairs(fault.links) do
         link:override(field, fault, nil)
+        if field == "bandwidth" then
+          clear_queue(link)
+        end
       end
     end,
   }

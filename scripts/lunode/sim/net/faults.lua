@@ -1,6 +1,7 @@
 -- Faults of the simulated network as objects: they begin, are told in the trace, and end, by themselves or when
 -- somebody stops them. What they do is in lunode.sim.net.fault_kinds.
 
+local fields = require "lunode.sim.fields"
 local kinds = require "lunode.sim.net.fault_kinds"
 local links = require "lunode.sim.net.link"
 
@@ -78,6 +79,29 @@ local function names_of(net, fault)
   return names
 end
 
+local function list_of(hosts)
+  local names = {}
+  for i, host in ipairs(hosts) do
+    names[i] = host.name
+  end
+  return table.concat(names, ", ")
+end
+
+-- Which way it cuts: that the names of all who are concerned do not tell.
+local function describe(fault)
+  local text = fault.kind:gsub("_", " ")
+  if #fault.groups > 0 then
+    local sides = {}
+    for i, group in ipairs(fault.groups) do
+      sides[i] = list_of(group)
+    end
+    return ("%s: %s"):format(text, table.concat(sides, " | "))
+  elseif #fault.from > 0 then
+    return ("%s: nothing gets from %s to %s"):format(text, list_of(fault.from), list_of(fault.to))
+  end
+  return text
+end
+
 local function new_fault(net, options, level)
   local fault = setmetatable({
     net = net,
@@ -99,15 +123,18 @@ local function new_fault(net, options, level)
     fault.groups[i] = host_list(net, group, level)
   end
   fault.names = names_of(net, fault)
-  fault.text = options.text or options.kind:gsub("_", " ")
+  fault.text = options.text or describe(fault)
   return fault
 end
+
+local OPTIONS = fields.set "kind nodes groups bridge from to period latency bandwidth duration text id"
 
 local function begin(net, options, level)
   local kind = kinds[options.kind]
   if not kind then
     error(("net:fault: there is no fault '%s'"):format(tostring(options.kind)), level + 1)
   end
+  fields.check("net:fault", options, OPTIONS, level + 1)
   local duration = options.duration
   if duration ~= nil and (type(duration) ~= "number" or duration ~= duration or duration < 0) then
     error("net:fault: duration must be a number of seconds", level + 1)
@@ -152,6 +179,7 @@ function methods:fault(options)
   return fault
 end
 
+local PARTITION_OPTIONS = fields.set "bridge duration flapping id isolate one_way text"
 local PARTITION = 'a partition needs groups, as { {"a"}, {"b", "c"} }, or isolate, or one_way = {from, to}'
 
 ---A partition: `{ {"a", "b"}, {"c"} }` splits; with `bridge = "d"`, which reaches all; with `flapping = seconds`, it
@@ -162,6 +190,12 @@ local PARTITION = 'a partition needs groups, as { {"a"}, {"b", "c"} }, or isolat
 function methods:partition(options)
   if type(options) ~= "table" then
     error(PARTITION, 2)
+  end
+  for key in pairs(options) do
+    if not PARTITION_OPTIONS[key] and not math.tointeger(key) then
+      local text = "net:partition: unknown option '%s'; there are bridge, duration, flapping, isolate, one_way"
+      error(text:format(tostring(key)), 2)
+    end
   end
   local given = { duration = options.duration, text = options.text, id = options.id }
   if options.isolate then

@@ -90,8 +90,26 @@ local function launch(self, segment, id, now)
   self.segments[last], self.times[last], self.ids[last] = segment, arrival, id
   self.last = last
   if last == self.first then
-    self.world:at(arrival, arrive, self)
+    self.next_arrival = self.world:at(arrival, arrive, self)
   end
+end
+
+---The link is wider than it was: what has not left yet does so sooner.
+---@param self lunode.sim.socket
+local function hurry(self)
+  local now, times = self.world.now, self.times
+  if self.first > self.last then
+    return
+  end
+  local previous = now
+  for i = self.first, self.last do
+    local arrival = self.link:arrival(now, size_of(self.segments[i]) + HEADER)
+    previous = math.min(times[i], math.max(previous, arrival))
+    times[i] = previous
+  end
+  self.last_arrival = previous
+  self.world:cancel(self.next_arrival)
+  self.next_arrival = self.world:at(times[self.first], arrive, self)
 end
 
 ---@param self lunode.sim.socket
@@ -211,7 +229,7 @@ function arrive(self)
     first = self.first
   end
   if first <= self.last then
-    self.world:at(times[first], arrive, self)
+    self.next_arrival = self.world:at(times[first], arrive, self)
   else
     self.first, self.last = 1, 0
   end
@@ -255,6 +273,7 @@ end
 M.reaches_peer = reaches_peer
 M.is_answered = is_answered
 M.transmit = transmit
+M.hurry = hurry
 M.pump = pump
 M.settle_orphan = settle_orphan
 M.acknowledge_later = acknowledge_later

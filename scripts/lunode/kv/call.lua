@@ -1,0 +1,123 @@
+-- Runs a command as a client's is run, for code inside of the node: checks, the write path, the reply. In a task: it
+-- waits until what the command wrote is committed. Not for commands about the connection itself, as there is none.
+local command = require "lunode.kv.command"
+local errors = require "lunode.kv.errors"
+local resp = require "lunode.resp"
+local task = require "lunode.task"
+local writes = require "lunode.kv.writes"
+
+local M = {}
+
+local NEEDS_CONNECTION = resp.error("ERR this command is about a connection, and there is none here")
+
+local PROTOCOL = 3
+
+local function find(name, args)
+  local entry = command.find(name)
+  if entry and not entry.direct and args[1] then
+    entry = command.subcommand(entry, args[1])
+  end
+  if not entry then
+    return nil, errors.quoting("ERR unknown command '%s'", name)
+  elseif #args < entry.min or #args > entry.max then
+    return nil, entry.wrong_arity
+  elseif entry.options.group == "connection" or entry.name == "shutdown" then
+    return nil, NEEDS_CONNECTION
+  end
+  return entry
+end
+
+local function check_words(name, ...)
+  local words = table.pack(name, ...)
+  for i = 1, math.max(words.n, 1) do
+    local kind = type(words[i])
+    if kind ~= "string" and kind ~= "number" then
+      error(("call: word %d of the command is a %s; give strings and numbers"):format(i, kind), 3)
+    end
+    words[i] = tostring(words[i])
+  end
+  return words[1], table.move(words, 2, words.n, 1, {})
+end
+
+-- What a command that waits knows of its client.
+local function waiting_session(node, done)
+  return {
+    node = node, protocol = PROTOCOL, id = 0, name = "", authenticated = true,
+    wait = function() end,
+    quit = function() end,
+    answer = function(_, bytes)
+      done:resolve(bytes)
+    end,
+  }
+end
+
+local function traceback(err)
+  return type(err) == "string" and debug.traceback(err, 2) or err
+end
+
+-- The reply's bytes.
+local function run_now(node, entry, run)
+  local ok, result = xpcall(function()
+    return resp.encode(run(), PROTOCOL)
+  end, traceback)
+  if ok then
+    return result
+  elseif entry.write then
+    node.writes:undo()
+  end
+  return resp.encode((writes.answer_for(entry, result)), PROTOCOL)
+end
+
+local function read(node, entry, args)
+  local ctx = node.ctx
+  return run_now(node, entry, function()
+    ctx.session = nil
+    if entry.variadic then
+      return entry.run(ctx, args)
+    end
+    return entry.run(ctx, table.unpack(args))
+  end)
+end
+
+local function write(node, entry, name, args)
+  local path = node.writes
+  if path:ready() then
+    node.ctx.session = nil
+    local bytes = run_now(node, entry, function()
+      return (path:run(entry, name, args))
+    end)
+    task.yield() -- its entry is written at the end of this turn
+    return bytes
+  end
+  local done = task.event()
+  path:submit(waiting_session(node, done), entry, name, args)
+  return done:wait()
+end
+
+---Runs a command, and waits for its reply.
+---@param node lunode.kv.node
+---@param name string
+---@param ... string|number
+---@return any reply  as resp.decode gives it; an error as `{err = "ERR …"}`
+function M.call(node, name, ...)
+  local args
+  name, args = check_words(name, ...)
+  local entry, refusal = find(name, args)
+  local bytes
+  if not entry then
+    bytes = resp.encode(refusal)
+  elseif node.closing or node.failed then
+    error("call: the node is ending", 2)
+  else
+    if not node.ctx.now then
+      node:read_clock()
+    end
+    bytes = entry.write and write(node, entry, name, args) or read(node, entry, args)
+  end
+  if node.failed then
+    error("call: the node has stopped: " .. node.failed, 2)
+  end
+  return (resp.decode(bytes))
+end
+
+return M
