@@ -1,5 +1,6 @@
--- A state machine behind a durable log: what is proposed is appended, and once it is committed, applied; a restart replays what the
--- store does not hold yet. Today one member: an entry is committed at once, or when it is on disk. It knows no commands.
+-- A state machine behind a durable log: what is proposed is appended, and once it is committed, applied; a restart
+-- replays what the store does not hold yet. Today one member: an entry is committed at once, or when it is on disk. It
+-- knows no commands.
 --
 --   local r = assert(replica.open {
 --     dir = "data", sync = "always",
@@ -8,7 +9,8 @@
 --   })
 --   r:propose(payload)
 --
--- A turn of the loop is one entry at most where the caller gathers what it proposes, and one write and one sync in any case.
+-- A turn of the loop is one entry at most where the caller gathers what it proposes, and one write and one sync in any
+-- case.
 local log = require "lunode.log"
 local loop = require "lunode.loop"
 local store = require "lunode.store"
@@ -24,11 +26,14 @@ local HEAD_BYTES = 16
 local DATA = 1 -- the type of our entries
 local TERM = 0 -- of all entries, while there is one member
 
+-- A full disk is no failure: there is room again, some time.
+local FULL = { ENOSPC = true, EDQUOT = true }
+
 local IN_FLIGHT = 64 << 20 -- bytes proposed and not yet committed: past that, `room` says EAGAIN
 
 ---@class lunode.entry
 ---@field index integer
----@field time integer     milliseconds since the epoch, as the proposer's clock had it; never less than that of an earlier entry
+---@field time integer     milliseconds since the epoch, as the proposer's clock had it; never goes back
 ---@field seed integer
 ---@field payload string
 ---@field context any     what the proposer gave beside it; nil in a replay
@@ -41,6 +46,9 @@ local IN_FLIGHT = 64 << 20 -- bytes proposed and not yet committed: past that, `
 ---@field on_failure fun(err: string)
 ---@field cache? integer   bytes of the store's caches
 ---@field engine? string   "leveldb", "rocksdb", "memory"
+---@field overlay? integer  bytes of writes in memory at which the store flushes them
+---@field limit? integer    bytes of them past which writes wait
+---@field segment? integer  bytes of a segment of the log
 
 ---@class lunode.replica
 ---@field store lunode.store_handle
@@ -55,14 +63,16 @@ local replica_mt = { __name = "lunode.replica", __index = methods }
 
 -- ---- opening
 
--- The store may hold more than the log does: its flush was synced, the log's tail was not. Then the log goes on behind it.
+-- The store may hold more than the log does: its flush was synced, the log's tail was not. Then the log goes on behind
+-- it.
 local function align(self)
   local handle, applied = self.log, self.applied
   if handle:last() < applied then
     return handle:truncate_prefix(applied, TERM)
   elseif handle:first() > applied + 1 then
-    return nil, ("the log in %s begins with entry %d, but the store holds entries up to %d only: the files are not of one node; "
-      .. "restore a backup, or ask `lunode check %s`"):format(self.dir, handle:first(), applied, self.dir), "ECORRUPT"
+    return nil, ("the log in %s begins with entry %d, but the store holds entries up to %d only: the files are not of "
+      .. "one node; restore a backup, or ask `lunode check %s`"):format(self.dir, handle:first(), applied, self.dir),
+      "ECORRUPT"
   end
   return true
 end
@@ -87,6 +97,7 @@ function M.open(options)
     in_flight_bytes = 0,
     waiting = 0, -- entries in flight
     unsynced = false, -- something was appended since the last sync began
+    making_room = false, -- the store flushes, so that the log can let go of entries
     failed = nil,
     closed = false,
     timer = nil,
@@ -95,6 +106,8 @@ function M.open(options)
   self.store, err, code = store.open(options.dir, {
     cache = options.cache,
     engine = options.engine,
+    overlay = options.overlay,
+    limit = options.limit,
     on_flushed = function(flush_err, _, index)
       self:flushed(flush_err, index)
     end,
@@ -103,7 +116,7 @@ function M.open(options)
   if not self.store then
     return nil, err, code
   end
-  self.log, err, code = log.open(options.dir .. "/log")
+  self.log, err, code = log.open(options.dir .. "/log", { segment_size = options.segment })
   if not self.log then
     self.store:close()
     return nil, err, code
@@ -192,7 +205,13 @@ end
 ---@return boolean? ok
 ---@return string? err, lunode.code? code
 function methods:reserve(bytes)
-  return self.log:room(bytes + HEAD_BYTES)
+  local ok, err, code = self.log:room(bytes + HEAD_BYTES)
+  if FULL[code] then
+    self:make_room()
+  elseif code == "EIO" then -- no reply may say that it is the disk's fault and the node goes on: it cannot
+    self:fail(err)
+  end
+  return ok, err, code
 end
 
 -- Written when it returns: what follows from the entry, a reply, leaves later.
@@ -210,7 +229,8 @@ local function append(self, payload)
   return index
 end
 
----Appends an entry whose effects the store holds already. REQUIRES: commits_at_once(), and its time and seed are next_entry's.
+---Appends an entry whose effects the store holds already. REQUIRES: commits_at_once(), and its time and seed are
+---next_entry's.
 ---@param payload string
 ---@param time integer
 ---@param seed integer
@@ -268,7 +288,7 @@ function methods:sync_log()
     return
   end
   self.unsynced = false
-  self.log:sync(function(err, _, index)
+  local ok, failure = self.log:sync(function(err, _, index)
     if self.closed then
       return
     elseif err then
@@ -277,11 +297,26 @@ function methods:sync_log()
       self:commit(index)
     end
   end)
+  if not ok then
+    self:fail(failure)
+  end
 end
 
 ---@param sync "always"|"everysec"|"no"
 function methods:set_sync(sync)
   self.sync = sync
+  if sync ~= "no" then
+    self:sync_log() -- nothing else would, of what was written before
+  end
+end
+
+-- What the log lacks room for may be given back: entries that the store has are no longer needed.
+function methods:make_room()
+  if not self.making_room and self.log:stats().segments > 1 then
+    self.making_room = self.store:flush(function()
+      self.making_room = false
+    end) ~= nil
+  end
 end
 
 -- The store has made entries durable: the log need keep but the last of them, which tells its time to the next start.
@@ -291,8 +326,8 @@ function methods:flushed(err, index)
   elseif err then
     self:fail(err)
   elseif index > self.log:first() then
-    local ok, failure = self.log:truncate_prefix(index - 1)
-    if not ok then
+    local ok, failure, code = self.log:truncate_prefix(index - 1)
+    if not ok and not FULL[code] then
       self:fail(failure)
     end
   end

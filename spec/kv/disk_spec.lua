@@ -1,7 +1,10 @@
 -- Disks that are full, damaged, somebody else's or not to be written: one clear line, exit 1, nothing overwritten.
+local keys = require "lunode.kv.keys"
+local log = require "lunode.log"
 local lunode = require "spec.support.lunode"
 local process = require "lunode.test.process"
 local cleanup = require "lunode.test.cleanup"
+local store = require "lunode.store"
 local tmp = require "lunode.test.tmp"
 local wait = require "lunode.test.wait"
 local writer = require "spec.support.writer"
@@ -93,47 +96,118 @@ describe("a full disk", function()
     return lines
   end
 
-  local function assert_stopped(node)
-    assert.equal(1, node.process:wait(30))
-    local lines = error_lines(node.process:stderr())
-    assert.equal(1, #lines, node.process:stderr())
-    assert.is_truthy(lines[1]:find("error the node stops: .*No space left on device.*free some space"), lines[1])
+  local function free_bytes(disk)
+    local _, free = sh("df --output=avail -B1 %s | tail -1", disk)
+    return math.tointeger(tonumber(free))
+  end
+
+  local function sum(writers, field)
+    local total = 0
+    for _, w in ipairs(writers) do
+      total = total + w[field]
+    end
+    return total
+  end
+
+  local function settle(node, writers)
+    local client = node:client()
+    local all, count = writer.dump(client)
+    for _, w in ipairs(writers) do
+      w:settle(all)
+    end
+    assert.equal(count, client:call("DBSIZE"))
+    client:close()
   end
 
   for _, sync in ipairs { "always", "no" } do
-    it("ends the node with one line, and after there is space every acknowledged write is there, --sync " .. sync,
-      function()
-        local disk = small_disk("8m")
-        fill_up(disk, 5 << 20)
-        local node = lunode.kv { "--sync", sync, dir = disk .. "/data" }
-        local writers = {}
-        for i = 1, 3 do
-          writers[i] = writer.new("w" .. i, { batch = 4 * i, value = 300 })
-          writers[i]:connect(node)
-        end
-        wait.till(function()
-          return writers[1].closed and writers[2].closed and writers[3].closed
-        end, 60, "the disk to be full")
-        assert_stopped(node)
-
-        local before = contents(node.dir)
-        refused(node.dir, "No space left on device.*free some space")
-        assert.equal(before, contents(node.dir))
-
-        os.remove(disk .. "/ballast")
-        node:start()
-        local client = node:client()
-        local all, count = writer.dump(client)
-        for _, w in ipairs(writers) do
-          assert.is_true(w.acked > 0)
-          w:settle(all)
-        end
-        assert.equal(count, client:call("DBSIZE"))
-      end)
+    it("refuses writes with MISCONF, serves reads, and goes on when there is space, --sync " .. sync, function()
+      local disk = small_disk("100m")
+      local node = lunode.kv { "--sync", sync, dir = disk .. "/data" }
+      local client = node:client()
+      client:call("SET", "before", "1")
+      fill_up(disk, free_bytes(disk) - (1 << 20))
+      local writers = {}
+      for i = 1, 3 do
+        writers[i] = writer.new("w" .. i, { batch = 4 * i, value = 20000, refusable = true })
+        writers[i]:connect(node)
+      end
+      wait.till(function()
+        return writers[1].refused > 0 and writers[2].refused > 0 and writers[3].refused > 0
+      end, 60, "the disk to be full")
+      assert.is_true(sum(writers, "acked") > sum(writers, "refused"))
+      assert.equal("1", client:call("GET", "before"))
+      assert.matches("^MISCONF Errors writing to the log: .*No space left on device", client:call("SET", "a", "1").err)
+      assert.equal("1", client:call("GET", "before"))
+      os.remove(disk .. "/ballast")
+      wait.till(function()
+        return client:call("SET", "after", "1").ok
+      end, 30, "writes to go on")
+      local took = sum(writers, "acked") - sum(writers, "refused")
+      wait.till(function()
+        return sum(writers, "acked") - sum(writers, "refused") > took + 100
+      end, 30, "the writers to go on")
+      for _, w in ipairs(writers) do
+        w:finish()
+      end
+      client:call("DEL", "before", "after")
+      settle(node, writers)
+      node:kill9()
+      node:start()
+      settle(node, writers)
+    end)
   end
 
-  it("amid FLUSHALL ends the node without a reply; the flush is completed when there is space", function()
-    local disk = small_disk("16m")
+  it("stops the store's flush alone where the log has room, and both go on when there is space", function()
+    local disk = small_disk("100m")
+    local node = lunode.kv { small = true, "overlay=65536", dir = disk .. "/data" }
+    local client = node:client()
+    sh("cat /dev/zero > %s", disk .. "/ballast")
+    local w = writer.new("w", { batch = 8, value = 3000, refusable = true })
+    w:connect(node)
+    wait.till(function()
+      return w.refused > 0
+    end, 30, "the flush to meet the full disk")
+    assert.is_true((w.acked - w.refused) * 3000 < 16 << 20, "the log has had room for much more")
+    assert.matches("^MISCONF .*cannot write to .*/data: .*No space left on device", client:call("SET", "a", "1").err)
+    assert.equal(0, client:call("EXISTS", "a"))
+    os.remove(disk .. "/ballast")
+    local took = w.acked - w.refused
+    wait.till(function()
+      return w.acked - w.refused > took + 200
+    end, 30, "writes to go on")
+    w:finish()
+    settle(node, { w })
+    client:close()
+    assert.equal(0, node:stop())
+    node:start()
+    settle(node, { w })
+  end)
+
+  it("does not lose what was acknowledged when the node is killed, and cannot start before there is space", function()
+    local disk = small_disk("100m")
+    local node = lunode.kv { dir = disk .. "/data" }
+    fill_up(disk, free_bytes(disk) - (1 << 20))
+    local w = writer.new("w", { batch = 8, value = 20000, refusable = true })
+    w:connect(node)
+    wait.till(function()
+      return w.refused > 0
+    end, 60, "the disk to be full")
+    node:kill9()
+    wait.till(function()
+      return w.closed
+    end)
+    sh("cat /dev/zero > %s", disk .. "/more")
+    local before = contents(node.dir)
+    refused(node.dir, "No space left on device.*free some space")
+    assert.equal(before, contents(node.dir))
+    os.remove(disk .. "/more")
+    os.remove(disk .. "/ballast")
+    node:start()
+    settle(node, { w })
+  end)
+
+  it("takes FLUSHALL, which needs next to no space; at its end the node says that there is none", function()
+    local disk = small_disk("100m")
     local node = lunode.kv { dir = disk .. "/data" }
     local client = node:client()
     for from = 1, 20000, 1000 do
@@ -143,12 +217,17 @@ describe("a full disk", function()
       end
       client:call(table.unpack(words))
     end
-    local _, free = sh("df --output=avail -B1 %s | tail -1", disk)
-    fill_up(disk, math.tointeger(tonumber(free)) - 150000)
-    client:send("FLUSHALL\r\n")
-    client:wait_closed()
-    assert.equal("", client:bytes())
-    assert_stopped(node)
+    client:close()
+    assert.equal(0, node:stop())
+    node:start()
+    sh("cat /dev/zero > %s", disk .. "/ballast")
+    client = node:client()
+    assert.same({ ok = "OK" }, client:call("FLUSHALL"))
+    assert.equal(0, client:call("DBSIZE"))
+    assert.equal(1, node:stop())
+    local lines = error_lines(node.process:stderr())
+    assert.equal(1, #lines, node.process:stderr())
+    assert.matches("error the node stops: .*No space left on device.*free some space", lines[1])
     os.remove(disk .. "/ballast")
     node:start()
     client = node:client()
@@ -181,6 +260,12 @@ describe("a data directory that cannot be used is left as it is:", function()
     end
   end
 
+  local function assert_whole()
+    local client = lunode.kv({ dir = dir }):client()
+    assert.equal(2000, client:call("DBSIZE"))
+    assert.same({ "value 1", "value 1000" }, client:call("MGET", "old:1", "new:1000"))
+  end
+
   it("one in use names the process that has it, which goes on", function()
     local node = lunode.kv { dir = dir }
     node:client():call("SET", "a", "1")
@@ -197,13 +282,36 @@ describe("a data directory that cannot be used is left as it is:", function()
   it("one whose keys are of a newer format", function()
     make_data()
     do
-      local handle <close> = assert(require("lunode.store").open(dir))
-      handle:put(require("lunode.kv.keys").FORMAT_ROW, "999")
+      local handle <close> = assert(store.open(dir))
+      handle:put(keys.FORMAT_ROW, "999")
+      assert(handle:advance(handle:applied() + 1))
       assert(handle:commit(true))
     end
     refused(dir, "its keys have format 999, this lunode reads format 1")
-    local handle <close> = assert(require("lunode.store").open(dir))
-    assert.equal("999", handle:get(require("lunode.kv.keys").FORMAT_ROW))
+    local handle <close> = assert(store.open(dir))
+    assert.equal("999", handle:get(keys.FORMAT_ROW))
+  end)
+
+  it("one with another node's log, which begins behind what the store has", function()
+    make_data()
+    assert(sh("cp -a %s/log %s/mine", dir, dir .. "/.."))
+    do
+      local other <close> = assert(log.open(dir .. "/log"))
+      assert(other:truncate_prefix(other:last() + 100, 0))
+      other:append(1, "an entry of another node", 0)
+    end
+    refused(dir, "begins with entry %d+, but the store holds entries up to %d+ only: the files are not of one node;"
+      .. " restore a backup")
+    assert(sh("rm -r %s/log && mv %s/mine %s/log", dir, dir .. "/..", dir))
+    assert_whole()
+  end)
+
+  it("one whose log another process has", function()
+    make_data()
+    local held = assert(log.open(dir .. "/log"))
+    refused(dir, "in use")
+    held:close()
+    assert_whole()
   end)
 
   it("one that is not lunode's", function()
@@ -314,10 +422,7 @@ describe("a data directory that cannot be used is left as it is:", function()
     tmp.write(dir .. "/db/" .. name, whole:sub(1, #whole // 2))
     refused(dir, "is damaged %(.*" .. name .. ".*%); restore it from a backup")
     tmp.write(dir .. "/db/" .. name, whole)
-    local client = lunode.kv({ dir = dir }):client()
-    assert.equal(2000, client:call("DBSIZE"))
-    assert.equal(2000, #client:call("KEYS", "*"))
-    assert.same({ "value 1", "value 1000" }, client:call("MGET", "old:1", "new:1000"))
+    assert_whole()
   end)
 
   it("rows that cannot be read are an error, and the rest is served", function()

@@ -5,6 +5,7 @@ local loop = require "lunode.loop"
 local redis = require "spec.support.redis"
 local tmp = require "lunode.test.tmp"
 local wait = require "lunode.test.wait"
+local writes = require "lunode.kv.writes"
 
 describe("a node", function()
   local node, dir
@@ -86,6 +87,24 @@ describe("a node", function()
     assert.matches("^error the node stops: cannot write: Input/output error. Every", logged[1])
     close()
   end)
+
+  for _, sync in ipairs { "always", "no" } do
+    it("that is closed in the turn of a write keeps it, --sync " .. sync, function()
+      writes.internal("spec.touch", function(ctx)
+        ctx.db:set("touched", (ctx.db:get("touched") or "") .. "1")
+      end)
+      start { sync = sync }
+      node:read_clock()
+      node.writes:internal("spec.touch")
+      node:commit()
+      node:read_clock()
+      node.writes:internal("spec.touch")
+      close()
+      assert.is_nil(node.failed)
+      start()
+      assert.equal("11", redis.connect(node.host, node.port):call("GET", "touched"))
+    end)
+  end
 
   it("turns away those past maxclients", function()
     start { maxclients = 1 }

@@ -2,32 +2,45 @@
 local lunode = require "spec.support.lunode"
 local strace = require "spec.support.strace"
 local wait = require "lunode.test.wait"
+local writer = require "spec.support.writer"
+
+local FULL = os.getenv "LUNODE_FULL" == "1"
 
 -- LeakSanitizer traces the process at its end, which cannot be while strace does.
 local TRACEABLE = { ASAN_OPTIONS = "detect_leaks=0" }
 
-local function is_sync(call)
-  return call.name == "fdatasync" or call.name == "fsync"
+local WRITES = { write = true, pwrite64 = true }
+local SYNCS = { fdatasync = true, fsync = true }
+
+local function is_log(call)
+  return call.file:find("/log/%x+%.log$") ~= nil
+end
+
+-- Takes what a sync has brought to disk out of the writes: those that had ended before it began.
+local function settle(unsynced, sync)
+  for i = #unsynced, 1, -1 do
+    if unsynced[i].file == sync.file and unsynced[i].ended < sync.begun then
+      table.remove(unsynced, i)
+    end
+  end
 end
 
 -- Walks the calls; returns how many replies (to clients' sockets) there were, how many of them left before all that
--- the store's logs had been given was on disk, how many syncs there were, and whether all is on disk at the end.
+-- the log had been given was on disk, how many syncs there were, and whether all is on disk at the end.
 local function judge(calls)
   local unsynced, replies, early, syncs = {}, 0, 0, 0
   for _, call in ipairs(calls) do
-    if call.file:find("%.log$") then
-      if call.name == "write" then
-        unsynced[call.file] = true
-      elseif is_sync(call) then
-        unsynced[call.file] = nil
-        syncs = syncs + 1
-      end
+    if is_log(call) and WRITES[call.name] then
+      unsynced[#unsynced + 1] = call
+    elseif is_log(call) and SYNCS[call.name] then
+      settle(unsynced, call)
+      syncs = syncs + 1
     elseif call.name == "sendto" then
       replies = replies + 1
-      early = early + (next(unsynced) and 1 or 0)
+      early = early + (#unsynced > 0 and 1 or 0)
     end
   end
-  return replies, early, syncs, not next(unsynced)
+  return replies, early, syncs, #unsynced == 0
 end
 
 local function sends(count)
@@ -112,7 +125,7 @@ describe("--sync", function()
     assert.equal(20, first:call("DBSIZE"))
   end)
 
-  it("always: a flush, which is written in pieces, is on disk before its reply", function()
+  it("always: a flush of few and of many keys is on disk before its reply", function()
     for _, count in ipairs { 3, 10000 } do
       local _, client, trace = start("always", count)
       assert.same({ ok = "OK" }, client:call("FLUSHALL"))
@@ -130,6 +143,36 @@ describe("--sync", function()
     end
     local _, early = judge(trace:wait_for(sends(1), "the replies"))
     assert.equal(0, early)
+  end)
+
+  -- What a power cut would take: how old the oldest write is when the sync that covers it ends.
+  local function oldest_unsynced(calls)
+    local unsynced, oldest, syncs = {}, 0, 0
+    for _, call in ipairs(calls) do
+      if is_log(call) and WRITES[call.name] then
+        unsynced[#unsynced + 1] = call
+      elseif is_log(call) and SYNCS[call.name] and unsynced[1] and unsynced[1].ended < call.begun then
+        oldest = math.max(oldest, call.time - unsynced[1].time)
+        settle(unsynced, call)
+        syncs = syncs + 1
+      end
+    end
+    return oldest, syncs, #unsynced
+  end
+
+  it("everysec: under load a power cut takes about a second at most", function()
+    local node, _, trace = start("everysec", 0)
+    local w = writer.new("w", { batch = 4 })
+    w:connect(node)
+    local wanted, last = FULL and 20 or 3, nil
+    local calls = trace:wait_for(function(all)
+      last = select(2, oldest_unsynced(all))
+      return last >= wanted
+    end, wanted .. " syncs")
+    w:finish()
+    local oldest = oldest_unsynced(calls)
+    assert.is_true(oldest < 2, ("a write was %.1f s old before its sync began"):format(oldest))
+    assert.is_true(w.acked > 100)
   end)
 
   it("everysec: replies wait for no disk, which has the writes soon after", function()

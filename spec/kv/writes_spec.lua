@@ -78,6 +78,34 @@ describe("commands that write, where an entry counts once it is written", functi
     assert.is_nil(node.db:get("b"))
   end)
 
+  it("wait from the moment that CONFIG SET says so, also in the middle of a turn", function()
+    client:send("SET", "a", "1")
+    client:send("CONFIG", "SET", "appendfsync", "always")
+    client:send("APPEND", "a", "2")
+    client:send("GET", "a")
+    assert.equal("OK", client:reply())
+    assert.equal("OK", client:reply())
+    node:finish_turn()
+    assert.is_nil(client:reply())
+    assert.same({ { "SET a 1" }, { "APPEND a 2" } }, entries(node))
+    node:commit()
+    assert.equal(2, client:reply())
+    assert.equal("12", client:reply())
+  end)
+
+  it("of the node's own tell whether they were done", function()
+    client("SET", "a", "1", "PX", "1")
+    node:advance(2)
+    node.replica.full = { "No space left on device", "ENOSPC" }
+    assert.is_false(node.writes:internal("expire"))
+    node:finish_turn()
+    assert.equal(1, node.db.keys)
+    node.replica.full = nil
+    assert.is_true(node.writes:internal("expire"))
+    node:finish_turn()
+    assert.equal(0, node.db.keys)
+  end)
+
   it("get MISCONF while the disk is full, reads go on, and all is well again when it has room", function()
     client("SET", "a", "1")
     node:finish_turn()
@@ -177,6 +205,25 @@ describe("commands that write, where an entry has to be on disk first", function
     assert.equal(6, client:reply())
   end)
 
+  it("are refused by a full disk in their order, behind what was taken before", function()
+    client:send("SET", "a", "1")
+    node:finish_turn()
+    node.replica.full = { "No space left on device", "ENOSPC" }
+    client:send("SET", "a", "2")
+    client:send("GET", "a")
+    assert.is_nil(client:reply())
+    node:finish_turn()
+    node.replica.full = nil
+    client:send("APPEND", "a", "3")
+    node:finish_turn()
+    node:commit()
+    assert.equal("OK", client:reply())
+    assert.matches("^MISCONF", client:reply().err)
+    assert.equal("1", client:reply())
+    assert.equal(2, client:reply())
+    assert.same({ { "SET a 1" }, { "APPEND a 3" } }, entries(node))
+  end)
+
   it("are applied though their client has gone", function()
     client:send("SET", "a", "1")
     node:finish_turn()
@@ -242,6 +289,7 @@ describe("an entry", function()
       return drawn
     end })
     client("X.DRAW", "a")
+    client("CONFIG", "SET", "appendfsync", "everysec") -- ends an entry
     client("X.DRAW", "b")
     client("SETNX", "a", "nothing") -- in no entry, so it draws nothing either
     client("X.DRAW", "c")

@@ -5,6 +5,8 @@
 --   local node = lunode.kv { "--sync", "always" }                -- data in a temporary directory
 --   local node = lunode.kv { dir = dir, env = { LUNODE_LOG_LEVEL = "debug" } }
 --   node:client():call("PING"); node.host, node.port, node.dir, node.process
+--   local node = lunode.kv { small = true, "sync=always", "overlay=65536" }  -- see small_node.lua
+--   local node = lunode.kv { wrapper = { "strace", … }, patient = false }    -- does not wait until it answers
 --   node:stop()      -- SIGTERM, waits, returns the exit code
 --   node:kill9()     -- SIGKILL, waits
 --   node:start()     -- again, on the same port and directory
@@ -101,7 +103,11 @@ end
 
 ---Starts it (again), on the same port and directory.
 function methods:start()
-  local all = { "kv", "--listen", self.host .. ":" .. self.port, "--data", self.dir, env = self.options.env }
+  local all = { "kv", "--listen", self.host .. ":" .. self.port, "--data", self.dir }
+  if self.options.small then
+    all = { "run", "spec/support/small_node.lua", tostring(self.port), self.dir }
+  end
+  all.env, all.wrapper = self.options.env, self.options.wrapper
   if self.password then
     all[#all + 1] = "--requirepass=" .. self.password
   end
@@ -109,6 +115,9 @@ function methods:start()
     all[#all + 1] = word
   end
   self.process = M.start(all)
+  if self.options.patient == false then
+    return
+  end
   redis.wait_ready(self.host, self.port, self.process, self.password)
 end
 

@@ -25,6 +25,7 @@ local FAR = 4102444800000 -- 2100, in milliseconds: no key expires while a spec 
 ---@field batch integer     commands in one write; there are up to two batches under way
 ---@field acked integer     replies since `connect`
 ---@field sent integer      commands since `connect`
+---@field refused integer   of the acknowledged commands: how many got MISCONF, and so have not happened
 ---@field closed boolean
 ---@field state table<string, {text: string, expiry: integer}>  as of the last acknowledged command; expiry -1: none
 ---@field private pending table[]   commands sent, from `first` on not acknowledged
@@ -32,7 +33,8 @@ local methods = {}
 local metatable = { __index = methods, __name = "spec.writer" }
 
 ---@param name string
----@param options? { batch: integer?, value: integer? }  value: bytes to add to each value
+---@param options? { batch: integer?, value: integer?, refusable: boolean? }  value: bytes to add to each value;
+---   refusable: MISCONF is a reply like any other
 ---@return spec.writer
 function M.new(name, options)
   options = options or {}
@@ -42,6 +44,8 @@ function M.new(name, options)
     filler = ("x"):rep(options.value or 0),
     acked = 0,
     sent = 0,
+    refusable = options.refusable,
+    refused = 0,
     serial = 0, -- tells values apart
     closed = true,
     state = {},
@@ -191,6 +195,10 @@ local function acknowledge(self, value)
   self.pending[self.first] = false
   self.first = self.first + 1
   self.acked = self.acked + 1
+  if self.refusable and type(value) == "table" and (value.err or ""):find("^MISCONF ") then
+    self.refused = self.refused + 1
+    return
+  end
   local due = command.effect(self.state)
   local given = type(value) == "table" and (value.ok or value.err) or value
   if given ~= due and not self.wrong then

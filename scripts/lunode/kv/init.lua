@@ -1,5 +1,5 @@
--- The key-value node: opens its replica, listens, and makes the writes of each turn of the loop one entry of the log. The
--- commands are in the files beside this one; kv.command adds the user's own.
+-- The key-value node: opens its replica, listens, and makes the writes of each turn of the loop one entry of the log.
+-- The commands are in the files beside this one; kv.command adds the user's own.
 --
 --   local kv = require "lunode.kv"
 --   kv.command("HITS", { … })
@@ -52,6 +52,9 @@ local REMEDIES = {
 ---@field maxclients? integer  (default 10000)
 ---@field cache? integer       bytes of the store's caches
 ---@field engine? string       "leveldb" (default), "rocksdb", or "memory"
+---@field overlay? integer     bytes of writes in memory at which they go to the engine (default 32 MiB)
+---@field limit? integer       bytes of them past which writes wait (default 96 MiB)
+---@field segment? integer     bytes of a segment of the log (default 32 MiB)
 
 ---@class lunode.kv.node
 ---@field host string
@@ -70,10 +73,11 @@ local node_mt = { __name = "lunode.kv.node", __index = methods }
 
 local OPTION_TYPES = {
   host = "string", port = "number", dir = "string", sync = "string", requirepass = "string", maxclients = "number",
-  cache = "number", engine = "string",
+  cache = "number", engine = "string", overlay = "number", limit = "number", segment = "number",
 }
 local RANGES = { -- of the numbers
   port = { 0, 65535 }, maxclients = { 1, math.maxinteger }, cache = { 0, math.maxinteger },
+  overlay = { 1, 1 << 40 }, limit = { 1, 1 << 40 }, segment = { 4096, 1 << 30 },
 }
 local SYNC = { always = true, everysec = true, no = true }
 
@@ -207,7 +211,8 @@ function methods:read_clock()
   return now
 end
 
----Makes the writes of this turn an entry. Replies leave only after it is written: before_sleep comes before the flush of output.
+---Makes the writes of this turn an entry. Replies leave only after it is written: before_sleep comes before the flush
+---of output.
 function methods:commit()
   if not (self.failed or self.closed) then
     self.writes:end_turn(self.ctx.now or self:read_clock())
@@ -235,11 +240,8 @@ local function start_timers(node)
   node.timers.expire = loop.timer(EXPIRE_INTERVAL, function(timer)
     timer:again(EXPIRE_RETRY) -- an error, of rows that cannot be read, neither ends it nor comes ten times a second
     local due = node.db:is_due(node.ctx.now or node:read_clock())
-    if due then
-      node.writes:internal("expire")
-    end
-    local writes_on = not (node.writes.waits or node.writes.refusal)
-    timer:again(due and writes_on and 0 or EXPIRE_INTERVAL)
+    local done = due and node.writes:internal("expire")
+    timer:again(done and 0 or EXPIRE_INTERVAL)
   end)
 end
 
@@ -251,6 +253,9 @@ local function open_data(node, options)
     sync = options.sync or "everysec",
     cache = options.cache,
     engine = options.engine,
+    overlay = options.overlay,
+    limit = options.limit,
+    segment = options.segment,
     apply = function(entry)
       node.writes:apply(entry)
     end,
@@ -316,8 +321,8 @@ end
 
 -- ---- the end
 
----Stops accepting, lets commands that wait have their replies, writes everything to disk, closes the replica. Idempotent; it is
----done when `closed` is true, and then nothing of the node keeps the loop alive.
+---Stops accepting, lets commands that wait have their replies, writes everything to disk, closes the replica.
+---Idempotent; it is done when `closed` is true, and then nothing of the node keeps the loop alive.
 function methods:close()
   if self.closing then
     return
@@ -336,7 +341,9 @@ function methods:close()
   for _, session in ipairs(open) do
     session:leave() -- it sends nothing more
   end
-  self.timers.grace = loop.timer(CLOSE_GRACE, function()
+  self.timers.grace = loop.timer(CLOSE_GRACE, function(timer)
+    timer:close()
+    self.timers.grace = nil
     for _, session in ipairs(self:list_sessions()) do
       session.conn:abort()
     end
@@ -362,10 +369,16 @@ function methods:say_goodbye()
   end
 end
 
--- All connections are gone.
+-- All connections are gone. What they have had written in this turn goes first, and `commit` comes back here when it is
+-- on disk.
 function methods:finish()
   if self.closed then
     return
+  elseif not self.failed then
+    self.writes:end_turn(self.ctx.now or self:read_clock())
+    if self:is_waiting() and self.timers.grace then
+      return
+    end
   end
   if self.timers.grace then
     self.timers.grace:close()

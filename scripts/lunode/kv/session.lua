@@ -10,12 +10,13 @@ local command = require "lunode.kv.command"
 local errors = require "lunode.kv.errors"
 local logger = require "lunode.logger"
 local loop = require "lunode.loop"
-local resp = require "lunode.resp"
 
 local select = select
-local answer_for = require("lunode.kv.writes").answer_for
+local writes_module = require "lunode.kv.writes"
+local answer_for, refusing = writes_module.answer_for, writes_module.refusing
 local find, subcommand = command.find, command.subcommand
-local without_arguments, with_one, writes_with_two = command.without_arguments, command.with_one, command.writes_with_two
+local without_arguments, with_one = command.without_arguments, command.with_one
+local writes_with_two = command.writes_with_two
 
 local M = {}
 
@@ -191,13 +192,6 @@ local function admit(session, entry, name, count, first, ...)
     return nil, errors.NOAUTH
   end
   return entry
-end
-
--- An entry for a refusal that has to wait for the replies before it.
-local function refusing(refusal)
-  return { name = "?", write = false, variadic = true, run = function()
-    return refusal
-  end }
 end
 
 ---Makes the on_message and the on_long_message of a node's connections: what they return is the reply.

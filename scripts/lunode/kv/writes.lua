@@ -1,12 +1,13 @@
 -- The one way of a write: from the command, through an entry of the log, to its effect on the keys and its reply.
 --
--- The commands of one turn of the loop are one entry. Where an entry counts as committed once it is written (sync "everysec" and
--- "no"), a command runs as it comes, and its reply leaves behind the entry's write: `run`. Where it does not ("always", and later a
--- quorum), and while the disk is too far behind, commands wait: `submit`. They run when their entry is committed. What a client
--- sends behind a command that waits, waits with it, so that replies keep the order of the commands, those that only read included.
+-- The commands of one turn of the loop are one entry. Where an entry counts as committed once it is written (sync
+-- "everysec" and "no"), a command runs as it comes, and its reply leaves behind the entry's write: `run`. Where it does
+-- not ("always", and later a quorum), and while the disk is too far behind, commands wait: `submit`. They run when
+-- their entry is committed. What a client sends behind a command that waits, waits with it, so that replies keep the
+-- order of the commands, those that only read included.
 --
--- A command that a replay or another node runs has no session: it must not depend on who sent it, nor on clock or chance but
--- ctx.now and ctx:random.
+-- A command that a replay or another node runs has no session: it must not depend on who sent it, nor on clock or
+-- chance but ctx.now and ctx:random.
 local batch = require "lunode.batch"
 local command = require "lunode.kv.command"
 local logger = require "lunode.logger"
@@ -74,6 +75,15 @@ end
 
 local function misconf(err)
   return resp.error("MISCONF Errors writing to the log: " .. err)
+end
+
+---A command that does nothing: a refusal that has to wait for the replies before it.
+---@param refusal any
+---@return table entry
+function M.refusing(refusal)
+  return { name = "?", write = false, variadic = true, run = function()
+    return refusal
+  end }
 end
 
 local function with_traceback(err)
@@ -198,14 +208,6 @@ end
 
 -- ---- later
 
--- In place of a command that the disk has no room for: its reply waits for those before it as that of any other.
-local function refuse(waiter, err)
-  local refusal = misconf(err)
-  waiter.entry = { name = waiter.entry.name, write = false, variadic = true, run = function()
-    return refusal
-  end }
-end
-
 ---Lets a command wait: one that writes for its entry, one that only reads for whatever its session waits for already.
 ---@param session lunode.kv.session?
 ---@param entry table
@@ -223,50 +225,60 @@ function methods:submit(session, entry, name, args)
   end
 end
 
+-- Into this turn's batch. Without room: (nil, err, code).
+local function take_in(self, waiter)
+  local bytes = self.batch:add_list(waiter.name, waiter.args)
+  if bytes <= self.reserved then
+    return true
+  end
+  local ok, err, code = self.replica:room(bytes + RESERVE)
+  self.reserved = ok and bytes + RESERVE or 0
+  if not ok then
+    self.batch:undo()
+  end
+  return ok, err, code
+end
+
 -- Into this turn's entry; or among the stalled, where there is no room.
 function methods:propose(waiter)
   if waiter.entry.write then
-    local bytes = self.batch:add_list(waiter.name, waiter.args)
-    local ok, err, code = true, nil, nil
-    if bytes > self.reserved then
-      ok, err, code = self.replica:room(bytes + RESERVE)
-      self.reserved = bytes + RESERVE
-    end
-    if not ok then
-      self.batch:undo()
-      self.reserved = 0
-      if code == "EAGAIN" then
-        self.stalled = { waiter }
-        return
-      end
-      refuse(waiter, err)
-    else
+    local ok, err, code = take_in(self, waiter)
+    if ok then
       self.waiters = self.waiters or {}
       self.newest = self.waiters
+    elseif code == "EAGAIN" then
+      self.stalled = { waiter }
+      return
+    else
+      waiter.entry = M.refusing(misconf(err)) -- not before the replies that its session waits for
     end
   end
-  if not self.newest then -- what it waited for has ended
+  if self.newest then
+    self.newest[#self.newest + 1] = waiter
+  else -- what it waited for has ended
     self:read(waiter)
-    return
   end
-  self.newest[#self.newest + 1] = waiter
 end
 
 ---Runs a command of the node's own through the log.
 ---@param name string
 ---@param ... string
+---@return boolean done  false: it waits, or the disk is full, or it failed
 function methods:internal(name, ...)
   name = "\0" .. name
   local entry = internal[name]
   if not self:ready() then
     self:submit(nil, entry, name, { ... })
-    return
+    return false
+  elseif self.refusal then
+    return false
   end
   local ok, err = xpcall(self.run, with_traceback, self, entry, name, nil, ...)
   if not ok then
     self:undo()
     M.answer_for(entry, err)
   end
+  return ok
 end
 
 -- ---- running what has waited
@@ -282,7 +294,7 @@ function methods:reply(waiter, bytes, faulty)
 end
 
 local function run_and_encode(entry, ctx, args, ...)
-  local session, value = ctx.session, nil
+  local session, value = ctx.session
   if entry.variadic then
     value = entry.run(ctx, args or { ... })
   elseif args then
@@ -293,8 +305,8 @@ local function run_and_encode(entry, ctx, args, ...)
   return resp.encode(value, session and session.protocol)
 end
 
--- (the reply's bytes, whether it failed by its own fault). A command that writes does all of it, or nothing; a reply that cannot be
--- encoded counts as a failure on every replica, also where nobody waits for it.
+-- (the reply's bytes, whether it failed by its own fault). A command that writes does all of it, or nothing; a reply
+-- that cannot be encoded counts as a failure on every replica, also where nobody waits for it.
 local function call(self, entry, args, ...)
   local db = self.db
   if entry.write then
@@ -343,8 +355,8 @@ local function find_entry(name, first)
   if entry and not entry.direct then
     entry = command.subcommand(entry, first)
   end
-  return entry or error(("the log holds the command %q, which this node does not know; start it with the scripts that add it")
-    :format(name), 0)
+  return entry or error(("the log holds the command %q, which this node does not know; "
+    .. "start it with the scripts that add it"):format(name), 0)
 end
 
 -- Where each command of an entry stands: how many came before it.
@@ -418,6 +430,7 @@ end
 local function record(self)
   self.db:save_counts()
   self.replica:record(self.batch:take(), self.time, self.seed)
+  self.reserved, self.count = 0, 0 -- what follows is another one, with a time and a seed of its own
 end
 
 ---Changes when an entry counts as committed. What has run by now has its entry by the rule before; the next command has

@@ -1,0 +1,138 @@
+-- What goes to the other members of a cluster and comes from them, and who is believed to be one. Part of driver.lua:
+-- methods of a driver.
+
+local configs = require "lunode.raft.config"
+local events = require "lunode.raft.events"
+local logger = require "lunode.logger"
+local transport = require "lunode.raft.transport"
+
+local M = {}
+
+M.MAX_PAYLOAD = 16 << 20
+local MAX_MESSAGE = M.MAX_PAYLOAD + (4 << 20)
+
+---@param message table
+---@param name? string  of the snapshot that was sent before it
+function M:send_message(message, name)
+  self.transport:send(message.to, events.encode(message, name))
+end
+
+---@param messages table[]
+function M:send_all(messages)
+  for i = 1, #messages do
+    local message = messages[i]
+    if message.type == "snapshot" then
+      self.snapshots:send(message)
+    else
+      self:send_message(message)
+    end
+  end
+end
+
+-- What a full disk cannot take counts as lost on the way: its sender tries again.
+local function has_room(self, message)
+  local entries = message.type == "append" and message.entries
+  if type(entries) ~= "table" or #entries == 0 then
+    return true
+  end
+  local bytes = 0
+  for i = 1, #entries do
+    local payload = entries[i].payload
+    bytes = bytes + (type(payload) == "string" and #payload or 0) + 64
+  end
+  return self.storage.log:room(bytes)
+end
+
+local function on_frame(self, from, frame, reply)
+  local kind = frame[1]
+  if self.closed or not self.core then
+    return
+  elseif kind == "snapshot" then
+    return self.snapshots:on_offer(frame, reply)
+  elseif kind == "chunk" then
+    return self.snapshots:on_chunk(frame, reply)
+  end
+  local message = kind == "message" and events.decode(frame, from, self.id)
+  if not message or message.type == "snapshot" and not self.snapshots:is_complete(message, frame[4]) then
+    return
+  elseif has_room(self, message) then
+    self:step { type = "message", message = message }
+  else
+    logger.debug("raft: no room on the disk for what %s sends", from)
+  end
+end
+
+---Has connections to the members there are.
+function M:meet_members()
+  local ids = self.core and self.core.config.ids or {}
+  for _, id in ipairs(ids) do
+    self.transport:open(id)
+  end
+  local applied = configs.decode(self.applied_config)
+  for id in pairs(applied.removed) do -- nobody sees in which order
+    self.transport:drop(id)
+  end
+end
+
+local function address_of(self, id)
+  local member = self.core and self.core.config.members[id]
+  return member and member.address or self.transport:hint(id)
+end
+
+-- Whoever has once been met with a disk must come with that one: without it, it has forgotten what it has promised.
+local function accept(self, id, disk, fn)
+  if not configs.is_id(id) then
+    return fn "that is no id"
+  end
+  local known, err = self.storage:disk_of(id)
+  if configs.decode(self.applied_config).removed[id] then
+    fn(("%s was removed from the cluster"):format(id))
+  elseif err then
+    fn(err)
+  elseif known and known ~= disk then
+    fn(("%s comes with another disk than before: it has lost its data; remove it, and add it under another id"):format(
+      id))
+  elseif known then
+    fn(nil)
+  else
+    self.storage:keep_disk(id, disk, function(failure)
+      if failure and not self.closed then
+        return self:fail(failure)
+      end
+      fn(failure)
+    end)
+  end
+end
+
+---@return lunode.raft.transport?
+---@return string? err, lunode.code? code
+function M:open_transport()
+  local o = self.options
+  return transport.open {
+    id = self.id, cluster = o.cluster, disk = self.storage.disk, listen = o.listen,
+    address = o.address or o.members and o.members[self.id] or o.listen,
+    patience = self.patience, max_message = MAX_MESSAGE,
+    address_of = function(id)
+      return address_of(self, id)
+    end,
+    accept = function(id, disk, fn)
+      accept(self, id, disk, fn)
+    end,
+    on_connected = function(id)
+      self:step { type = "connected", peer = id }
+    end,
+    on_lost = function(id)
+      self.snapshots:abort(id)
+    end,
+    on_frame = function(id, frame, reply)
+      on_frame(self, id, frame, reply)
+    end,
+    on_reply = function(id, frame)
+      if type(frame) == "table" and frame[1] == "have" then
+        self.snapshots:on_have(id, frame[2], frame[3])
+      end
+    end,
+  }
+end
+
+return M

@@ -1,0 +1,337 @@
+-- What a member is asked: proposals, reads, changes, transfers. Each ends exactly once, and an error says whether it is
+-- definite. Steps core with them once a turn; does not apply anything.
+
+local errors = require "lunode.rpc.errors"
+local loop = require "lunode.loop"
+
+local M = {}
+
+local CHANGE_HANDS = 2 -- election timeouts in which a transfer must come to an end
+
+---@class lunode.raft.requests
+---@field driver lunode.raft.driver
+local methods = {}
+local metatable = { __index = methods, __name = "lunode.raft.requests" }
+
+---@param driver lunode.raft.driver
+---@param max_payload integer
+---@param head string  format of time and seed, in front of a payload
+---@return lunode.raft.requests
+function M.new(driver, max_payload, head)
+  return setmetatable({
+    driver = driver,
+    max_payload = max_payload,
+    head = head,
+    payloads = {}, -- of this turn's proposals
+    callbacks = {}, -- theirs
+    readers = {}, -- this turn's
+    batches = {}, -- id → { callbacks }: what core has been asked and has not answered yet
+    last_id = 0,
+    placed = {}, -- index → { term, fn }: in the log, and not applied yet
+    readable = {}, -- list of { index, callbacks }: the state machine has to get there first
+    transfer = nil, -- { to, fn, timer }
+    time = 0,
+  }, metatable)
+end
+
+-- ---------------------------------------------------------------- callbacks
+
+-- One that raises harms no other.
+local function call(fn, ...)
+  local ok, err = xpcall(fn, debug.traceback, ...)
+  if not ok then
+    loop.report(err)
+  end
+end
+
+local function call_all(list, ...)
+  for i = 1, #list do
+    call(list[i], ...)
+  end
+end
+
+local function no_leader(code, reason, leader)
+  local err = errors.definite(code, leader and ("%s; %s leads"):format(reason, leader) or reason)
+  err.leader = leader
+  return err
+end
+
+local function unknown(reason)
+  return errors.indefinite("EUNKNOWN", reason .. ": it may have been done, or may still be")
+end
+
+local function closed(self)
+  return errors.definite("ECANCELED", self.driver.failed or "this member is closed")
+end
+
+-- ---------------------------------------------------------------- asked
+
+local function later(fn, err)
+  loop.defer(function()
+    fn(nil, err)
+  end)
+end
+
+---@param payload string
+---@param fn fun(result: any, err: lunode.rpc.error?)
+function methods:propose(payload, fn)
+  if type(payload) ~= "string" or type(fn) ~= "function" then
+    error("propose needs a string and a function", 3)
+  end
+  local driver = self.driver
+  if driver.closed then
+    return later(fn, closed(self))
+  elseif #payload > self.max_payload then
+    return later(fn, errors.definite("EMSGSIZE", ("a payload has at most %d bytes"):format(self.max_payload)))
+  end
+  self.payloads[#self.payloads + 1], self.callbacks[#self.callbacks + 1] = payload, fn
+  self:wake()
+end
+
+---@param _ nil
+---@param fn fun(ok: true?, err: lunode.rpc.error?)
+function methods:read(_, fn)
+  if type(fn) ~= "function" then
+    error("read needs a function", 3)
+  elseif self.driver.closed then
+    return later(fn, closed(self))
+  end
+  self.readers[#self.readers + 1] = fn
+  self:wake()
+end
+
+-- The hook runs at the end of this turn; there has to be one.
+function methods:wake()
+  if not self.woken then
+    self.woken = true
+    loop.defer(function()
+      self.woken = false
+    end)
+  end
+end
+
+local function new_batch(self, kind, callbacks)
+  self.last_id = self.last_id + 1
+  self.batches[self.last_id] = { kind = kind, callbacks = callbacks }
+  return self.last_id
+end
+
+---A change of membership, or a transfer.
+---@param event table
+---@param fn fun(ok: true?, err: lunode.rpc.error?)
+function methods:other(event, fn)
+  if type(fn) ~= "function" then
+    error(event.type .. " needs a function", 3)
+  elseif self.driver.closed or not self.driver.core then
+    return later(fn, self.driver.closed and closed(self) or no_leader("ENOTLEADER", "this member is starting"))
+  end
+  loop.defer(function()
+    if self.driver.closed then
+      return fn(nil, closed(self))
+    end
+    event.id = new_batch(self, event.type, { fn })
+    self.driver:step(event)
+    if event.type == "transfer" and self.batches[event.id] and not self.driver.closed then
+      self:await_transfer(event, fn)
+    end
+  end)
+end
+
+-- ---------------------------------------------------------------- submitted, once a turn
+
+-- Time and seed of an entry, the only clock and chance that applying it has.
+local function stamp(self, payload)
+  self.time = math.max(self.time, self.driver.time, math.floor(loop.time() * 1000))
+  return self.head:pack(self.time, loop.random(math.mininteger, math.maxinteger)) .. payload
+end
+
+local function submit_proposals(self)
+  local payloads, callbacks, driver = self.payloads, self.callbacks, self.driver
+  self.payloads, self.callbacks = {}, {}
+  if driver.core.role ~= "leader" then
+    return call_all(callbacks, nil, no_leader("ENOTLEADER", "not the leader", driver.core.leader))
+  end
+  local bytes = 0
+  for i = 1, #payloads do
+    payloads[i] = stamp(self, payloads[i])
+    bytes = bytes + #payloads[i] + 64
+  end
+  local ok, err, code = driver.storage.log:room(bytes)
+  if not ok then
+    return call_all(callbacks, nil, errors.definite(code or "ENOSPC", err or "no room on the disk"))
+  end
+  driver:step { type = "propose", entries = payloads, id = new_batch(self, "propose", callbacks) }
+end
+
+---Steps core with what was asked in this turn.
+function methods:submit()
+  if #self.payloads > 0 then
+    submit_proposals(self)
+  end
+  if #self.readers > 0 and not self.driver.closed then
+    local readers = self.readers
+    self.readers = {}
+    self.driver:step { type = "read", id = new_batch(self, "read", readers) }
+  end
+end
+
+---@return boolean
+function methods:is_waiting()
+  return #self.payloads > 0 or #self.readers > 0
+end
+
+-- ---------------------------------------------------------------- answered
+
+---@param proposed { first: integer, last: integer, term: integer, id: any }
+function methods:were_proposed(proposed)
+  local batch = self.batches[proposed.id]
+  if batch then
+    self.batches[proposed.id] = nil
+    for i, fn in ipairs(batch.callbacks) do
+      self.placed[proposed.first + i - 1] = { term = proposed.term, fn = fn, change = batch.kind == "change" }
+    end
+  end
+end
+
+---@param list { event: string, id: any, reason: string, leader: string? }[]
+function methods:were_refused(list)
+  for _, refusal in ipairs(list) do
+    local batch = self.batches[refusal.id]
+    if batch then
+      self.batches[refusal.id] = nil
+      local code = refusal.reason == "not the leader" and "ENOTLEADER" or "EREFUSED"
+      call_all(batch.callbacks, nil, no_leader(code, refusal.reason, refusal.leader))
+    end
+  end
+end
+
+---@param entry lunode.raft.entry
+---@param result any
+function methods:was_applied(entry, result)
+  local placed = self.placed[entry.index]
+  if not placed then
+    return
+  end
+  self.placed[entry.index] = nil
+  if placed.term ~= entry.term then
+    call(placed.fn, nil, no_leader("ELOST", "another leader's entry took its place"))
+  elseif placed.change then
+    call(placed.fn, true)
+  else
+    call(placed.fn, result)
+  end
+end
+
+-- In the order in which they were proposed.
+local function end_placed(self, last, err)
+  local indexes = {}
+  for index in pairs(self.placed) do
+    if index <= last then
+      indexes[#indexes + 1] = index
+    end
+  end
+  table.sort(indexes)
+  for _, index in ipairs(indexes) do
+    local placed = self.placed[index]
+    self.placed[index] = nil
+    call(placed.fn, nil, err)
+  end
+end
+
+---A snapshot took the place of entries up to an index: what became of them is in it, and nobody can tell.
+---@param index integer
+function methods:were_skipped(index)
+  end_placed(self, index, unknown "a snapshot took its place")
+  self:answer_reads(index)
+end
+
+---@param reads { id: any, index: integer }[]
+---@param applied integer
+function methods:may_read(reads, applied)
+  for _, read in ipairs(reads) do
+    local batch = self.batches[read.id]
+    if batch then
+      self.batches[read.id] = nil
+      self.readable[#self.readable + 1] = { index = read.index, callbacks = batch.callbacks }
+    end
+  end
+  self:answer_reads(applied)
+end
+
+---@param applied integer
+function methods:answer_reads(applied)
+  local waiting = self.readable
+  if #waiting == 0 then
+    return
+  end
+  self.readable = {}
+  for _, read in ipairs(waiting) do
+    if read.index <= applied then
+      call_all(read.callbacks, true)
+    else
+      self.readable[#self.readable + 1] = read
+    end
+  end
+end
+
+-- ---------------------------------------------------------------- leadership
+
+local function end_transfer(self, ...)
+  local transfer = self.transfer
+  self.transfer = nil
+  self.batches[transfer.id] = nil
+  transfer.timer:close()
+  call(transfer.fn, ...)
+end
+
+function methods:await_transfer(event, fn)
+  self.transfer = {
+    to = event.to, id = event.id, fn = fn,
+    timer = loop.timer(CHANGE_HANDS * self.driver.options.election_timeout, function()
+      end_transfer(self, nil, errors.indefinite("ETIMEDOUT", ("%s has not become leader yet"):format(event.to)))
+    end),
+  }
+end
+
+---A leader that leads no more does not learn what becomes of its entries.
+---@param role { role: string, term: integer, leader: string? }
+function methods:role_changed(role)
+  local transfer = self.transfer
+  if transfer and role.leader == transfer.to then
+    end_transfer(self, true)
+  elseif transfer and role.leader and role.leader ~= self.driver.id then
+    end_transfer(self, nil, no_leader("EREFUSED", "another one was elected", role.leader))
+  end
+  if role.role ~= "leader" then
+    end_placed(self, math.maxinteger, unknown "the leadership was lost")
+  end
+end
+
+---@param failure string?
+function methods:close(failure)
+  local reason = failure or "this member was closed"
+  if self.transfer then
+    end_transfer(self, nil, unknown(reason))
+  end
+  end_placed(self, math.maxinteger, unknown(reason))
+  local err = errors.definite("ECANCELED", reason)
+  call_all(self.callbacks, nil, err)
+  call_all(self.readers, nil, err)
+  self.payloads, self.callbacks, self.readers = {}, {}, {}
+  local ids = {}
+  for id in pairs(self.batches) do
+    ids[#ids + 1] = id
+  end
+  table.sort(ids)
+  for _, id in ipairs(ids) do
+    local batch = self.batches[id]
+    self.batches[id] = nil
+    call_all(batch.callbacks, nil, batch.kind == "read" and err or unknown(reason))
+  end
+  for _, read in ipairs(self.readable) do
+    call_all(read.callbacks, nil, err)
+  end
+  self.readable = {}
+end
+
+return M

@@ -1,0 +1,248 @@
+-- Clusters of real members in a simulated world, for specs of the driver: each serves registers over RPC.
+--
+--   local cluster = kit.cluster(world, 3)          n1, n2, n3; cluster.state.n1.node is the driver, while it is up
+--   cluster:leader(10)                             waits for one that a majority follows; raises
+--   cluster:propose(name, key, value)              an outcome: { result, err, done }
+--   cluster:clients(h, { "ann", "bob" }, 30)       nodes that read, write and compare-and-set, and write it down
+--
+-- A register's machine knows what it has applied: `digest` of all entries, so that members can be compared.
+
+local M = {}
+
+local methods = {}
+local metatable = { __index = methods, __name = "spec.raft.cluster" }
+
+local RAFT, RPC = ":7001", ":7000"
+
+-- A member's script. `state` is how the spec looks in.
+local function member(state, options)
+  local driver = require "lunode.raft.driver"
+  local hash = require "lunode.hash"
+  local msgpack = require "lunode.msgpack"
+  local rpc = require "lunode.rpc"
+
+  local registers, digest, padding = {}, 0, ""
+  state.log, state.failure, state.node = {}, nil, nil
+
+  local commands = {
+    write = function(key, value)
+      registers[key] = value
+      return true
+    end,
+    cas = function(key, expected, value)
+      if (registers[key] or "") ~= expected then
+        return false
+      end
+      registers[key] = value
+      return true
+    end,
+    pad = function(bytes)
+      padding = ("x"):rep(bytes)
+      return true
+    end,
+  }
+
+  require("lunode.logger").sink = function(_, text)
+    state.log[#state.log + 1] = text
+  end
+
+  local node, err, code = driver.open {
+    id = state.id, cluster = options.cluster or "spec", dir = "data", listen = "0.0.0.0" .. RAFT,
+    address = state.id .. RAFT, members = state.members, snapshot_bytes = options.snapshot_bytes,
+    election_timeout = options.election_timeout,
+    machine = {
+      apply = function(entry)
+        digest = hash.of(digest, entry.index, entry.time, entry.seed, entry.payload)
+        local words = msgpack.decode(entry.payload)
+        return commands[words[1]](table.unpack(words, 2))
+      end,
+      snapshot = function()
+        return msgpack.encode { registers = registers, digest = digest, padding = padding }
+      end,
+      restore = function(pieces)
+        local list = {}
+        for piece in pieces do
+          list[#list + 1] = piece
+        end
+        local saved = msgpack.decode(table.concat(list))
+        registers, digest, padding = saved.registers, saved.digest, saved.padding
+        state.restored = (state.restored or 0) + 1
+      end,
+    },
+    on_failure = function(failure)
+      state.failure = failure
+      os.exit(1)
+    end,
+  }
+  state.refused = err and code
+  if not node then
+    return
+  end
+  state.node = node
+  function state.digest()
+    return digest
+  end
+  function state.get(key)
+    return registers[key]
+  end
+  function state.propose(words, fn)
+    node:propose(msgpack.encode(words), fn)
+  end
+
+  local function result_of(result, failure)
+    return failure and error(failure, 0) or result
+  end
+  local methods_of_rpc = {
+    read = function(_, key)
+      result_of(node:read())
+      return registers[key] or ""
+    end,
+  }
+  for _, name in ipairs { "write", "cas" } do
+    methods_of_rpc[name] = function(_, ...)
+      return result_of(node:propose(msgpack.encode { name, ... }))
+    end
+  end
+  assert(rpc.serve("0.0.0.0" .. RPC, methods_of_rpc))
+end
+
+---@param world lunode.sim.world
+---@param count integer
+---@param options? table  of the driver: snapshot_bytes, election_timeout; cluster
+function M.cluster(world, count, options)
+  local self = setmetatable({ world = world, options = options or {}, state = {}, names = {} }, metatable)
+  world:on_crash(function(node)
+    if self.state[node.name] then
+      self.state[node.name].node = nil
+    end
+  end)
+  local members = {}
+  for i = 1, count do
+    self.names[i] = "n" .. i
+    members["n" .. i] = "n" .. i .. RAFT
+  end
+  for _, name in ipairs(self.names) do
+    self:member(name, members)
+  end
+  return self
+end
+
+---One more; without members it waits to be added.
+function methods:member(name, members, options)
+  self.state[name] = { id = name, members = members }
+  self.world:node(name, member, { self.state[name], options or self.options })
+  return self.state[name]
+end
+
+function methods:is_up(name)
+  local node = self.state[name].node
+  return self.world:get(name).state == "up" and node and not node.closed and node.core and node or nil
+end
+
+---Waits until one leads that a majority of the members follows.
+---@return string name
+function methods:leader(seconds)
+  return assert(self.world:run_until(function()
+    local count, best = {}, nil
+    for _, name in ipairs(self.names) do
+      local node = self:is_up(name)
+      if node and node.core.leader then
+        local key = node.core.leader .. " " .. node.core.term
+        count[key] = (count[key] or 0) + 1
+        if count[key] > #self.names // 2 then
+          best = node.core.leader
+        end
+      end
+    end
+    local leads = best and self:is_up(best)
+    return leads and leads.core.role == "leader" and leads.core.commit >= leads.core.noop_index and best
+  end, seconds or 30))
+end
+
+---@return { done: boolean, result: any, err: any }
+function methods:propose(name, ...)
+  local outcome = { done = false }
+  self.state[name].propose({ ... }, function(result, err)
+    assert(not outcome.done, "it ends twice")
+    outcome.done, outcome.result, outcome.err = true, result, err
+  end)
+  return outcome
+end
+
+function methods:finish(outcome, seconds)
+  assert(self.world:run_until(function()
+    return outcome.done
+  end, seconds or 30))
+  return outcome.result, outcome.err
+end
+
+---Writes on the leader, and waits.
+function methods:write(key, value)
+  local result, err = self:finish(self:propose(self:leader(), "write", key, value))
+  assert(result, tostring(err))
+end
+
+---Waits until all of these members have applied the same.
+function methods:agree(names, seconds)
+  local ok = self.world:run_until(function()
+    local first = self:is_up(names[1])
+    for _, name in ipairs(names) do
+      local node = self:is_up(name)
+      if not (first and node and node.applied == first.applied and node.core.log.last == first.applied) then
+        return false
+      end
+    end
+    return true
+  end, seconds or 60)
+  assert(ok, "they do not come to the same index")
+  for _, name in ipairs(names) do
+    assert(self.state[name].digest() == self.state[names[1]].digest(), name .. " has applied something else")
+  end
+end
+
+-- ---------------------------------------------------------------- clients
+
+local function client(me, h, names, seconds)
+  local loop = require "lunode.loop"
+  local rpc = require "lunode.rpc"
+  local task = require "lunode.task"
+  local peers, current = {}, loop.random(1, #names)
+  for i, name in ipairs(names) do
+    peers[i] = rpc.peer(name .. RPC)
+  end
+  local seen = ""
+  local function call(method, args)
+    if method == "read" then -- of any member
+      local result, err = peers[loop.random(1, #names)]:call(method, args, { timeout = 2 })
+      seen = result or seen
+      return result, err
+    end
+    local result, err = peers[current]:call(method, args, { timeout = 2 })
+    current = err and current % #names + 1 or current
+    return result, err
+  end
+  task.spawn(function()
+    local i, ends = 0, loop.now() + seconds
+    while loop.now() < ends do
+      i = i + 1
+      task.sleep(loop.random(10, 300) / 1000)
+      local key, value, dice = "k" .. loop.random(1, 3), me .. i, loop.random(1, 3)
+      local name = dice == 1 and "read" or dice == 2 and "write" or "cas"
+      local args = name == "read" and {} or name == "write" and { value } or { seen, value }
+      h:attempt(me, name, key, args, function()
+        return call(name, { key, table.unpack(args) })
+      end)
+    end
+    for _, peer in ipairs(peers) do
+      peer:close()
+    end
+  end)
+end
+
+function methods:clients(h, names, seconds)
+  for _, name in ipairs(names) do
+    self.world:node(name, client, { name, h, self.names, seconds })
+  end
+end
+
+return M
