@@ -3,15 +3,20 @@
 
 local cleanup = require "lunode.test.cleanup"
 local kit = require "spec.contract.kit"
+local store = require "lunode.store"
 
-local function contract(world)
+local function contract(world, engine)
   -- Flushes in the background, entries and snapshots came later than the rest.
   local probe = assert(world.store.open(world.directory() .. "/probe"))
   local has_entries = probe.advance ~= nil
   probe:close()
 
   local function open(dir, options)
-    local s = assert(world.store.open(dir, options))
+    local all = { engine = engine }
+    for name, value in pairs(options or {}) do
+      all[name] = value
+    end
+    local s = assert(world.store.open(dir, all))
     cleanup.add(function() s:close() end)
     return s
   end
@@ -228,7 +233,7 @@ local function contract(world)
   it("closes at the end of its scope", function()
     local dir = world.directory()
     do
-      local scoped <close> = assert(world.store.open(dir))
+      local scoped <close> = assert(world.store.open(dir, { engine = engine }))
       scoped:put("k", "v")
     end
     assert.is_nil(open(dir):get("k"))
@@ -465,3 +470,10 @@ local function contract(world)
 end
 
 kit.describe("a store", contract)
+
+-- A build may leave it out.
+if select(3, store.open("unused", { engine = "rocksdb", create = false })) ~= "ENOSYS" then
+  kit.describe("a store on RocksDB", function(world)
+    contract(world, "rocksdb")
+  end)
+end
