@@ -132,8 +132,8 @@ function M.open(options)
   return self
 end
 
----Applies what the log holds and the store does not, and begins to take proposals. Raises where an entry cannot be read,
----or what `apply` raises.
+---Applies what the log holds and the store does not, and begins to take proposals. Raises where an entry cannot be
+---read, or what `apply` raises.
 ---@return integer entries  how many
 function methods:recover()
   local count = 0
