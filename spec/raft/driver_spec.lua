@@ -264,7 +264,7 @@ describe("a member that was away", function()
     assert.equal("after", cluster.state[away].get "k")
   end)
 
-  sim_it("goes on with a snapshot's transfer where a broken connection left it", { seeds = 5,
+  sim_it("goes on with a snapshot's transfer where a broken connection left it", { seeds = 3,
     world = { bandwidth = 400000 } }, function(world)
     local cluster = kit.cluster(world, 3, { snapshot_bytes = 4000 })
     local leader = cluster:leader()
@@ -292,7 +292,7 @@ describe("a member that was away", function()
     cluster:agree(cluster.names)
   end)
 
-  sim_it("takes a snapshot although it loses power again and again", { seeds = 5 }, function(world)
+  sim_it("takes a snapshot although it loses power again and again", { seeds = 3 }, function(world)
     local cluster = kit.cluster(world, 3, { snapshot_bytes = 4000 })
     local leader = cluster:leader()
     local away = others(cluster, leader)[1]

@@ -52,19 +52,19 @@ local function run(world, count, kinds, options)
 end
 
 describe("a cluster in a swarm", function()
-  sim_it("of the network's faults is linearizable", { seeds = 10, full = 100 }, function(world)
+  sim_it("of the network's faults is linearizable", { seeds = 9, full = 75 }, function(world)
     run(world, 3, NETWORK)
   end)
 
-  sim_it("of failing processes is linearizable", { seeds = 10, full = 100 }, function(world)
+  sim_it("of failing processes is linearizable", { seeds = 9, full = 75 }, function(world)
     run(world, 3, PROCESSES, { snapshot_bytes = 2000 })
   end)
 
-  sim_it("of failing disks is linearizable", { seeds = 10, full = 100 }, function(world)
+  sim_it("of failing disks is linearizable", { seeds = 9, full = 75 }, function(world)
     run(world, 3, DISKS, { snapshot_bytes = 2000 })
   end)
 
-  sim_it("of all faults is linearizable, with five members", { seeds = 5, full = 100 }, function(world)
+  sim_it("of all faults is linearizable, with five members", { seeds = 3, full = 75 }, function(world)
     run(world, 5, all(), { snapshot_bytes = 1000 })
   end)
 end)
