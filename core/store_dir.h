@@ -35,11 +35,11 @@ struct ln_store_info {
 
 /* Looks at a data directory, and neither changes nor locks anything. LN_OK; -ENOENT: there is none,
  * or nothing in it; LN_EFOREIGN, LN_EVERSION, -EACCES, … as ln_store_open. */
-int ln_store_inspect(const char *dir, struct ln_detail *detail, struct ln_store_info *out);
+int ln_store_inspect(const char *path, struct ln_detail *detail, struct ln_store_info *out);
 
-/* Deletes what a store and its log have put into dir, and dir itself unless keep. LN_OK;
+/* Deletes what a store and its log have put there, and the directory unless keep. LN_OK;
  * LN_ELOCKED: somebody has it open; LN_EFOREIGN: it is not lunode's, and nothing was deleted;
  * -ENOTEMPTY: there is something else in it, which stays; -ENOENT, -EACCES, … */
-int ln_store_remove(const char *dir, bool keep, struct ln_detail *detail);
+int ln_store_remove(const char *path, bool keep, struct ln_detail *detail);
 
 #endif

@@ -165,7 +165,7 @@ function methods:tell(rows, bytes, total)
   local text = ("%s, %s"):format(M.count(rows, "row"), M.size(bytes))
   if total and total > 0 and rows > 0 then
     local part = math.min(rows / total, 0.99)
-    text = ("%s, about %d %%, %d s left"):format(text, part * 100, (now - self.started) * (1 - part) / part)
+    text = ("%s, about %.0f %%, %.0f s left"):format(text, part * 100, (now - self.started) * (1 - part) / part)
   end
   io.stderr:write("\r\27[K", text)
 end
