@@ -54,14 +54,14 @@ describe("pubsub_broker.lua", function()
     client.conn:write(lines)
     wait.till(function()
       return #client.got >= #answers
-    end, 10, ("%q; there is %q"):format(answers, client.got))
+    end, 30, ("%q; there is %q"):format(answers, client.got))
     assert.equal(answers, client.got)
   end
 
   local function hears(client, text)
     wait.till(function()
       return client.got:find(text, 1, true)
-    end, 10, ("%q; there is %q"):format(text, client.got:sub(-300)))
+    end, 30, ("%q; there is %q"):format(text, client.got:sub(-300)))
   end
 
   it("is less than 100 lines, all counted", function()

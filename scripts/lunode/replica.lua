@@ -1,5 +1,6 @@
--- A state machine behind a durable log: what is proposed is appended, and once it is committed, applied; a restart replays what the
--- store does not hold yet. Today one member: an entry is committed at once, or when it is on disk. It knows no commands.
+-- A state machine behind a durable log: what is proposed is appended, and once it is committed, applied; a restart
+-- replays what the store does not hold yet. Today one member: an entry is committed at once, or when it is on disk. It
+-- knows no commands.
 --
 --   local r = assert(replica.open {
 --     dir = "data", sync = "always",
@@ -8,7 +9,8 @@
 --   })
 --   r:propose(payload)
 --
--- A turn of the loop is one entry at most where the caller gathers what it proposes, and one write and one sync in any case.
+-- A turn of the loop is one entry at most where the caller gathers what it proposes, and one write and one sync in any
+-- case.
 local log = require "lunode.log"
 local loop = require "lunode.loop"
 local store = require "lunode.store"
@@ -31,7 +33,7 @@ local IN_FLIGHT = 64 << 20 -- bytes proposed and not yet committed: past that, `
 
 ---@class lunode.entry
 ---@field index integer
----@field time integer     milliseconds since the epoch, as the proposer's clock had it; never less than that of an earlier entry
+---@field time integer     milliseconds since the epoch, as the proposer's clock had it; never goes back
 ---@field seed integer
 ---@field payload string
 ---@field context any     what the proposer gave beside it; nil in a replay
@@ -61,14 +63,16 @@ local replica_mt = { __name = "lunode.replica", __index = methods }
 
 -- ---- opening
 
--- The store may hold more than the log does: its flush was synced, the log's tail was not. Then the log goes on behind it.
+-- The store may hold more than the log does: its flush was synced, the log's tail was not. Then the log goes on behind
+-- it.
 local function align(self)
   local handle, applied = self.log, self.applied
   if handle:last() < applied then
     return handle:truncate_prefix(applied, TERM)
   elseif handle:first() > applied + 1 then
-    return nil, ("the log in %s begins with entry %d, but the store holds entries up to %d only: the files are not of one node; "
-      .. "restore a backup, or ask `lunode check %s`"):format(self.dir, handle:first(), applied, self.dir), "ECORRUPT"
+    return nil, ("the log in %s begins with entry %d, but the store holds entries up to %d only: the files are not of "
+      .. "one node; restore a backup, or ask `lunode check %s`"):format(self.dir, handle:first(), applied, self.dir),
+      "ECORRUPT"
   end
   return true
 end
@@ -128,11 +132,15 @@ function M.open(options)
   return self
 end
 
----Applies what the log holds and the store does not, and begins to take proposals. Raises where an entry cannot be read, or what
----`apply` raises.
+---Applies what the log holds and the store does not, and begins to take proposals. Raises where an entry cannot be
+---read, or what `apply` raises.
 ---@return integer entries  how many
 function methods:recover()
   local count = 0
+  if self.applied >= self.log:first() and self.applied <= self.log:last() then
+    local _, payload = self.log:entries(self.applied)()
+    self.time = unpack(HEAD, payload)
+  end
   for index, payload in self.log:entries(self.applied + 1) do
     self:apply_entry(index, payload, nil)
     count = count + 1
@@ -221,7 +229,8 @@ local function append(self, payload)
   return index
 end
 
----Appends an entry whose effects the store holds already. REQUIRES: commits_at_once(), and its time and seed are next_entry's.
+---Appends an entry whose effects the store holds already. REQUIRES: commits_at_once(), and its time and seed are
+---next_entry's.
 ---@param payload string
 ---@param time integer
 ---@param seed integer
@@ -310,15 +319,14 @@ function methods:make_room()
   end
 end
 
-
--- The store has made entries durable: the log need not keep them.
+-- The store has made entries durable: the log need keep but the last of them, which tells its time to the next start.
 function methods:flushed(err, index)
   if self.closed then
     return
   elseif err then
     self:fail(err)
-  elseif index >= self.log:first() then
-    local ok, failure, code = self.log:truncate_prefix(index)
+  elseif index > self.log:first() then
+    local ok, failure, code = self.log:truncate_prefix(index - 1)
     if not ok and not FULL[code] then
       self:fail(failure)
     end

@@ -87,7 +87,8 @@ describe("lunode check", function()
     end
     data.sh("truncate -s " .. ends + 60 .. " %s", path)
     local report = check(0, dir)
-    has("\nnote: log: a torn tail in segment 0000000000000001 at offset " .. ends .. " .*the next start cuts it off\n", report)
+    has("\nnote: log: a torn tail in segment 0000000000000001 at offset " .. ends .. " .*the next start cuts it off\n",
+      report)
     has("entries 1 to 201, ", report)
     has(": no damage\n$", report)
   end)
@@ -179,7 +180,8 @@ describe("lunode check", function()
   it("says that a directory is none of ours, or not there", function()
     local dir = tmp.dir()
     tmp.write(dir .. "/file", "x")
-    for path, text in pairs { [dir] = "not empty", [dir .. "/no"] = "No such file", [dir .. "/file"] = "Not a directory" } do
+    local texts = { [dir] = "not empty", [dir .. "/no"] = "No such file", [dir .. "/file"] = "Not a directory" }
+    for path, text in pairs(texts) do
       local code, out, err = lunode.run { "check", path }
       assert.same({ 1, "" }, { code, out })
       has("^lunode: [^\n]*" .. text .. "[^\n]*\n$", err)

@@ -88,7 +88,12 @@ local function contract(world)
       for _ = 1, 3 do
         fill(client, ("x"):rep(50000))
         client:write("more, while it is full")
-        local told = #log.events
+        local told
+        repeat -- the kernel may still make its buffers larger
+          fill(client, ("x"):rep(50000))
+          told = #log.events
+          kit.settle(world)
+        until told == #log.events and client:stats().queued > 100000
         kit.settle(world)
         assert.equal(told, #log.events)
         server:resume()

@@ -3,15 +3,20 @@
 
 local cleanup = require "lunode.test.cleanup"
 local kit = require "spec.contract.kit"
+local store = require "lunode.store"
 
-local function contract(world)
+local function contract(world, engine)
   -- Flushes in the background, entries and snapshots came later than the rest.
   local probe = assert(world.store.open(world.directory() .. "/probe"))
   local has_entries = probe.advance ~= nil
   probe:close()
 
   local function open(dir, options)
-    local s = assert(world.store.open(dir, options))
+    local all = { engine = engine }
+    for name, value in pairs(options or {}) do
+      all[name] = value
+    end
+    local s = assert(world.store.open(dir, all))
     cleanup.add(function() s:close() end)
     return s
   end
@@ -228,7 +233,7 @@ local function contract(world)
   it("closes at the end of its scope", function()
     local dir = world.directory()
     do
-      local scoped <close> = assert(world.store.open(dir))
+      local scoped <close> = assert(world.store.open(dir, { engine = engine }))
       scoped:put("k", "v")
     end
     assert.is_nil(open(dir):get("k"))
@@ -406,6 +411,54 @@ local function contract(world)
     assert.error_matches(function() snapshot:get("a") end, "snapshot is closed")
   end)
 
+  it("has the rows of a kind, by key and head", function()
+    local s = new()
+    local row = require("lunode.slot").row
+    local plain = s:rows("m")
+    assert.equal(0, select("#", plain:get("key", 0)))
+    assert.is_nil(plain:put("key", 0, "text"))
+    assert.equal("text", plain:get("key", 0))
+    assert.equal("\0text", s:get(row("m", "key")))
+    assert.same({ nil, "\0text" }, { plain:get("key", 1) })
+    assert.is_nil((s:rows("e"):get("key", 0))) -- another kind
+    assert.equal(0, plain:put("key", 255, "", 0x10))
+    assert.equal("\xff", s:get(row("m", "key")))
+    assert.equal("", plain:get("key", 255))
+    assert.is_true(s:commit())
+    assert.equal(255, plain:put("key", 0, "not written", 0x10))
+    assert.equal("", plain:get("key", 255))
+    assert.equal(255, plain:put("key", 0, "written", 0x00))
+    s:rollback()
+    assert.equal("", plain:get("key", 255))
+  end)
+
+  it("has them at any length, the empty one included", function()
+    local s = new()
+    local plain = s:rows("m")
+    for _, n in ipairs { 0, 1, 490, 504, 505, 506, 512, 513, 5000, 100000 } do
+      local text = ("x"):rep(n)
+      assert.is_nil(plain:put(text, 0, text))
+      assert.equal(text, plain:get(text, 0))
+      assert.equal(0, plain:put(text, 7, text .. "y"))
+      assert.equal(text .. "y", plain:get(text, 7))
+    end
+    s:put(require("lunode.slot").row("m", "bare"), "") -- a value without a head
+    assert.same({ nil, "" }, { plain:get("bare", 0) })
+    assert.equal(-1, plain:put("bare", 0, "text"))
+    assert.equal("text", plain:get("bare", 0))
+  end)
+
+  it("refuses kinds and heads that are not one byte, and rows of a store that is closed", function()
+    local s = new()
+    local plain = s:rows("m")
+    assert.error_matches(function() s:rows("me") end, "one byte expected")
+    assert.error_matches(function() plain:get("key", 256) end, "a byte expected")
+    assert.error_matches(function() plain:put("key", -1, "text") end, "a byte expected")
+    s:close()
+    assert.error_matches(function() plain:get("key", 0) end, "store is closed")
+    assert.error_matches(function() plain:put("key", 0, "text") end, "store is closed")
+  end)
+
   it("may live in memory only", function()
     local s = open(nil, { engine = "memory" })
     s:put("a", "1")
@@ -417,3 +470,10 @@ local function contract(world)
 end
 
 kit.describe("a store", contract)
+
+-- A build may leave it out.
+if select(3, store.open("unused", { engine = "rocksdb", create = false })) ~= "ENOSYS" then
+  kit.describe("a store on RocksDB", function(world)
+    contract(world, "rocksdb")
+  end)
+end

@@ -1,4 +1,5 @@
--- What code inside of a node has: commands through the write path, as a client's go. And the console, which has no other way.
+-- What code inside of a node has: commands through the write path, as a client's go. And the console, which has no
+-- other way.
 local data = require "spec.support.data"
 local fake_node = require "spec.kv.fake_node"
 local kv = require "lunode.kv"
@@ -80,8 +81,8 @@ describe("the console of a node", function()
 
   it("lets nothing pass the log by, and says what does", function()
     for _, code in ipairs {
-      'db:set("k", "v")', 'db:delete "k"', "db:flush()", 'store:put("k", "v")', 'store:delete_range("")', "store:close()",
-      "store:commit()", "db.keys = 5",
+      'db:set("k", "v")', 'db:delete "k"', "db:flush()", 'store:put("k", "v")', 'store:delete_range("")',
+      "store:close()", "store:commit()", "db.keys = 5",
     } do
       local exit, _, err = attach(code)
       assert.equal(1, exit, code)

@@ -1,6 +1,6 @@
--- kill -9 at any moment: what was acknowledged is there, nothing is half there. See spec.support.writer for how that
--- is told. (After the death of a process its writes are in the page cache, so these kills lose nothing with any
--- --sync; what --sync adds, on the disk before the reply, is in sync_spec.lua. Kills at each system call: kill_spec.lua.)
+-- kill -9 at any moment: what was acknowledged is there, nothing is half there. See spec.support.writer for how that is
+-- told. (After the death of a process its writes are in the page cache, so these kills lose nothing with any --sync;
+-- what --sync adds, on the disk before the reply, is in sync_spec.lua. Kills at each system call: kill_spec.lua.)
 local keys = require "lunode.kv.keys"
 local loop = require "lunode.loop"
 local store = require "lunode.store"
@@ -29,8 +29,8 @@ end
 
 -- ---- what must hold of the rows, whatever was written
 
--- On a copy, so that the node itself meets the directory as the crash left it. Part of what is there is in the log only: a node
--- that starts on the copy and ends in good order brings all of it into the store.
+-- On a copy, so that the node itself meets the directory as the crash left it. Part of what is there is in the log
+-- only: a node that starts on the copy and ends in good order brings all of it into the store.
 local function with_copy(dir, fn)
   local copy = tmp.dir() .. "/data"
   assert(os.execute(("cp -a %s %s"):format(tmp.quote(dir), tmp.quote(copy))))
@@ -195,7 +195,8 @@ describe(("kill -9 amid FLUSHALL (LUNODE_SEED=%d)"):format(SEED), function()
     end
   end)
 
-  -- The rows of the engine go in the background, in many batches, when the marker reaches it: at the latest as the node ends.
+  -- The rows of the engine go in the background, in many batches, when the marker reaches it: at the latest as the node
+  -- ends.
   it("again and again while it ends and starts, it still completes the flush", function()
     math.randomseed(SEED)
     local node = lunode.kv {}

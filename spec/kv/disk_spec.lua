@@ -120,7 +120,7 @@ describe("a full disk", function()
   end
 
   for _, sync in ipairs { "always", "no" } do
-    it("refuses writes with MISCONF, serves reads, and takes writes again when there is space, --sync " .. sync, function()
+    it("refuses writes with MISCONF, serves reads, and goes on when there is space, --sync " .. sync, function()
       local disk = small_disk("100m")
       local node = lunode.kv { "--sync", sync, dir = disk .. "/data" }
       local client = node:client()

@@ -1,5 +1,5 @@
--- A node without sockets for the specs of commands: a real store in a temporary directory, a log that is a list, a clock that
--- stands still until it is told, and clients whose connections are tables.
+-- A node without sockets for the specs of commands: a real store in a temporary directory, a log that is a list, a
+-- clock that stands still until it is told, and clients whose connections are tables.
 --
 --   local node = fake_node.new()
 --   local client = node:client()

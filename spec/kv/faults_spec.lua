@@ -90,8 +90,8 @@ describe(("a write or sync that fails (LUNODE_SEED=%d)"):format(SEED), function(
     end)
   end
 
-  -- Replies that leave in the turn in which it fails are of entries that were on disk: at most one for each connection. That
-  -- they are: see the power cuts.
+  -- Replies that leave in the turn in which it fails are of entries that were on disk: at most one for each connection.
+  -- That they are: see the power cuts.
   it("of the log's sync stops the node, --sync always", function()
     math.randomseed(SEED)
     for _ = 1, FULL and 20 or 3 do
@@ -115,8 +115,8 @@ describe(("a write or sync that fails (LUNODE_SEED=%d)"):format(SEED), function(
   end)
 end)
 
--- After the death of a process all that it wrote is there. A power cut takes, at worst, all that no sync has covered: here that is
--- cut off by hand, as the trace of the node's calls tells it.
+-- After the death of a process all that it wrote is there. A power cut takes, at worst, all that no sync has covered:
+-- here that is cut off by hand, as the trace of the node's calls tells it.
 describe(("a power cut (LUNODE_SEED=%d)"):format(SEED), function()
   setup(need_strace)
 
@@ -179,7 +179,8 @@ describe("an engine that stalls", function()
 
   it("stops writes at the overlay's bound, reads go on, and nothing is lost", function()
     local LIMIT, MILLISECONDS = 512 << 10, 1500
-    local node = start("no", ("fdatasync:delay_enter=%dms:when=5+"):format(MILLISECONDS), { "limit=" .. LIMIT, "segment=33554432" })
+    local injection = ("fdatasync:delay_enter=%dms:when=5+"):format(MILLISECONDS)
+    local node = start("no", injection, { "limit=" .. LIMIT, "segment=33554432" })
     local client = node:client()
     local w = writer.new("w", { batch = 8, value = 2000 })
     w:connect(node)

@@ -145,6 +145,22 @@ describe("commands that write, where an entry has to be on disk first", function
     start { sync = "always" }
   end)
 
+  it("get MISCONF in their turn where the disk is full by then", function()
+    client:send("SET", "a", "1")
+    node:finish_turn()
+    node.replica.full = { "No space left on device", "ENOSPC" }
+    client:send("SET", "a", "2")
+    client:send("GET", "a")
+    assert.is_nil(client:reply())
+    node:finish_turn()
+    assert.is_nil(client:reply())
+    node:commit()
+    assert.equal("OK", client:reply())
+    assert.matches("^MISCONF .*No space left", client:reply().err)
+    assert.equal("1", client:reply())
+    assert.matches("^MISCONF", client:err("SET", "a", "2")) -- where nothing waits, at once
+  end)
+
   it("run when it is, in order, and so do those that were sent behind them", function()
     client:send("SET", "a", "1")
     client:send("GET", "a")
@@ -273,6 +289,7 @@ describe("an entry", function()
       return drawn
     end })
     client("X.DRAW", "a")
+    client("CONFIG", "SET", "appendfsync", "everysec") -- ends an entry
     client("X.DRAW", "b")
     client("SETNX", "a", "nothing") -- in no entry, so it draws nothing either
     client("X.DRAW", "c")

@@ -30,12 +30,11 @@ local function agree(told, index, sum)
   digests[index] = sum
 end
 
--- Each store that is opened tells the digest of its rows at each index. It flushes often, and has little room: runs are
--- short.
-local function watch(store, told)
+-- Each store that is opened tells the digest of its rows at each index.
+local function watch(store, told, overlay)
   local open = store.open
   function store.open(dir, options)
-    options.overlay, options.limit, options.max_age = 1000, 3000, 2
+    options.overlay, options.limit, options.max_age = overlay, 3 * overlay, overlay > 1000 and 30 or 2
     local s, err, code = open(dir, options)
     if not s then
       return nil, err, code
@@ -65,7 +64,7 @@ local function main(told, options)
   logger.sink = function(level, text)
     print(level .. ": " .. text)
   end
-  watch(require "lunode.store", told)
+  watch(require "lunode.store", told, options.overlay)
   local kv = require "lunode.kv"
   kv.command("ROLL", { arity = 2, flags = { "write" }, keys = { 1, 1, 1 }, run = function(ctx, key)
     ctx.db:set(key, tostring(ctx:random(1, 1000000)) .. " " .. ctx.now)
@@ -88,10 +87,12 @@ end
 
 ---@param world lunode.sim.world  without nodes yet
 ---@param sync "always"|"everysec"|"no"
+---@param overlay? integer  bytes of writes in memory at which the store flushes them; three times that is the bound
+---   (default 1000: runs are short)
 ---@return table told  of the node: node, lives, failures; and digests of its states, by index, how many were compared
-function M.server(world, sync)
+function M.server(world, sync, overlay)
   local told = { digests = {}, compared = 0, lives = 0, failures = 0, node = nil }
-  world:node("server", main, { told, { host = ADDRESS, port = PORT, sync = sync } })
+  world:node("server", main, { told, { host = ADDRESS, port = PORT, sync = sync, overlay = overlay or 1000 } })
   return told
 end
 

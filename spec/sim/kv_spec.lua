@@ -85,7 +85,8 @@ end
 
 -- Some rounds of writing until something ends the node; `accept(how, lost, slow)` says whether that is fine.
 local function rounds(world, sync, accept)
-  local server, told, rng = kit.server(world, sync), { sent = {}, acked = {} }, world:stream "spec"
+  local told, rng = { sent = {}, acked = {} }, world:stream "spec"
+  local server = kit.server(world, sync, rng:pick { 1000, 1000000 }) -- or its store flushes what the log has not synced
   for round = 1, 4 do
     for writer = 1, 3 do
       local name = ("w%d-%d"):format(writer, round)
@@ -190,6 +191,32 @@ describe("on a full disk, the node", function()
       assert.equal(1, server.lives)
     end)
   end
+end)
+
+describe("the time of entries", function()
+  it("does not go back when the node starts again, whatever its clock does, and its log", function()
+    for _, how in ipairs { "flush", "replay" } do
+      local world = sim.new()
+      kit.server(world, "always", how == "replay" and 1000000 or nil)
+      local function roll()
+        return tonumber(kit.ask(world, { "ROLL", "e" })[1]:match " (%d+)$")
+      end
+      local last = roll()
+      world:run(5)
+      if how == "flush" then
+        kit.ask(world, { "SET", "long", ("x"):rep(1000) })
+        world:run(1)
+        assert.is_true(world:get("server").loop ~= nil)
+      end
+      for _ = 1, 3 do
+        world:jump_clock("server", -3600)
+        world:restart "server"
+        local now = roll()
+        assert.is_true(now >= last, how .. ": " .. last - now)
+        last = now
+      end
+    end
+  end)
 end)
 
 describe("while a flush stalls, the node", function()

@@ -32,7 +32,8 @@ M.bin = os.getenv("LUNODE_BIN") or executable()
 local function environment(env)
   local clean = {}
   for _, name in ipairs {
-    "CONFIG", "LISTEN", "DATA", "SYNC", "ENGINE", "REQUIREPASS", "MAXCLIENTS", "LOG_LEVEL", "CONSOLE", "NO_CONSOLE", "HISTORY",
+    "CONFIG", "LISTEN", "DATA", "SYNC", "ENGINE", "REQUIREPASS", "MAXCLIENTS", "LOG_LEVEL", "CONSOLE",
+    "NO_CONSOLE", "HISTORY",
   } do
     clean["LUNODE_" .. name] = false
   end

@@ -1,5 +1,5 @@
--- A key-value node with small buffers and segments, so that a spec needs little to fill them. For `lunode run`; it ends as
--- `lunode kv` does: on SIGTERM with 0, where it has to stop with 1.
+-- A key-value node with small buffers and segments, so that a spec needs little to fill them. For `lunode run`; it ends
+-- as `lunode kv` does: on SIGTERM with 0, where it has to stop with 1.
 --
 --   lunode run spec/support/small_node.lua PORT DIR [sync=always] [overlay=65536] [limit=…] [segment=…]
 local kv = require "lunode.kv"

@@ -4,8 +4,9 @@
 --   local trace = strace.attach(node)     -- or nil, why: where this system does not let processes be traced
 --   … trace:calls()  --> { { name = "write", file = "/…/000005.log", text = 'write(7</…/000005.log>, "…', … }, … }
 --
--- Traced are write, pwrite64, fdatasync, fsync and sendto, of all threads, in the order in which they ended. `begun` and `ended`
--- are lines of the trace: a call that ended before another one began is before it. `time` is when it began, in seconds.
+-- Traced are write, pwrite64, fdatasync, fsync and sendto, of all threads, in the order in which they ended. `begun`
+-- and `ended` are lines of the trace: a call that ended before another one began is before it. `time` is when it began,
+-- in seconds.
 
 local process = require "lunode.test.process"
 local tmp = require "lunode.test.tmp"
@@ -52,7 +53,8 @@ local metatable = { __index = methods, __name = "spec.trace" }
 ---@return string? err
 function M.attach(node)
   local file = tmp.dir() .. "/trace"
-  local words = { "strace", "-f", "-y", "-ttt", "-s", "64", "-e", "trace=write,pwrite64,fdatasync,fsync,sendto", "-o", file }
+  local words = { "strace", "-f", "-y", "-ttt", "-s", "64", "-o", file }
+  words[#words + 1], words[#words + 2] = "-e", "trace=write,pwrite64,fdatasync,fsync,sendto"
   words[#words + 1], words[#words + 2] = "-p", tostring(node.process.pid)
   local tracer = process.start(words)
   wait.till(function()

@@ -33,8 +33,8 @@ local methods = {}
 local metatable = { __index = methods, __name = "spec.writer" }
 
 ---@param name string
----@param options? { batch: integer?, value: integer?, refusable: boolean? }  value: bytes to add to each value; refusable:
----   MISCONF is a reply like any other
+---@param options? { batch: integer?, value: integer?, refusable: boolean? }  value: bytes to add to each value;
+---   refusable: MISCONF is a reply like any other
 ---@return spec.writer
 function M.new(name, options)
   options = options or {}

@@ -13,9 +13,9 @@ M.help = [[
 usage: lunode attach [-e CODE] [-f FILE|-] [--format lua|json] [--timeout SECONDS] [unix:PATH | DATA_DIR]
 
 Opens a prompt inside of a running node, through the console that `lunode kv` opens in its data directory (default
-./data), or another socket. What you type runs in the node, with its objects at hand: node, db, store, sessions(). Your
-globals are yours alone. The node logs each evaluation, and goes on serving meanwhile: what holds it up for more than a
-second is ended.
+./data), or another socket. What you type runs in the node, with its objects at hand: node, sessions(), and db and store
+to read; command("SET", "key", "value") runs a command as a client does, and is how to write. Your globals are yours
+alone. The node logs each evaluation, and goes on serving meanwhile: what holds it up for more than a second is ended.
 
 options:
   -e CODE            evaluate CODE and print its results, instead of a prompt; may be repeated

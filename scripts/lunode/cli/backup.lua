@@ -9,12 +9,13 @@ local M = {}
 M.help = [[
 usage: lunode backup DATA|unix:PATH OUT
 
-Copies the data of a node into the directory OUT, which must be empty or not there. A node that runs is asked through its
-console (DATA/console.sock, or the socket that is given), writes the copy itself, and goes on serving: the copy is what it
-had committed when it began. Of one that does not run, the store is copied, and what the log has beyond that.
+Copies the data of a node into the directory OUT, which must be empty or not there. A node that runs is asked through
+its console (DATA/console.sock, or the socket that is given), writes the copy itself, and goes on serving: the copy is
+what it had committed when it began. Of one that does not run, the store is copied, and what the log has beyond that.
 
-OUT is a data directory: `lunode kv --data OUT` runs from it, `lunode check OUT` checks it, `lunode restore OUT DATA` copies
-it back. What is interrupted or fails is deleted; if that was by force (SIGKILL, power), no node starts from what is left.
+OUT is a data directory: `lunode kv --data OUT` runs from it, `lunode check OUT` checks it, `lunode restore OUT DATA`
+copies it back. What is interrupted or fails is deleted; where that is impossible (SIGKILL, a power cut), no node starts
+from what is left.
 
 options:
   --help  this text
@@ -54,7 +55,7 @@ local function follow(stream)
   local result, err = stream:result()
   local seconds = progress:close()
   if err then
-    return nil, err.code == "ENOMETHOD" and "the node at the other end is no `lunode kv`, or an older one" or err.message
+    return nil, err.code == "ENOMETHOD" and "what has this console is no `lunode kv`, or an older one" or err.message
   elseif type(result) ~= "table" or not (math.tointeger(result.rows) and math.tointeger(result.bytes)
     and math.tointeger(result.index)) then
     return nil, "the node has answered with something else than what it copied"

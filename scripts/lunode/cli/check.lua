@@ -14,13 +14,13 @@ local M = {}
 M.help = [[
 usage: lunode check [--format text|json] DATA
 
-Looks for damage in a data directory, and changes nothing. It reads every record of the log against its checksum, and the
-commands in it; every row of the store, whose blocks have checksums, too; and it holds the keys against the expiry index
-and the counts. What the log has beyond the store is not carried out: nodes do that when they start.
+Looks for damage in a data directory, and changes nothing. It reads every record of the log against its checksum, and
+the commands in it; every row of the store, whose blocks have checksums, too; and it holds the keys against the expiry
+index and the counts. What the log has beyond the store is not carried out: nodes do that when they start.
 
 A torn tail is what a crash has left of the last write, unfinished: it is told, and is no damage, as nothing in it was
-acknowledged as being on disk; the next start cuts it off. While a node has the directory open its log can be checked, but
-its store cannot: make a backup and check that.
+acknowledged as being on disk; the next start cuts it off. While a node has the directory open its log can be checked,
+but its store cannot: make a backup and check that.
 
 options:
   --format text|json  how to report (default text)
@@ -63,8 +63,8 @@ local function check_log(report)
     if found.kind == "damage" then
       damage("%s: %s", place(found), found.what)
     elseif found.kind == "torn" then
-      report.notes[#report.notes + 1] = ("log: a torn tail in %s (%s): what a crash left of the last write; the next start cuts "
-        .. "it off"):format(place(found), found.what)
+      report.notes[#report.notes + 1] = ("log: a torn tail in %s (%s): what a crash left of the last write; the next "
+        .. "start cuts it off"):format(place(found), found.what)
     elseif found.kind == "entry" and found.type == 1 then
       local time, why = readable.commands(found.payload, function()
         commands = commands + 1
@@ -91,10 +91,11 @@ end
 local function check_both(report)
   local entries, rows = report.log, report.store
   if rows.rows == 0 and rows.unreadable == 0 and not entries then
-    report.damages[#report.damages + 1] = "there is nothing in it: no node ever ran from it, or a copy ended at its beginning"
+    report.damages[#report.damages + 1] =
+      "there is nothing in it: no node ever ran from it, or a copy ended as it began"
   elseif entries and entries.last > rows.applied and entries.first > rows.applied + 1 then
-    report.damages[#report.damages + 1] = ("the log begins with entry %d, and the store holds entries up to %d only: the files are "
-      .. "not of one node"):format(entries.first, rows.applied)
+    report.damages[#report.damages + 1] = ("the log begins with entry %d, and the store holds entries up to %d only: "
+      .. "the files are not of one node"):format(entries.first, rows.applied)
   end
 end
 
@@ -142,9 +143,9 @@ local function print_text(report)
     print(("store: %s, %s; %s, %d of them expire; entries up to %d"):format(files.count(rows.rows, "row"),
       files.size(rows.bytes), files.count(rows.keys, "key"), rows.expires, rows.applied))
   end
-  for _, list in ipairs { { "note", report.notes }, { "not checked", report.not_checked }, { "damage", report.damages } } do
-    for _, text in ipairs(list[2]) do
-      print(("%s: %s"):format(list[1], text))
+  for _, kind in ipairs { "notes", "not_checked", "damages" } do
+    for _, text in ipairs(report[kind]) do
+      print(("%s: %s"):format(kind:gsub("_", " "):gsub("s$", ""), text))
     end
   end
   print(report.ok and ("%s: no damage%s"):format(report.dir, #report.not_checked > 0 and " in what was checked" or "")
@@ -180,8 +181,8 @@ local function run(dir, format)
   else
     check_log(report)
     if info.locked then
-      report.not_checked[1] = ("the store, as process %s has it open: make a backup (lunode backup %s OUT) and check that")
-        :format(info.pid or "?", dir)
+      report.not_checked[1] = ("the store, as process %s has it open: make a backup (lunode backup %s OUT) and check "
+        .. "that"):format(info.pid or "?", dir)
     else
       code = copy.interruptible(function(on_interrupt)
         check_store(report, on_interrupt)

@@ -1,5 +1,5 @@
--- Checks the rows of a key-value node's store: that each can be read, that keys lie where they belong, and that the expiry index and
--- the counts agree with them. Reads a store, and prints nothing.
+-- Checks the rows of a key-value node's store: that each can be read, that keys lie where they belong, and that the
+-- expiry index and the counts agree with them. Reads a store, and prints nothing.
 
 local keys = require "lunode.kv.keys"
 local readable = require "lunode.cli.readable"
@@ -74,40 +74,48 @@ local function check_row(self, row, value)
   end
 end
 
--- Where to go on behind a row that cannot be read: with the next slot, or with the next kind of rows.
-local function behind(last)
-  local at = #last >= 2 and last < keys.SLOTS_END and string.unpack(">I2", last)
-  if at and at + 1 < keys.SLOTS then
-    return string.pack(">I2", at + 1)
+-- Where to go on behind a row that cannot be read: some slots further on, or with the next kind of rows.
+local function behind(last, slots)
+  if last < keys.SLOTS_END then
+    local at = (#last >= 2 and string.unpack(">I2", last) or 0) + slots
+    return at < keys.SLOTS and string.pack(">I2", at) or keys.SLOTS_END
   elseif last < keys.EXPIRY_START then
     return keys.EXPIRY_START
   end
   return last < keys.SYSTEM_START and keys.SYSTEM_START or nil
 end
 
-local function walk(self, yield)
-  local from = ""
-  while from do
-    local last, on = from, nil
-    local ok, err = pcall(function()
-      for row, value in self.store:scan(from) do
-        last = row
-        check_row(self, row, value)
-        if self.report.rows % 1000 == 0 and yield(self.report) then
-          on = "interrupted"
-          return
-        end
+-- Rows from `from` on; returns the last one that could be read, whether it was interrupted, and why it ended, where it
+-- is not the end.
+local function walk_from(self, from, yield)
+  local last, interrupted = from, false
+  local ok, err = pcall(function()
+    for row, value in self.store:scan(from) do
+      last = row
+      check_row(self, row, value)
+      if self.report.rows % 1000 == 0 and yield(self.report) then
+        interrupted = true
+        return
       end
-    end)
-    if ok then
-      return on
     end
+  end)
+  return last, interrupted, not ok and err or nil
+end
+
+-- Steps get longer while nothing can be read, so that a large hole is not tried slot by slot.
+local function walk(self, yield)
+  local from, slots = "", 1
+  while from do
+    local last, interrupted, err = walk_from(self, from, yield)
+    if interrupted then
+      return "interrupted"
+    elseif not err then
+      return
+    end
+    slots = last == from and slots * 2 or 1
     self.report.unreadable = self.report.unreadable + 1
     damage(self, "rows behind %s cannot be read: %s", last == "" and "the beginning" or quote(last), self.explain(err))
-    from = behind(last)
-    if self.report.unreadable % 100 == 0 and yield(self.report) then
-      return "interrupted"
-    end
+    from = behind(last, slots)
   end
 end
 

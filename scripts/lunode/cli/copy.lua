@@ -1,5 +1,5 @@
--- Copies the data of a node that does not run, for `lunode backup` and `lunode restore`: its store, and what its log has beyond that.
--- The copying itself is lunode.kv.backup.
+-- Copies the data of a node that does not run, for `lunode backup` and `lunode restore`: its store, and what its log
+-- has beyond that. The copying itself is lunode.kv.backup.
 
 local backup = require "lunode.kv.backup"
 local files = require "lunode.cli.files"
@@ -21,8 +21,8 @@ local function open_log(dir, applied)
     return nil, err
   elseif handle:last() > applied and handle:first() > applied + 1 then
     handle:close()
-    return nil, ("the log in %s begins with entry %d, but the store holds entries up to %d only: the files are not of one "
-      .. "node; ask `lunode check %s`"):format(dir, handle:first(), applied, dir)
+    return nil, ("the log in %s begins with entry %d, but the store holds entries up to %d only: the files are not of "
+      .. "one node; ask `lunode check %s`"):format(dir, handle:first(), applied, dir)
   end
   return handle
 end

@@ -60,7 +60,8 @@ local function dump_log(dir)
     say(record(found))
   end)
   if report then
-    return report.ok and 0 or files.complain(("the log in %s is damaged; `lunode check %s` tells more"):format(dir, dir))
+    return report.ok and 0
+      or files.complain(("the log in %s is damaged; `lunode check %s` tells more"):format(dir, dir))
   elseif code == "ENOENT" then
     return 0 -- as of a backup
   end
@@ -83,8 +84,8 @@ end
 
 local function dump_store(dir, info, state)
   if info.locked then
-    return files.complain(("the store in %s is not shown: process %s has it open; make a backup (`lunode backup %s OUT`) and "
-      .. "show that"):format(dir, info.pid or "?", dir))
+    return files.complain(("the store in %s is not shown: process %s has it open; make a backup (`lunode backup %s "
+      .. "OUT`) and show that"):format(dir, info.pid or "?", dir))
   end
   local opened, err = view.open(dir)
   if not opened then

@@ -78,7 +78,7 @@ end
 ---@param err string
 ---@return string
 function M.without_option(err)
-  return (err:gsub("[;,] [^;,]*%-%-data$", ""))
+  return (err:gsub("[;,] [^;,]*%-%-data$", ""):gsub("; restore it from a backup$", ""))
 end
 
 ---A word for the shell.

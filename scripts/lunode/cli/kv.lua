@@ -152,7 +152,8 @@ end
 local REACHABLE = { ["0.0.0.0"] = "127.0.0.1", ["::"] = "::1" }
 
 local function greet(node)
-  print(("lunode kv listens on %s:%d, data in %s, sync %s"):format(bracket(node.host), node.port, node.dir, node.replica.sync))
+  local host, sync = bracket(node.host), node.replica.sync
+  print(("lunode kv listens on %s:%d, data in %s, sync %s"):format(host, node.port, node.dir, sync))
   print(("try: redis-cli -h %s -p %d%s set greeting hello"):format(
     REACHABLE[node.host] or node.host,
     node.port,
@@ -189,7 +190,8 @@ local function readable(object, name)
     __index = function(_, key)
       if WRITES[key] then
         return function()
-          error(('%s:%s would pass the log by; command("SET", "key", "value") writes as a client does'):format(name, key), 0)
+          local text = '%s:%s would pass the log by; command("SET", "key", "value") writes as a client does'
+          error(text:format(name, key), 0)
         end
       end
       local value = object[key]

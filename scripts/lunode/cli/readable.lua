@@ -92,7 +92,8 @@ local function key_row(row, value)
     return ("key %s slot %d: no value"):format(quote(keys.key(row)), slot)
   end
   local expiry = keys.HAS_EXPIRY & value:byte() ~= 0 and #value >= 9 and keys.expiry(value)
-  return ("key %s slot %d %s %s%s"):format(quote(keys.key(row)), slot, keys.TYPE_NAMES[keys.type(value)] or "of an unknown type",
+  local kind = keys.TYPE_NAMES[keys.type(value)] or "of an unknown type"
+  return ("key %s slot %d %s %s%s"):format(quote(keys.key(row)), slot, kind,
     quote(value:sub(keys.payload_start(value))), expiry and " expires " .. M.time(expiry) or "")
 end
 

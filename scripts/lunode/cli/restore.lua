@@ -9,8 +9,8 @@ local M = {}
 M.help = [[
 usage: lunode restore BACKUP DATA
 
-Copies a backup into the directory DATA, which must be empty or not there: then `lunode kv --data DATA` runs from it. The
-backup stays as it is. (To run from the backup itself, give it as --data.)
+Copies a backup into the directory DATA, which must be empty or not there: then `lunode kv --data DATA` runs from it.
+The backup stays as it is. (To run from the backup itself, give it as --data.)
 
 options:
   --help  this text

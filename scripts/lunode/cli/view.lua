@@ -1,8 +1,8 @@
--- The store of a data directory to look at, without a change to it: the engine opens a directory of links and copies beside it. Only
--- for a store that no process has open, as the files of one at work come and go.
+-- The store of a data directory to look at, without a change to it: the engine opens a directory of links and copies
+-- beside it. Only for a store that no process has open, as the files of one at work come and go.
 --
--- Tables never change once they are written (LevelDB, RocksDB), so a link to each is enough, and it is the link that the engine
--- deletes. The rest is small: it is copied, as the engine writes on in it.
+-- Tables never change once they are written (LevelDB, RocksDB), so a link to each is enough, and it is the link that
+-- the engine deletes. The rest is small: it is copied, as the engine writes on in it.
 
 local files = require "lunode.cli.files"
 local store = require "lunode.store"
@@ -34,7 +34,7 @@ end
 ---@param err any
 ---@return string
 function methods:explain(err)
-  local text = tostring(err)
+  local text = files.without_option(tostring(err):gsub("^[^ ]*%.lua:%d+: ", ""))
   local from, to = text:find(self.place, 1, true)
   while from do
     text = text:sub(1, from - 1) .. self.dir .. text:sub(to + 1)

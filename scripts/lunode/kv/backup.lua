@@ -1,9 +1,9 @@
--- Copies the data of a node into a directory of its own, which is a data directory itself: `lunode kv --data COPY` runs from it. The
--- rows of a snapshot go there piece by piece, between the turns of the loop, and are written by the copy's own thread, so that a
--- node serves meanwhile. It chooses no names and renames nothing.
+-- Copies the data of a node into a directory of its own, which is a data directory itself: `lunode kv --data COPY` runs
+-- from it. The rows of a snapshot go there piece by piece, between the turns of the loop, and are written by the copy's
+-- own thread, so that a node serves meanwhile. It chooses no names and renames nothing.
 --
--- Until all is on disk the copy is marked as unfinished, in the row that says which format its keys have: no node runs from it, and
--- what was interrupted is never taken for a whole one. What fails, or is cancelled, is deleted.
+-- Until all is on disk the copy is marked as unfinished, in the row that says which format its keys have: no node runs
+-- from it, and what was interrupted is never taken for a whole one. What fails, or is cancelled, is deleted.
 --
 -- What a snapshot has not applied yet, because the node that had it is not running, comes along as entries of a log.
 local keys = require "lunode.kv.keys"
@@ -240,7 +240,8 @@ end
 ---Begins a copy.
 ---@param options lunode.kv.backup_options
 ---@return lunode.kv.backup? job
----@return string? err, lunode.code? code  "EEXIST" the directory is not empty; else as store.open. The snapshot is closed, too
+---@return string? err, lunode.code? code  "EEXIST" the directory is not empty; else as store.open. The snapshot is
+---closed then
 function M.start(options)
   local target, err, code = open_target(options)
   if not target then

@@ -1,5 +1,5 @@
--- Runs a command as a client's is run, for code inside of the node: checks, the write path, the reply. In a task: it waits until what
--- the command wrote is committed. Not for commands about the connection itself, as there is none.
+-- Runs a command as a client's is run, for code inside of the node: checks, the write path, the reply. In a task: it
+-- waits until what the command wrote is committed. Not for commands about the connection itself, as there is none.
 local command = require "lunode.kv.command"
 local errors = require "lunode.kv.errors"
 local resp = require "lunode.resp"

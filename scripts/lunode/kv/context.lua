@@ -28,8 +28,8 @@ local function draw(self)
   return z ~ (z >> 31)
 end
 
----A uniformly distributed integer in [low, high]. For a command that writes it follows from the entry's seed, so that every replay
----draws the same.
+---A uniformly distributed integer in [low, high]. For a command that writes it follows from the entry's seed, so that
+---every replay draws the same.
 ---@param low integer
 ---@param high integer
 ---@return integer

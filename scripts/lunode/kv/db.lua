@@ -1,8 +1,8 @@
 -- The keys of one node over the ordered store: lookups that honour expiry, writes that keep the expiry index and the
 -- key count right, expiry in the background, flush. It knows no commands, no connections and no log.
 --
--- Only commands that write change anything, as only they are in the log. What has expired is not there for a command that
--- reads; it tells `on_expired`, which may have it deleted by one that writes.
+-- Only commands that write change anything, as only they are in the log. What has expired is not there for a command
+-- that reads; it tells `on_expired`, which may have it deleted by one that writes.
 --
 -- Two levels. By key, for most commands: get, set, delete, exists. By row, for those that look and then write:
 -- `find` gives a key's row and its present value, `put` and `remove` take them back; so nothing is looked up twice.
@@ -367,6 +367,7 @@ end
 function methods:rollback()
   self.store:rollback()
   self.keys, self.expires = self.saved_keys, self.saved_expires
+  self.expiry_cursor = keys.EXPIRY_START -- rows that have been deleted are there again
   self.writing = false
 end
 

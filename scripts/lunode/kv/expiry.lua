@@ -1,5 +1,5 @@
--- Commands on the expiry of keys: EXPIRE and its kin, TTL and its kin, PERSIST; and the node's own, which delete keys whose time
--- has come.
+-- Commands on the expiry of keys: EXPIRE and its kin, TTL and its kin, PERSIST; and the node's own, which delete keys
+-- whose time has come.
 local command = require "lunode.kv.command"
 local deadline = require "lunode.kv.deadline"
 local errors = require "lunode.kv.errors"

@@ -1,5 +1,5 @@
--- The key-value node: opens its replica, listens, and makes the writes of each turn of the loop one entry of the log. The
--- commands are in the files beside this one; kv.command adds the user's own.
+-- The key-value node: opens its replica, listens, and makes the writes of each turn of the loop one entry of the log.
+-- The commands are in the files beside this one; kv.command adds the user's own.
 --
 --   local kv = require "lunode.kv"
 --   kv.command("HITS", { … })
@@ -211,7 +211,8 @@ function methods:read_clock()
   return now
 end
 
----Makes the writes of this turn an entry. Replies leave only after it is written: before_sleep comes before the flush of output.
+---Makes the writes of this turn an entry. Replies leave only after it is written: before_sleep comes before the flush
+---of output.
 function methods:commit()
   if not (self.failed or self.closed) then
     self.writes:end_turn(self.ctx.now or self:read_clock())
@@ -320,8 +321,8 @@ end
 
 -- ---- the end
 
----Stops accepting, lets commands that wait have their replies, writes everything to disk, closes the replica. Idempotent; it is
----done when `closed` is true, and then nothing of the node keeps the loop alive.
+---Stops accepting, lets commands that wait have their replies, writes everything to disk, closes the replica.
+---Idempotent; it is done when `closed` is true, and then nothing of the node keeps the loop alive.
 function methods:close()
   if self.closing then
     return
@@ -368,7 +369,8 @@ function methods:say_goodbye()
   end
 end
 
--- All connections are gone. What they have had written in this turn goes first, and `commit` comes back here when it is on disk.
+-- All connections are gone. What they have had written in this turn goes first, and `commit` comes back here when it is
+-- on disk.
 function methods:finish()
   if self.closed then
     return

@@ -1,7 +1,9 @@
--- Copies of a running node's data: BGSAVE, LASTSAVE, SAVE, and what `lunode backup` asks a node for. How a copy is made: kv.backup.
+-- Copies of a running node's data: BGSAVE, LASTSAVE, SAVE, and what `lunode backup` asks a node for. How a copy is
+-- made: kv.backup.
 --
--- BGSAVE writes into one of two directories in the node's own, backup-1 and backup-2, in turn: so there is always a whole one once
--- there was one, and never more than two. LASTSAVE says when the last one was made, as Redis counts: at first, when the node started.
+-- BGSAVE writes into one of two directories in the node's own, backup-1 and backup-2, in turn: so there is always a
+-- whole one once there was one, and never more than two. LASTSAVE says when the last one was made, as Redis counts: at
+-- first, when the node started.
 local backup = require "lunode.kv.backup"
 local command = require "lunode.kv.command"
 local errors = require "lunode.kv.errors"
@@ -144,7 +146,8 @@ function methods:bgsave()
   end)
 end
 
----Serves `lunode backup`, which has opened a stream: makes a copy as long as the caller is there, and tells how far it is.
+---Serves `lunode backup`, which has opened a stream: makes a copy as long as the caller is there, and tells how far it
+---is.
 ---@param ctx lunode.rpc.context
 ---@param dir string  absolute
 ---@return table result  rows, bytes, index
@@ -159,7 +162,7 @@ function methods:serve(ctx, dir)
     failure, job = err and { code = code or "EIO", message = err }, ended
     done:resolve(true)
   end)
-  local guard <close> = setmetatable({}, { __close = function()
+  local tick <close> = setmetatable({}, { __close = function()
     if not done:is_resolved() then
       cancel()
     end

@@ -15,7 +15,8 @@ local select = select
 local writes_module = require "lunode.kv.writes"
 local answer_for, refusing = writes_module.answer_for, writes_module.refusing
 local find, subcommand = command.find, command.subcommand
-local without_arguments, with_one, writes_with_two = command.without_arguments, command.with_one, command.writes_with_two
+local without_arguments, with_one = command.without_arguments, command.with_one
+local writes_with_two = command.writes_with_two
 
 local M = {}
 

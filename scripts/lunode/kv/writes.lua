@@ -1,12 +1,13 @@
 -- The one way of a write: from the command, through an entry of the log, to its effect on the keys and its reply.
 --
--- The commands of one turn of the loop are one entry. Where an entry counts as committed once it is written (sync "everysec" and
--- "no"), a command runs as it comes, and its reply leaves behind the entry's write: `run`. Where it does not ("always", and later a
--- quorum), and while the disk is too far behind, commands wait: `submit`. They run when their entry is committed. What a client
--- sends behind a command that waits, waits with it, so that replies keep the order of the commands, those that only read included.
+-- The commands of one turn of the loop are one entry. Where an entry counts as committed once it is written (sync
+-- "everysec" and "no"), a command runs as it comes, and its reply leaves behind the entry's write: `run`. Where it does
+-- not ("always", and later a quorum), and while the disk is too far behind, commands wait: `submit`. They run when
+-- their entry is committed. What a client sends behind a command that waits, waits with it, so that replies keep the
+-- order of the commands, those that only read included.
 --
--- A command that a replay or another node runs has no session: it must not depend on who sent it, nor on clock or chance but
--- ctx.now and ctx:random.
+-- A command that a replay or another node runs has no session: it must not depend on who sent it, nor on clock or
+-- chance but ctx.now and ctx:random.
 local batch = require "lunode.batch"
 local command = require "lunode.kv.command"
 local logger = require "lunode.logger"
@@ -293,7 +294,7 @@ function methods:reply(waiter, bytes, faulty)
 end
 
 local function run_and_encode(entry, ctx, args, ...)
-  local session, value = ctx.session, nil
+  local session, value = ctx.session
   if entry.variadic then
     value = entry.run(ctx, args or { ... })
   elseif args then
@@ -304,8 +305,8 @@ local function run_and_encode(entry, ctx, args, ...)
   return resp.encode(value, session and session.protocol)
 end
 
--- (the reply's bytes, whether it failed by its own fault). A command that writes does all of it, or nothing; a reply that cannot be
--- encoded counts as a failure on every replica, also where nobody waits for it.
+-- (the reply's bytes, whether it failed by its own fault). A command that writes does all of it, or nothing; a reply
+-- that cannot be encoded counts as a failure on every replica, also where nobody waits for it.
 local function call(self, entry, args, ...)
   local db = self.db
   if entry.write then
@@ -354,8 +355,8 @@ local function find_entry(name, first)
   if entry and not entry.direct then
     entry = command.subcommand(entry, first)
   end
-  return entry or error(("the log holds the command %q, which this node does not know; start it with the scripts that add it")
-    :format(name), 0)
+  return entry or error(("the log holds the command %q, which this node does not know; "
+    .. "start it with the scripts that add it"):format(name), 0)
 end
 
 -- Where each command of an entry stands: how many came before it.
@@ -429,7 +430,7 @@ end
 local function record(self)
   self.db:save_counts()
   self.replica:record(self.batch:take(), self.time, self.seed)
-  self.count = 0
+  self.reserved, self.count = 0, 0 -- what follows is another one, with a time and a seed of its own
 end
 
 ---Changes when an entry counts as committed. What has run by now has its entry by the rule before; the next command has

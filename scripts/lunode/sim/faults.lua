@@ -233,8 +233,8 @@ function methods:has_fault(kind)
 end
 
 ---A fault that lasts. Kinds: "crash", "kill" (until the restart), "pause", "clock_jump" (seconds; at once),
----"clock_drift" (drift), "disk_latency" (seconds), "disk_stall" (duration), "disk_eio", "disk_enospc", "disk_torn", and those of
----lunode.sim.net.
+---"clock_drift" (drift), "disk_latency" (seconds), "disk_stall" (duration), "disk_eio", "disk_enospc", "disk_torn", and
+---those of lunode.sim.net.
 ---@param options {kind: string, nodes: (lunode.sim.node|string)[]?, duration: number?, text: string?, id: integer?}
 ---@return lunode.sim.fault  with `stop`
 function methods:fault(options)

@@ -27,7 +27,9 @@ end
 function methods:get(key, head)
   check_head(head, "get")
   local value = self.store:get(slot.row(self.kind, key))
-  if value and value:byte() == head then
+  if value == nil then
+    return
+  elseif value:byte() == head then
     return value:sub(2)
   end
   return nil, value
@@ -41,7 +43,9 @@ function methods:put(key, head, text, unless)
   if not old or old & (unless or 0) == 0 then
     self.store:put(row, string.char(head) .. text)
   end
-  return old
+  if value then
+    return old
+  end
 end
 
 return M

@@ -193,8 +193,8 @@ function methods:partition(options)
   end
   for key in pairs(options) do
     if not PARTITION_OPTIONS[key] and not math.tointeger(key) then
-      error(("net:partition: unknown option '%s'; there are bridge, duration, flapping, id, isolate, one_way and text"):format(
-        tostring(key)), 2)
+      local text = "net:partition: unknown option '%s'; there are bridge, duration, flapping, isolate, one_way"
+      error(text:format(tostring(key)), 2)
     end
   end
   local given = { duration = options.duration, text = options.text, id = options.id }

@@ -75,6 +75,7 @@ function M.new(host, id, family)
     first = 1,
     last = 0,
     last_arrival = 0,
+    next_arrival = false, -- the event of the first
     lost = {}, -- segments, to be sent again
     lost_ids = {},
     stalled = false, -- some are lost
