@@ -138,6 +138,28 @@ describe("what is promised", function()
       assert.is_false(outcome.done) -- it applies nothing that it could lose
     end)
 
+  sim_it("is a vote that a power cut does not take back", { seeds = 5 }, function(world)
+    local cluster = kit.cluster(world, 3)
+    local leader = cluster:leader()
+    local before, votes = {}, 0
+    for _, name in ipairs(cluster.names) do
+      local raft = cluster.state[name].node.core
+      before[name] = { raft.term, raft.vote }
+      votes = votes + (raft.vote == leader and 1 or 0)
+      world:crash(name)
+    end
+    assert.is_true(votes >= 2)
+    for _, name in ipairs(cluster.names) do
+      world:restart(name)
+      assert(world:run_until(function()
+        return cluster:is_up(name)
+      end, 5))
+      local raft = cluster:is_up(name).core
+      assert.same(before[name], { raft.term, raft.vote })
+      world:crash(name)
+    end
+  end)
+
   sim_it("is no vote before the disk has it", { seeds = 5 }, function(world)
     local cluster = kit.cluster(world, 3)
     local old = cluster:leader()
