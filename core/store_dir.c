@@ -27,6 +27,11 @@ struct dir {
     struct ln_detail *detail;
 };
 
+/* REQUIRES: the name fits. */
+static void set_name(char to[LN_STORE_DIR_ENGINE], const char *name) {
+    (void)snprintf(to, LN_STORE_DIR_ENGINE, "%s", name);
+}
+
 static const char *remedy(int status) {
     switch (status) {
     case LN_ECORRUPT:
@@ -124,7 +129,7 @@ static int parse_format(struct dir *d, char *text) {
                              "run a newer lunode, or give another --data",
                              d->path, d->format, FORMAT_NUMBER);
     char *line = end + 1;
-    strcpy(d->engine, "leveldb");
+    set_name(d->engine, "leveldb");
     if (d->format == 1)
         return *line ? fail_foreign(d) : LN_OK;
     size_t len = strcspn(line, "\n");
@@ -132,7 +137,7 @@ static int parse_format(struct dir *d, char *text) {
         len - strlen(ENGINE_PREFIX) >= sizeof d->engine)
         return fail_foreign(d);
     line[len] = 0;
-    strcpy(d->engine, line + strlen(ENGINE_PREFIX));
+    set_name(d->engine, line + strlen(ENGINE_PREFIX));
     if (!ln_engine_find(d->engine))
         return ln_detail_set(d->detail, LN_EVERSION,
                              "data directory %s holds data of the engine %s, which this lunode "
@@ -289,7 +294,7 @@ int ln_store_dir_open(const char *dir, bool create, const char *engine, struct l
     if (rc == LN_OK)
         name_holder(&d);
     if (rc == LN_OK && !finished) {
-        strcpy(d.engine, engine ? engine : "leveldb");
+        set_name(d.engine, engine ? engine : "leveldb");
         d.format = FORMAT_NUMBER;
         rc = write_format(&d);
     }
@@ -298,7 +303,7 @@ int ln_store_dir_open(const char *dir, bool create, const char *engine, struct l
     if (rc == LN_OK) {
         *lock_fd = d.lock;
         *upgrade = d.format < FORMAT_NUMBER;
-        strcpy(name, d.engine);
+        set_name(name, d.engine);
     } else if (d.lock >= 0) {
         close(d.lock);
     }
@@ -307,7 +312,7 @@ int ln_store_dir_open(const char *dir, bool create, const char *engine, struct l
 
 int ln_store_dir_upgrade(const char *dir, const char *engine, struct ln_detail *detail) {
     struct dir d = {.path = dir, .fd = -1, .lock = -1, .detail = detail};
-    strcpy(d.engine, engine);
+    set_name(d.engine, engine);
     int rc = make_and_open(&d, false);
     if (rc == LN_OK)
         rc = write_format(&d);
@@ -334,7 +339,7 @@ int ln_store_inspect(const char *path, struct ln_detail *detail, struct ln_store
             info.locked = whole.l_type != F_UNLCK;
         info.pid = info.locked ? read_holder(d.lock) : 0;
         info.format = d.format;
-        strcpy(info.engine, d.engine);
+        set_name(info.engine, d.engine);
         *out = info;
     }
     if (d.lock >= 0)

@@ -128,7 +128,7 @@ describe(("a power cut (LUNODE_SEED=%d)"):format(SEED), function()
       if length and call.file:find("/log/%x+%.log$") then
         written = math.max(written, length + offset)
         pending[#pending + 1] = { at = length + offset | 0, ended = call.ended }
-      elseif call.name == "fdatasync" and call.file:find("/log/%x+%.log$") and call.text:find("= 0$") then
+      elseif call.name == "fdatasync" and call.file:find("/log/%x+%.log$") and call.text:find("= 0%f[%s\0]") then
         for _, write in ipairs(pending) do
           if write.ended < call.begun then
             synced = math.max(synced, write.at)
@@ -150,7 +150,8 @@ describe(("a power cut (LUNODE_SEED=%d)"):format(SEED), function()
     math.randomseed(SEED)
     local cut = 0
     for _ = 1, FULL and 30 or 3 do
-      local node, trace = start("always", nil, { "segment=33554432", "overlay=33554432" })
+      -- syncs that last, so that there are writes behind them
+      local node, trace = start("always", "fdatasync:delay_enter=10ms", { "segment=33554432", "overlay=33554432" })
       local writers = {}
       for i = 1, 3 do
         writers[i] = writer.new("w" .. i, { batch = 1 << i })
