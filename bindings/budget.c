@@ -54,6 +54,7 @@ static void on_count(lua_State *L, lua_Debug *ar) {
     struct timespec ts;
     (void)clock_gettime(CLOCK_MONOTONIC, &ts);
     int64_t taken = (int64_t)ts.tv_sec * LN_SECOND + ts.tv_nsec - turn;
+    int64_t milliseconds = taken / 1000000;
     bool interrupted = b->interrupt && take_interrupt();
     bool again = b->cut == turn;
     if (!interrupted && !again && taken <= b->seconds) {
@@ -72,7 +73,7 @@ static void on_count(lua_State *L, lua_Debug *ar) {
         lua_pushliteral(L, "interrupted");
     else
         lua_pushfstring(L, "ran for %f s without waiting; the limit is %f s",
-                        (lua_Number)(taken / 1000000) / 1e3,
+                        (lua_Number)milliseconds / 1e3,
                         (lua_Number)b->seconds / (lua_Number)LN_SECOND);
     lua_concat(L, 2);
     lua_error(L);
@@ -84,9 +85,36 @@ static int budget_arm(lua_State *L) {
     return 0;
 }
 
-static int budget_disarm(lua_State *L) {
-    if (lua_gethook(L) == on_count)
-        lua_sethook(L, NULL, 0, 0);
+static int add_traceback(lua_State *L) {
+    luaL_traceback(L, L, luaL_tolstring(L, 1, NULL), 1);
+    return 1;
+}
+
+/* In C, because where each instruction raises no Lua code could take the hook away. */
+static int budget_call(lua_State *L) {
+    luaL_checktype(L, 1, LUA_TFUNCTION);
+    (void)push_budget(L);
+    lua_pop(L, 1);
+    lua_pushcfunction(L, add_traceback);
+    lua_insert(L, 1);
+    lua_Hook hook = lua_gethook(L);
+    int mask = lua_gethookmask(L), count = lua_gethookcount(L);
+    lua_sethook(L, on_count, LUA_MASKCOUNT, COUNT);
+    int status = lua_pcall(L, lua_gettop(L) - 2, LUA_MULTRET, 1);
+    lua_sethook(L, hook, mask, count);
+    lua_pushboolean(L, status == LUA_OK);
+    lua_replace(L, 1);
+    return lua_gettop(L);
+}
+
+static void on_any(lua_State *L, lua_Debug *ar) {
+    (void)ar;
+    luaL_error(L, "ended: it went on after it was cancelled");
+}
+
+static int budget_kill(lua_State *L) {
+    luaL_checktype(L, 1, LUA_TTHREAD);
+    lua_sethook(lua_tothread(L, 1), on_any, LUA_MASKCOUNT, 1);
     return 0;
 }
 
@@ -98,8 +126,11 @@ static int budget_set(lua_State *L) {
     return 0;
 }
 
-static const luaL_Reg functions[] = {
-    {"arm", budget_arm}, {"disarm", budget_disarm}, {"set", budget_set}, {NULL, NULL}};
+static const luaL_Reg functions[] = {{"arm", budget_arm},
+                                     {"call", budget_call},
+                                     {"kill", budget_kill},
+                                     {"set", budget_set},
+                                     {NULL, NULL}};
 
 int luaopen_lunode_budget(lua_State *L) {
     luaL_newlib(L, functions);

@@ -89,8 +89,6 @@ static void take_options(lua_State *L, int index, struct ln_decoder_options *o,
         else if (!ln_decoder_take_setting(L, key, s))
             luaL_error(L, "unknown option '%s'", key);
     }
-    if (!o->ops)
-        luaL_error(L, "option 'decoder' is missing: it says what the bytes mean");
 }
 
 static int try_option(lua_State *L) {
@@ -129,6 +127,8 @@ static int decoder_new(lua_State *L) {
     struct ln_decoder_settings settings = LN_DECODER_SETTINGS_DEFAULT;
     lua_settop(L, 1);
     take_options(L, 1, &options, &settings); /* the list is at 2 */
+    if (!options.ops)
+        return luaL_error(L, "option 'decoder' is missing: it says what the bytes mean");
     struct decoder_box *box = lua_newuserdatauv(L, sizeof *box, 0);
     *box = (struct decoder_box){.settings = settings};
     ln_buffer_init(&box->in);

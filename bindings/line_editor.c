@@ -32,10 +32,13 @@ struct ln_editor {
     History *history;
     FILE *in, *out;
     locale_t locale;
+    struct termios raw; /* the terminal's mode while a line is edited */
+    bool raw_known;
 
     char *prompt;
     char *input; /* bytes that libedit has not asked for yet */
     size_t input_len, input_at;
+    size_t taken; /* characters, for this line */
     mbstate_t decoding;
     char *text; /* of LN_EDIT_LINE and LN_EDIT_COMPLETE */
     size_t text_len, text_cursor;
@@ -193,6 +196,8 @@ static void show(struct ln_editor *e) {
 
 static void give_up_line(struct ln_editor *e) {
     e->cancelled = true;
+    e->input_at = e->input_len; /* as the terminal drops what it has */
+    e->decoding = (mbstate_t){0};
     size_t cursor, len = length_of(e, &cursor);
     hide(e);
     (void)el_cursor(e->el, (int)(len - cursor));
@@ -232,23 +237,34 @@ static void serve(struct ln_editor *e, enum request request) {
     }
 }
 
-/* False: the input ends within a character. What is no character is shown as one that says so. */
+/* The next character; false where the input ends within one. Bytes that are none give one that says
+ * so: those of a beginning that something else follows, together. */
+static bool decode(struct ln_editor *e, wchar_t *out) {
+    bool began = !mbsinit(&e->decoding);
+    size_t n = mbrtowc(out, e->input + e->input_at, e->input_len - e->input_at, &e->decoding);
+    if (n == (size_t)-2) {
+        e->input_at = e->input_len;
+        return false;
+    }
+    if (n == (size_t)-1) {
+        e->decoding = (mbstate_t){0};
+        *out = L'\xFFFD';
+        n = began ? 0 : 1;
+    } else if (n == 0) {
+        n = 1; /* NUL */
+    }
+    e->input_at += n;
+    return true;
+}
+
 static bool take_char(struct ln_editor *e, wchar_t *out) {
-    while (e->input_at < e->input_len) {
-        size_t n = mbrtowc(out, e->input + e->input_at, e->input_len - e->input_at, &e->decoding);
-        if (n == (size_t)-2) {
-            e->input_at = e->input_len;
-            return false;
-        }
-        if (n == (size_t)-1) {
-            e->decoding = (mbstate_t){0};
-            *out = L'\xFFFD';
-        }
-        e->input_at += n == 0 || n == (size_t)-1 ? 1 : n;
-        size_t cursor;
-        if (length_of(e, &cursor) < MAX_LINE ||
-            *out < L' ') /* more is not taken, but for its end */
+    while (e->input_at < e->input_len && decode(e, out)) {
+        if (*out < L' ')
             return true;
+        if (e->taken < MAX_LINE) { /* more is not taken, but for its end */
+            e->taken++;
+            return true;
+        }
     }
     return false;
 }
@@ -256,6 +272,8 @@ static bool take_char(struct ln_editor *e, wchar_t *out) {
 static int get_char(EditLine *el, wchar_t *out) {
     struct ln_editor *e;
     (void)el_get(el, EL_CLIENTDATA, &e);
+    if (!e->raw_known)
+        e->raw_known = tcgetattr(STDIN_FILENO, &e->raw) == 0;
     while (!e->stopping && !e->cancelled) {
         if (take_char(e, out))
             return 1;
@@ -308,8 +326,11 @@ static unsigned char complete(EditLine *el, int ch) {
 static enum ln_edit read_line(struct ln_editor *e) {
     int len = 0;
     e->hidden = false;
+    e->taken = 0;
     const char *line = el_gets(e->el, &len);
     (void)fflush(e->out);
+    if (e->raw_known) /* nothing that is typed ahead is echoed, nor understood by the terminal */
+        (void)tcsetattr(STDIN_FILENO, TCSANOW, &e->raw);
     if (e->cancelled) {
         e->cancelled = false;
         return LN_EDIT_CANCELLED;
@@ -358,7 +379,9 @@ static bool start_libedit(struct ln_editor *e) {
     (void)el_set(e->el, EL_PROMPT_ESC, get_prompt, '\1');
     (void)el_set(e->el, EL_HIST, history, e->history);
     (void)el_set(e->el, EL_GETCFN, get_char);
-    (void)el_set(e->el, EL_ADDFN, "ln-complete", "Complete the name before the cursor", complete);
+    /* The narrow one leaks its strings. */
+    (void)el_wset(e->el, EL_ADDFN, L"ln-complete", L"Complete the name before the cursor",
+                  complete);
     bind_key(e->el, "^I", "ln-complete");
     bind_key(e->el, "^R", "em-inc-search-prev");
     bind_key(e->el, "^L", "ed-clear-screen");

@@ -4,8 +4,9 @@
  * its own, which never runs beside the caller's: the caller hands over what it wants done and waits
  * until the editor needs more. All of libedit's calls, and its locale, are that thread's.
  *
- * Between lines the terminal is as it was before, so that Ctrl-C is a signal and what a program
- * reads is echoed. It is so, too, after exit() and after signals that end the process. */
+ * Ctrl-C and Ctrl-Z are signals all the time, and what is typed between two lines is for the next
+ * one. The terminal is as it was before when the editor is closed, when the process stops, and
+ * after exit() and signals that end the process. */
 #ifndef LUNODE_BINDINGS_LINE_EDITOR_H
 #define LUNODE_BINDINGS_LINE_EDITOR_H
 

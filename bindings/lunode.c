@@ -29,7 +29,7 @@ static const luaL_Reg modules[] = {
 };
 
 /* The scripts are found from where the binary is, so that an installation can be moved:
- * PREFIX/bin/lunode, PREFIX/share/lua/5.4/lunode/cli.lua, PREFIX/lib/lua/5.4/lunode/edit.so. */
+ * PREFIX/bin/lunode, PREFIX/share/lua/5.4/lunode/cli.lua, PREFIX/lib/lunode/lunode/edit.so. */
 static void set_path(lua_State *L) {
     char exe[PATH_MAX];
     ssize_t n = readlink("/proc/self/exe", exe, sizeof exe - 1);
@@ -49,8 +49,9 @@ static void set_path(lua_State *L) {
                     lua_tostring(L, -1));
     lua_setfield(L, -3, "path");
     lua_pop(L, 1);
-    lua_getfield(L, -1, "cpath"); /* what few scripts need is loaded with them: lunode.edit */
-    lua_pushfstring(L, "%s/../lib/lua/5.4/?.so;%s", exe, lua_tostring(L, -1));
+    lua_getfield(L, -1,
+                 "cpath"); /* what few need: lunode.edit. Not where lunode.so is, a second core */
+    lua_pushfstring(L, "%s/../lib/lunode/?.so;%s", exe, lua_tostring(L, -1));
     lua_setfield(L, -3, "cpath");
     lua_pop(L, 2);
 }

@@ -804,8 +804,15 @@ local budget = {}
 ---Code that catches this and goes on is ended all the same. Instructions cost a few times as much.
 function budget.arm() end
 
----Takes that off the calling coroutine.
-function budget.disarm() end
+---Calls fn(…), armed for as long as that takes: for callbacks, which run in a coroutine that is not theirs. `fn` cannot wait.
+---@param fn fun(...): ...
+---@param ... any
+---@return boolean ok, any ...  what fn returned; or false, and its error with the traceback
+function budget.call(fn, ...) end
+
+---From its next instruction on the coroutine raises, at each one, until it has unwound.
+---@param thread thread
+function budget.kill(thread) end
 
 ---What ends it, for the whole state.
 ---@param seconds? number  of a turn of the loop (default: no limit)
@@ -823,8 +830,8 @@ local edit = {}
 ---so `begin`.
 ---@alias lunode.editor.event "waits"|"line"|"complete"|"cancelled"|"end"|"idle"
 
----Opens the editor on the standard input and output. While no line is edited the terminal is as it was before; so it is
----after every end of the process but SIGKILL.
+---Opens the editor on the standard input and output. Until it is closed nothing is echoed but what it draws; Ctrl-C and Ctrl-Z
+---are signals. After every end of the process but SIGKILL the terminal is as it was before.
 ---@return lunode.editor? editor
 ---@return string? err, lunode.code? code  "ENOTTY"; "EBUSY": there is one already
 function edit.open() end

@@ -239,7 +239,7 @@ static int watchdog_ending(lua_State *L) {
 
 static lua_State *check_thread(lua_State *L) {
     lua_State *thread = lua_tothread(L, 1);
-    luaL_argexpected(L, thread, 1, "coroutine");
+    luaL_argexpected(L, thread, 1, "thread");
     return thread;
 }
 
@@ -340,10 +340,9 @@ static int watchdog_close(lua_State *L) {
 }
 
 static const luaL_Reg watchdog_functions[] = {
-    {"start", watchdog_start},   {"stop", watchdog_stop},
-    {"call", watchdog_call},     {"cancel", watchdog_cancel},
-    {"resume", watchdog_resume}, {"wrap", watchdog_wrap},
-    {"close", watchdog_close}, {"ending", watchdog_ending},   {NULL, NULL},
+    {"start", watchdog_start},   {"stop", watchdog_stop},     {"call", watchdog_call},
+    {"cancel", watchdog_cancel}, {"resume", watchdog_resume}, {"wrap", watchdog_wrap},
+    {"close", watchdog_close},   {"ending", watchdog_ending}, {NULL, NULL},
 };
 
 int luaopen_lunode_watchdog(lua_State *L) {

@@ -158,8 +158,8 @@ WRAP(int, epoll_wait, (int fd, struct epoll_event *events, int max, int ms), (fd
 WRAP(int, eventfd, (unsigned value, int flags), (value, flags), -1, opened)
 WRAP(int, pthread_create, (pthread_t * t, const pthread_attr_t *a, void *(*f)(void *), void *arg),
      (t, a, f, arg), armed.error, AS_IT_IS)
-WRAP(ssize_t, pread, (int fd, void *p, size_t n, off_t at), (fd, p, n, at), -1, AS_IT_IS)
-WRAP(ssize_t, pwrite, (int fd, const void *p, size_t n, off_t at), (fd, p, n, at), -1, AS_IT_IS)
+WRAP(int, fallocate, (int fd, int mode, off_t at, off_t len), (fd, mode, at, len), -1, AS_IT_IS)
+WRAP(int, unlinkat, (int fd, const char *path, int flags), (fd, path, flags), -1, AS_IT_IS)
 WRAP(int, ftruncate, (int fd, off_t len), (fd, len), -1, AS_IT_IS)
 WRAP(int, fsync, (int fd), (fd), -1, AS_IT_IS)
 WRAP(int, fdatasync, (int fd), (fd), -1, AS_IT_IS)
@@ -280,6 +280,8 @@ WRAP_BYTES(recv, (int fd, void *p, size_t n, int flags), (fd, p, n, flags))
 WRAP_BYTES(send, (int fd, const void *p, size_t n, int flags), (fd, p, n, flags))
 WRAP_BYTES(read, (int fd, void *p, size_t n), (fd, p, n))
 WRAP_BYTES(write, (int fd, const void *p, size_t n), (fd, p, n))
+WRAP_BYTES(pread, (int fd, void *p, size_t n, off_t at), (fd, p, n, at))
+WRAP_BYTES(pwrite, (int fd, const void *p, size_t n, off_t at), (fd, p, n, at))
 
 /* ---- calls with an argument that is not always there */
 

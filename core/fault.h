@@ -18,8 +18,8 @@
     X(getsockopt) X(setsockopt) X(getsockname)                                                     \
     X(epoll_create1) X(epoll_ctl) X(epoll_wait) X(eventfd) X(signalfd) X(pthread_create)           \
     X(open) X(openat) X(opendir) X(fdopendir) X(readdir) X(read) X(write) X(pread) X(pwrite)       \
-    X(ftruncate) X(fsync) X(fdatasync) X(mkdir) X(renameat) X(unlink) X(lstat) X(fchmod)           \
-    X(fchmodat) X(flock) X(fcntl) X(close)
+    X(fallocate) X(ftruncate) X(fsync) X(fdatasync) X(mkdir) X(renameat) X(unlink) X(unlinkat)     \
+    X(lstat) X(fchmod) X(fchmodat) X(flock) X(fcntl) X(close)
 /* clang-format on */
 
 enum fault_call {

@@ -86,9 +86,9 @@ static int take_next(struct ln_log *log, uint64_t need, uint64_t *capacity) {
     return rc == LN_OK ? rc : ln_log_refuse(log, rc, "making a new segment of the log");
 }
 
-static void put_header(struct ln_log *log, uint64_t previous_end) {
+static void put_header(struct ln_log *log) {
     struct ln_log_header header = {.version = LN_LOG_VERSION,
-                                   .previous_end = (uint32_t)previous_end,
+                                   .previous_end = (uint32_t)log->previous_end,
                                    .number = log->number,
                                    .synced = log->synced_position,
                                    .facts = log->facts};
@@ -97,7 +97,7 @@ static void put_header(struct ln_log *log, uint64_t previous_end) {
 }
 
 static int next_segment(struct ln_log *log, size_t size, uint64_t reserve) {
-    uint64_t capacity = 0, end = log->end;
+    uint64_t capacity = 0;
     int rc = tail_room(log, log->end, LN_LOG_HEADER + size);
     if (rc == LN_OK)
         rc = take_next(log, LN_LOG_HEADER + size + reserve, &capacity);
@@ -108,13 +108,14 @@ static int next_segment(struct ln_log *log, size_t size, uint64_t reserve) {
     if (rc != LN_OK)
         return rc;
     ln_log_thread_full(&log->thread, log->fd);
+    log->previous_end = log->end;
     log->fd = log->next_fd;
     log->next_fd = -1;
     log->asked = false;
     log->number++;
     log->capacity = capacity;
     log->written = log->tail_start = log->tail_keep = 0;
-    put_header(log, end);
+    put_header(log);
     return LN_OK;
 }
 

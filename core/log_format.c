@@ -77,7 +77,7 @@ bool ln_log_header_decode(const char in[LN_LOG_HEADER], uint64_t number,
                                        .state_term = get64(in + 72),
                                        .vote_len = vote_len};
     if (vote_len > LN_LOG_MAX_VOTE || out->facts.first == 0 ||
-        out->facts.last < out->facts.first - 1)
+        out->facts.last < out->facts.first - 1 || out->facts.last > LN_LOG_MAX_INDEX)
         return false;
     memcpy(out->facts.vote, in + VOTE, vote_len);
     return true;
@@ -136,6 +136,8 @@ static const char *apply_entry(struct ln_log_facts *f, const struct ln_log_recor
 static const char *apply_prefix(struct ln_log_facts *f, const struct ln_log_record *r) {
     if (r->index + 1 < f->first || r->index > f->last)
         return "it drops entries that are not there";
+    if (r->index == f->last && r->term != f->last_term)
+        return "its term is not the last entry's";
     f->first = r->index + 1;
     f->base_term = r->term;
     return NULL;
@@ -144,6 +146,8 @@ static const char *apply_prefix(struct ln_log_facts *f, const struct ln_log_reco
 static const char *apply_suffix(struct ln_log_facts *f, const struct ln_log_record *r) {
     if (r->index + 1 < f->first || r->index > f->last)
         return "it drops entries that are not there";
+    if (r->index + 1 == f->first && r->term != f->base_term)
+        return "its term is not that of the entry before the first";
     f->last = r->index;
     f->last_term = r->term;
     return NULL;

@@ -21,6 +21,7 @@ struct ln_log {
 
     /* The segment that is written to. */
     uint64_t number;
+    uint64_t previous_end; /* where the one before ends */
     int fd;
     uint64_t capacity;
     uint64_t written, end; /* offsets: the file has what is before, memory has all */

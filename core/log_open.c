@@ -53,6 +53,12 @@ static int fail(struct recovery *r, int status, const char *doing) {
                              "the log in %s has a newer format than this lunode knows (%d); run a "
                              "newer lunode",
                              r->log->dir, LN_LOG_VERSION);
+    if (status == -ENOSPC || status == -EDQUOT)
+        return ln_detail_set(r->detail, status,
+                             "cannot %s the log in %s: %s; free some, or choose segments of less "
+                             "than %u bytes",
+                             doing, r->log->dir, ln_status_text(status),
+                             (unsigned)r->log->segment_size);
     return ln_detail_set(r->detail, status, "cannot %s the log in %s: %s", doing, r->log->dir,
                          ln_status_text(status));
 }
@@ -69,17 +75,15 @@ static int write_zeros(int fd, uint64_t from, uint64_t to) {
     return rc == LN_OK ? ln_log_datasync(fd) : rc;
 }
 
-/* From the last one back, so that there is never a gap. */
+/* From the last one back, each durably before the next: there must never be a gap. */
 static int remove_later(struct recovery *r) {
     int rc = LN_OK;
-    bool any = false;
     for (size_t i = r->scan.count; rc == LN_OK && i > 0 && r->scan.numbers[i - 1] > r->log->number;
          i--) {
         rc = ln_log_segment_remove(r->log->dir_fd, r->scan.numbers[i - 1]);
-        any = true;
+        if (rc == LN_OK && fsync(r->log->dir_fd) != 0)
+            rc = -errno;
     }
-    if (rc == LN_OK && any && fsync(r->log->dir_fd) != 0)
-        rc = -errno;
     return rc;
 }
 

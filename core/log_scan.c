@@ -1,6 +1,7 @@
 #include "log_scan.h"
 
 #include "log_dir.h"
+#include "log_search.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -11,10 +12,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { SECTOR = 512, GRID = 8 };
-
-/* Looking for records that are none may take so long: more is no accident. */
-static const uint64_t most_hashed = UINT64_C(1) << 32;
+enum { SECTOR = 512 };
 
 const char *ln_log_type_name(uint8_t type) {
     static const char *const own[] = {"state", "truncate suffix", "truncate prefix", "reset",
@@ -107,84 +105,9 @@ static int enter(struct ln_log_scan *s, struct ln_log_window *w, uint64_t number
 
 /* ---- what proves that the end was durable once, and so is none */
 
-struct search {
-    struct ln_log_scan *scan;
-    struct ln_log_window window;
-    uint64_t number;
-    uint64_t than;        /* looks for a record that knew more than this position to be durable */
-    uint64_t nonzero_end; /* of what is not zero */
-    uint64_t found;       /* offset of a record, or 0 */
-};
-
-static uint64_t word_at(const char *p) {
-    uint64_t word;
-    memcpy(&word, p, sizeof word);
-    return word;
-}
-
-/* Whether the bytes begin like a record that would prove it. */
-static bool promising(const struct search *q, const char *p, uint64_t offset) {
-    struct ln_log_record r;
-    bool zero;
-    size_t size = ln_log_record_head(p, &r, &zero);
-    return size > 0 && size <= q->window.size - offset && r.synced > q->than &&
-           r.synced <= ln_log_position(q->number, offset);
-}
-
-static int try_record(struct search *q, uint64_t offset) {
-    struct ln_log_at at;
-    int rc = ln_log_window_record(&q->window, q->number, offset, &at);
-    q->scan->hashed += at.size;
-    if (rc == LN_OK && (at.found == LN_LOG_AT_RECORD || q->scan->hashed > most_hashed))
-        q->found = offset;
-    return rc;
-}
-
-/* Looks at each place on the grid, up to the end of the file's next part that has data. */
-static int search_part(struct search *q, uint64_t from, uint64_t to) {
-    while (from < to && q->found == 0) {
-        const char *p = NULL;
-        size_t have = 0, i = 0;
-        int rc = ln_log_window_get(&q->window, from, LN_LOG_RECORD_HEAD, &p, &have);
-        if (rc != LN_OK)
-            return rc;
-        bool last = have < LN_LOG_RECORD_HEAD, candidate = false;
-        for (; !candidate && i + (last ? 1 : LN_LOG_RECORD_HEAD) <= have; i += GRID) {
-            uint64_t word = last && have - i < GRID ? (uint64_t)(p[i] != 0) : word_at(p + i);
-            if (word == 0)
-                continue;
-            q->nonzero_end = from + i + GRID;
-            candidate = !last && promising(q, p + i, from + i);
-        }
-        if (candidate)
-            rc = try_record(q, from + i - GRID);
-        if (rc != LN_OK || last)
-            return rc;
-        from += i;
-    }
-    return LN_OK;
-}
-
-static int search_segment(struct search *q, uint64_t from) {
-    int rc = LN_OK;
-    while (rc == LN_OK && from < q->window.size && q->found == 0) {
-        off_t data = lseek(q->window.fd, (off_t)from, SEEK_DATA), hole = -1;
-        if (data < 0 && errno == ENXIO)
-            break;
-        if (data >= 0)
-            hole = lseek(q->window.fd, data, SEEK_HOLE);
-        uint64_t to = hole < 0 ? q->window.size : (uint64_t)hole; /* it cannot tell: all of it */
-        if (data > 0 && (uint64_t)data > from)
-            from = (uint64_t)data & ~(uint64_t)(GRID - 1);
-        rc = search_part(q, from, to < q->window.size ? to : q->window.size);
-        from = to;
-    }
-    return rc;
-}
-
 /* In the segments behind the one where the log ends. */
 static int search_later(struct ln_log_scan *s, size_t at, uint64_t than) {
-    struct search q = {.scan = s, .number = s->numbers[at], .than = than};
+    struct ln_log_search q = {.number = s->numbers[at], .than = than, .hashed = s->hashed};
     struct ln_log_header header;
     enum head head = HEAD_ZERO;
     int rc = open_segment(s, q.number, &q.window);
@@ -196,22 +119,25 @@ static int search_later(struct ln_log_scan *s, size_t at, uint64_t than) {
     if (rc == LN_OK && head == HEAD_GOOD && header.synced > than)
         s->proof = ln_log_position(q.number, 0);
     else if (rc == LN_OK)
-        rc = search_segment(&q, LN_LOG_HEADER);
+        rc = ln_log_search(&q, LN_LOG_HEADER);
     if (q.found > 0)
         s->proof = ln_log_position(q.number, q.found);
+    s->hashed = q.hashed;
     ln_log_window_close(&q.window);
     return rc;
 }
 
 static int look_behind(struct ln_log_scan *s) {
     uint64_t than = ln_log_position(s->number, s->end);
-    struct search q = {.scan = s, .window = s->window, .number = s->number, .than = than};
+    struct ln_log_search q = {
+        .window = s->window, .number = s->number, .than = than, .hashed = s->hashed};
     q.nonzero_end = s->end;
     s->proof = 0;
     ln_log_window_forget(&q.window);
-    int rc = search_segment(&q, s->end);
+    int rc = ln_log_search(&q, s->end);
     s->window = q.window;
     s->garbage_end = q.nonzero_end;
+    s->hashed = q.hashed;
     if (q.found > 0)
         s->proof = ln_log_position(s->number, q.found);
     for (size_t i = s->at + 1; rc == LN_OK && s->proof == 0 && i < s->count; i++)
@@ -290,32 +216,54 @@ static int walk_records(struct ln_log_scan *s) {
     }
 }
 
+/* Opens the segment behind this one. A writer may have removed it meanwhile, and this one before
+ * it: then *skipped, and the next one that is there. */
+static int open_next(struct ln_log_scan *s, struct ln_log_window *w, bool *skipped) {
+    *skipped = false;
+    int rc = open_segment(s, s->numbers[s->at + 1], w);
+    while (rc == -ENOENT && s->go_on && s->at + 2 < s->count) {
+        *skipped = true;
+        rc = open_segment(s, s->numbers[++s->at + 1], w);
+    }
+    return rc;
+}
+
+/* Whether the header is that of a segment which follows what was read. */
+static int follows(struct ln_log_scan *s, uint64_t number, const struct ln_log_header *header,
+                   enum head head, bool skipped, bool *joined) {
+    if (head == HEAD_NEWER)
+        return LN_EVERSION;
+    if (head == HEAD_BAD) /* it lies in one sector, which is written or not */
+        return damage(s, number, 0, "the header is damaged");
+    *joined = head == HEAD_GOOD && (skipped || header->previous_end == s->end);
+    if (!*joined || skipped || !s->anchored || s->report.damages > 0 ||
+        ln_log_facts_equal(&header->facts, &s->facts))
+        return LN_OK;
+    int rc = damage(s, number, 0, "the header does not agree with the segment before");
+    return rc == LN_ECORRUPT && s->go_on ? LN_OK : rc;
+}
+
 /* Into the next segment, where it follows this one. */
 static int join(struct ln_log_scan *s, bool *joined) {
-    uint64_t number = s->numbers[s->at + 1];
     struct ln_log_window w;
     struct ln_log_header header;
     enum head head = HEAD_ZERO;
+    bool skipped;
     *joined = false;
-    int rc = open_segment(s, number, &w);
+    int rc = open_next(s, &w, &skipped);
+    uint64_t number = s->numbers[s->at + 1];
     if (rc != LN_OK)
         return rc == -ENOENT && s->go_on ? LN_OK : rc;
     rc = read_head(&w, number, &header, &head);
-    if (rc == LN_OK && head == HEAD_NEWER)
-        rc = LN_EVERSION;
-    if (rc == LN_OK && head == HEAD_BAD) /* it lies in one sector, which is written or not */
-        rc = damage(s, number, 0, "the header is damaged");
-    if (rc != LN_OK || head != HEAD_GOOD || header.previous_end != s->end) {
+    if (rc == LN_OK)
+        rc = follows(s, number, &header, head, skipped, joined);
+    if (rc != LN_OK || !*joined) {
+        *joined = false;
         ln_log_window_close(&w);
         return rc;
     }
-    if (s->anchored && s->report.damages == 0 && !ln_log_facts_equal(&header.facts, &s->facts))
-        rc = damage(s, number, 0, "the header does not agree with the segment before");
-    if (rc != LN_OK && !(rc == LN_ECORRUPT && s->go_on)) {
-        ln_log_window_close(&w);
-        return rc;
-    }
-    *joined = true;
+    if (skipped)
+        s->base_last = header.facts.last;
     s->at++;
     s->report.bytes += s->end;
     return enter(s, &w, number, &header);
@@ -382,8 +330,8 @@ static int judge(struct ln_log_scan *s) {
 
 /* Behind damage: to the next record of the segment that is intact, else into the next segment. */
 static int resume(struct ln_log_scan *s, bool *more) {
-    struct search q = {.scan = s, .window = s->window, .number = s->number};
-    int rc = search_segment(&q, s->end + GRID);
+    struct ln_log_search q = {.window = s->window, .number = s->number};
+    int rc = ln_log_search(&q, s->end + LN_LOG_GRID);
     s->window = q.window;
     *more = rc == LN_OK && q.found > 0;
     if (*more) {
@@ -459,6 +407,7 @@ static int walk_and_judge(struct ln_log_scan *s) {
 int ln_log_scan_run(struct ln_log_scan *s) {
     ln_log_window_init(&s->window, -1, 0);
     s->facts = LN_LOG_FACTS_EMPTY;
+    s->report.first = s->facts.first;
     int rc = ln_log_dir_list(s->dir_fd, &s->numbers, &s->count);
     if (rc != LN_OK || s->count == 0)
         return rc;

@@ -4,8 +4,11 @@
 #include <assert.h>
 #include <errno.h>
 
+/* Before its header is written, a segment has no position of its own: a record that says all
+ * before it was on disk must not seem to say that the header was. */
 static uint64_t written_position(const struct ln_log *log) {
-    return ln_log_position(log->number, log->written);
+    return log->written > 0 ? ln_log_position(log->number, log->written)
+                            : ln_log_position(log->number - 1, log->previous_end);
 }
 
 /* ---- failures */

@@ -2,6 +2,7 @@
 
 #include "log_dir.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <signal.h>
 #include <time.h>
@@ -52,7 +53,7 @@ static void synced(struct ln_log_thread *t) {
 static void sync_full(struct ln_log_thread *t) {
     int fd = t->full[0];
     if (datasync(t, fd) != LN_OK)
-        return; /* it stays in the list, and is closed with it */
+        return;                             /* it stays in the list, and is closed with it */
     if (t->sync_to > 0 && t->sync_fd == fd) /* asked for before it was full */
         synced(t);
     close(fd);
@@ -136,6 +137,7 @@ int ln_log_thread_start(struct ln_log_thread *t) {
 
 void ln_log_thread_full(struct ln_log_thread *t, int fd) {
     pthread_mutex_lock(&t->lock);
+    assert(t->full_count < LN_LOG_MOST_FULL);
     t->full[t->full_count++] = fd;
     pthread_cond_signal(&t->wake);
     pthread_mutex_unlock(&t->lock);

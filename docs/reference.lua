@@ -1,12 +1,13 @@
 -- Writes the API reference to stdout, from the annotations in bindings/lunode.meta.lua and in the scripts: ./dev docs.
 -- A development tool for lua5.4 or lunode; no part of the library. It lists every module right in scripts/lunode/ but
--- those named in INTERNAL, and the classes that their functions take or give.
+-- those named in INTERNAL, those named in WITHIN, and the classes that their functions take or give.
 
 local ROOT = arg[0]:match("^(.*)/docs/[^/]*$") or "."
 package.path = ROOT .. "/docs/?.lua;" .. package.path
 local annotations = require "annotations"
 
 local INTERNAL = { cli = true, version = true }
+local WITHIN = { ["sim/history"] = true, ["sim/html"] = true } -- public ones in the folder of another
 
 -- Of these classes only the methods and the fields that are meant for users: the rest serves the module itself.
 local METHODS = {
@@ -16,9 +17,21 @@ local METHODS = {
   ["lunode.rpc.call"] = "cancel",
   ["lunode.rpc.connection"] = "call notify open",
   ["lunode.rpc.peer"] = "call notify open state stats close",
+  ["lunode.sim.history"] = "invoke ok fail unknown attempt check",
+  ["lunode.sim.loop"] = "",
+  ["lunode.sim.net"] = "fault partition heal between name",
+  ["lunode.sim.node"] = "active output require signal",
+  ["lunode.sim.world"] = "node get run run_until step check_idle at cancel stream trace records trace_hash "
+    .. "fault partition heal swarm has_fault kill crash restart pause resume jump_clock drift_clock",
   ["lunode.rpc.stream"] = "send finish receive chunks result close cancel",
 }
 local FIELDS = {
+  ["lunode.sim.history"] = "operations",
+  ["lunode.sim.fault"] = "kind nodes active",
+  ["lunode.sim.net_fault"] = "kind active text",
+  ["lunode.sim.net"] = "",
+  ["lunode.sim.node"] = "name number address state boot exit_code",
+  ["lunode.sim.world"] = "now seed nodes net schedule failures",
   ["lunode.kv.db"] = "now",
   ["lunode.kv.session"] = "id name protocol authenticated created",
   ["lunode.rpc.call"] = "",
@@ -137,7 +150,7 @@ local function script_chapter(name, main)
     collect(path, path == main, exported, functions, classes)
   end
 
-  local full = "lunode." .. name
+  local full = "lunode." .. name:gsub("/", ".")
   local header = annotations.parse(text).header
   local chapter = { title = full, text = { header[1] }, entries = {} }
   for i = 2, #header do
@@ -167,7 +180,7 @@ local function script_chapter(name, main)
     end
   end
   for _, item in ipairs(functions) do
-    item.prefix = name
+    item.prefix = name:match "[^/]+$"
     mentioned(item, include)
   end
   return chapter
@@ -177,6 +190,7 @@ local function script_chapters()
   local chapters = {}
   for _, path in ipairs(list_files "scripts/lunode") do
     local name = path:match("^scripts/lunode/([%w_]+)%.lua$") or path:match("^scripts/lunode/([%w_]+)/init%.lua$")
+    name = name or WITHIN[path:match("^scripts/lunode/(.*)%.lua$")] and path:match("^scripts/lunode/(.*)%.lua$")
     if name and not INTERNAL[name] then
       chapters[#chapters + 1] = script_chapter(name, path)
     end

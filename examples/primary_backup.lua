@@ -1,10 +1,11 @@
 -- One value on two nodes: the primary has each operation confirmed by the backup, which takes over when the primary
 -- falls silent. What a network can do to that, and what the witness is for, docs/testing.md tells.
 --
---   lunode run examples/primary_backup.lua primary HOST:PORT BACKUPS_HOST:PORT [WITNESS_HOST:PORT]
---   lunode run examples/primary_backup.lua backup HOST:PORT PRIMARYS_HOST:PORT [WITNESS_HOST:PORT]
 --   lunode run examples/primary_backup.lua witness HOST:PORT
+--   lunode run examples/primary_backup.lua backup HOST:PORT PRIMARYS_HOST:PORT [WITNESS_HOST:PORT]
+--   lunode run examples/primary_backup.lua primary HOST:PORT BACKUPS_HOST:PORT [WITNESS_HOST:PORT]
 --
+-- The primary comes last: it would take a backup that is not there yet for dead.
 -- Clients call `write` with a value and `read` over RPC; ENOTPRIMARY: ask the other node. The value is kept in memory,
 -- so a node that has died must not be started again beside one that lives.
 local loop = require "lunode.loop"
@@ -15,13 +16,17 @@ local PATIENCE = 0.4 -- seconds that the primary waits for the backup
 local SILENCE = 1 -- after which the backup no longer waits for the primary
 
 local role, address = arg[1], arg[2]
+if not (role == "witness" and #arg == 2 or (role == "primary" or role == "backup") and (#arg == 3 or #arg == 4)) then
+  io.stderr:write("usage: lunode run primary_backup.lua primary|backup|witness HOST:PORT [OTHERS [WITNESS]]\n")
+  os.exit(2)
+end
 local other = arg[3] and rpc.peer(arg[3])
 local witness = arg[4] and rpc.peer(arg[4])
 
 local value, version = "", 0 -- what is known to be on both nodes, or on the one that is left
 local issued = 0 -- the last version that we have given to a write
 local alone = false -- for good: the other one no longer counts
-local heard = loop.now() -- when the primary last gave a sign of life
+local heard = math.huge -- when the primary last gave a sign of life; not yet
 local owner -- whom the witness lets go on alone
 
 local function fail(code)

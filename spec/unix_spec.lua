@@ -332,4 +332,35 @@ describe("a Unix socket", function()
     assert.is_false(exists())
     server:close()
   end)
+
+  it("tells who is at the other end, as TCP does not", function()
+    local accepted
+    listen {
+      on_connect = function(conn)
+        accepted = conn
+      end,
+    }
+    local conn = connect()
+    wait.till(function()
+      return accepted and conn:is_open()
+    end)
+    local status = assert(tmp.read "/proc/self/status")
+    local uid, gid = status:match "Uid:%s+(%d+)", status:match "Gid:%s+(%d+)"
+    local own = { tonumber(status:match "\nPid:%s+(%d+)"), tonumber(uid), tonumber(gid) }
+    assert.same(own, { accepted:credentials() })
+    assert.same(own, { conn:credentials() })
+    conn:abort()
+    wait.till(function()
+      return not accepted:is_open()
+    end)
+    assert.equal("ENOTCONN", select(3, conn:credentials()))
+    local server = assert(tcp_server.listen("127.0.0.1", 0, {}))
+    local tcp = tcp_client.connect("127.0.0.1", select(2, server:sock()), {})
+    wait.till(function()
+      return tcp:is_open()
+    end)
+    assert.equal("EOPNOTSUPP", select(3, tcp:credentials()))
+    tcp:abort()
+    server:close()
+  end)
 end)

@@ -41,7 +41,9 @@ describe("lunode on the command line", function()
       assert.equal(columns[1], columns[#columns])
     end
     assert.equal(10, #columns)
-    for _, name in ipairs { "listen", "data", "sync", "requirepass", "maxclients", "console", "no-console", "config", "log-level" } do
+    for _, name in ipairs {
+      "listen", "data", "sync", "requirepass", "maxclients", "console", "no-console", "config", "log-level",
+    } do
       assert.is_truthy(out:find("\n  --" .. name .. " ", 1, true), name)
     end
   end)

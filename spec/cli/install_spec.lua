@@ -41,6 +41,15 @@ describe("an installation", function()
     assert.equal(prefix .. "/bin/../share/lua/5.4/lunode/cli.lua\n", out)
   end)
 
+  it("has the prompt's editor where its binary finds it", function()
+    installed("/lib/lunode/lunode/edit.so")
+    local code, out, err = process.run {
+      prefix .. "/bin/lunode", "repl", "-e", 'package.searchpath("lunode.edit", package.cpath)', cwd = "/",
+    }
+    assert.same({ 0, "" }, { code, err })
+    assert.equal(('"%s/bin/../lib/lunode/lunode/edit.so"\n'):format(prefix), out)
+  end)
+
   it("has a module for the stock lua5.4", function()
     local code, out, err = process.run {
       "lua5.4",

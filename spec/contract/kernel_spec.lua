@@ -180,6 +180,24 @@ local function contract(world)
       assert.same({ { "connect", "close" }, { "connect", "close" } }, { ended(here), ended(there) })
     end)
 
+    it("to a peer that takes nothing gives up after ten seconds", function()
+      if not world.simulated and os.getenv "LUNODE_FULL" ~= "1" then
+        return -- they are real ones
+      end
+      local client, server, here = pair()
+      server:pause()
+      client:write(("x"):rep(20000000))
+      client:close()
+      local begun = world.loop.now()
+      till(function()
+        return here.closed
+      end, "on_close", 30)
+      assert.same({ "connect", "close:ETIMEDOUT" }, here.events)
+      local waited = world.loop.now() - begun
+      assert.is_true(waited > 9.9, waited .. " seconds") -- a kernel may take some more at first
+      server:abort()
+    end)
+
     it("after shutdown, with the peer's end heard, is immediate", function()
       local client, server, here, there = pair({ on_end = keep_open }, { on_end = keep_open })
       client:shutdown()

@@ -5,7 +5,8 @@
 --
 -- A world is the modules that touch the network, whoever made them, and what a spec needs to know beside:
 --
---   loop, tcp_client, tcp_server   the modules
+--   loop, tcp_client, tcp_server, log, store   the modules
+--   directory()                    a new, empty one
 --   volume                         the part of large amounts that is worth the time, from 0 to 1
 --   silent()                       host and port where no connect is ever answered
 --   simulated                      whether time is virtual
@@ -13,6 +14,7 @@
 local busted = require "busted"
 local cleanup = require "lunode.test.cleanup"
 local sim = require "lunode.sim"
+local tmp = require "lunode.test.tmp"
 
 local M = {}
 
@@ -45,6 +47,9 @@ local function real_world(volume)
     loop = require "lunode.loop",
     tcp_client = require "lunode.tcp_client",
     tcp_server = require "lunode.tcp_server",
+    log = require "lunode.log",
+    store = require "lunode.store",
+    directory = tmp.dir,
     volume = volume,
   }
   world.silent = function()
@@ -69,9 +74,16 @@ local function simulated_world(volume)
     loop = node:require "lunode.loop",
     tcp_client = node:require "lunode.tcp_client",
     tcp_server = node:require "lunode.tcp_server",
+    log = node:require "lunode.log",
+    store = node:require "lunode.store",
     volume = volume,
     simulated = true,
   }
+  local directories = 0
+  function world.directory()
+    directories = directories + 1
+    return "directory" .. directories
+  end
   function world.silent()
     local silent = sim_world.by_name.silent or sim_world:node "silent"
     local fault = sim_world.net:partition { isolate = silent }
@@ -91,6 +103,12 @@ local function simulated_world(volume)
     end)
   end)
   return world
+end
+
+---Both worlds, for specs that compare them. To be called inside of `describe`.
+---@return table real, table simulated
+function M.both()
+  return real_world(1), simulated_world(1)
 end
 
 local modes = {

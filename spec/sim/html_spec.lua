@@ -130,6 +130,66 @@ describe("the page of a trace", function()
     assert.is_nil(root:find("data-owned", 1, true), root)
   end)
 
+  -- What a reader does, as a script after the page's own.
+  local function act(steps)
+    local script = ([[<script>
+      const press = key => document.dispatchEvent(new KeyboardEvent("keydown", { key, bubbles: true }));
+      const tell = (name, value) => { document.documentElement.dataset[name] = value; };
+      const type = (id, value, event) => { $(id).value = value; $(id).dispatchEvent(new Event(event)); };
+      %s
+    </script>]]):format(steps)
+    return (browse((page:gsub("</body>", function()
+      return script .. "</body>"
+    end))))
+  end
+
+  it("goes from event to event with keys, and shows what is in each, as text", function()
+    if without_browser() then
+      return
+    end
+    local dom = act [[
+      press("Home"); tell("first", $("about").textContent);
+      for (let i = 0; i < 1000; i++) press("j");
+      tell("last", selected === visible[visible.length - 1].at);
+      press("/"); view.focus(); press("Escape"); press("t"); press("+"); press("-"); press("t"); press("0");
+      choose(R.findIndex(r => r.k === "send" && r.d), true);
+      const from = selected;
+      press("Enter"); tell("other", R[selected].k); press("Enter"); tell("back", selected === from);
+    ]]
+    local root, about = dom:match("<html[^>]*>"), dom:match('<aside.-</aside>')
+    assert.is_nil(root:find("data%-error"), root)
+    assert.is_nil(root:find("data%-owned"), root)
+    assert.is_truthy(root:find("server%s+boot"), root)
+    assert.is_truthy(root:find('data%-last="true"'), root)
+    assert.is_truthy(root:find('data%-other="deliver"'), root)
+    assert.is_truthy(root:find('data%-back="true"'), root)
+    assert.is_truthy(about:find("&lt;script&gt;document", 1, true), about)
+    assert.is_nil(about:find("<script", 1, true), about)
+    assert.is_truthy(about:find("0000  3c 2f 73 63", 1, true), about) -- the bytes
+  end)
+
+  it("shows only the nodes, kinds, connection and text that are asked for", function()
+    if without_browser() then
+      return
+    end
+    local root = act([[
+      const all = visible.length;
+      type("find", "listening nowhere", "input"); tell("none", visible.every(r => r.k === "fault"));
+      type("find", "owned()", "input"); tell("some", visible.length > 0 && visible.length < all);
+      type("find", "", "input");
+      $("nodes").querySelectorAll("input")[0].click(); tell("node", visible.every(r => r.n !== 0));
+      $("nodes").querySelectorAll("input")[0].click();
+      $("kinds").querySelectorAll("input")[0].click(); tell("kind", visible.every(r => r.k !== "send"));
+      $("kinds").querySelectorAll("input")[0].click();
+      type("conn", "1", "change"); tell("conn", visible.every(r => r.c === undefined || r.c === 1));
+      type("conn", "", "change"); tell("all", visible.length === all);
+    ]]):match("<html[^>]*>")
+    assert.is_nil(root:find("data%-error"), root)
+    for _, name in ipairs { "none", "some", "node", "kind", "conn", "all" } do
+      assert.is_truthy(root:find(("data-%s=\"true\""):format(name), 1, true), name .. ": " .. root)
+    end
+  end)
+
   it("is drawn for a world in which nothing has happened, and for one with ten thousand records", function()
     if without_browser() then
       return

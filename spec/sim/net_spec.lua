@@ -1,5 +1,5 @@
--- The simulated network: links, names, and each of its faults as the nodes' code sees it. What connections promise whatever
--- the world is spec/contract's.
+-- The simulated network: links, names, and each of its faults as the nodes' code sees it. What connections promise
+-- whatever the world is spec/contract's.
 
 local misuse = require "spec.support.misuse"
 local sim = require "lunode.sim"
@@ -257,7 +257,7 @@ describe("a partition", function()
     assert.equal("pong", here[1])
   end)
 
-  it("of one direction leaves the sender without an answer: its user_timeout ends it, though all has arrived", function()
+  it("of one direction leaves the sender unanswered: its user_timeout ends it, though all has arrived", function()
     local world, here, there = connected(nil, { user_timeout = 3 })
     world:partition { one_way = { "server", "client" } }
     here.conn:write("hello\n")
@@ -347,6 +347,83 @@ describe("a partition", function()
     world:run(2)
     assert.same({ "split begin (b c)", "latency begin (a d)", "split end (b c)" }, faults_of(world))
     assert.matches("fault: a slow link", world:trace())
+  end)
+end)
+
+describe("a handshake", function()
+  local function start(latency)
+    local world = sim.new { latency = latency or 0.01 }
+    local there, here = { conns = {}, peers = {} }, {}
+    world:node("server", keeper, { there })
+    world:run(1)
+    return world, there, here
+  end
+
+  it("whose answer gets lost is begun again, and makes one connection", function()
+    local world, there, here = start()
+    world:node("client", caller, { here, "server", {} })
+    world:partition { one_way = { "server", "client" }, duration = 2.5 }
+    world:run(10)
+    assert.same({ true, 1 }, { here.connected, #there.conns })
+    assert.is_true(here.at > 2.5)
+  end)
+
+  it("whose last segment gets lost leaves the client connected, and the server without it, until that comes", function()
+    local world, there, here = start(0.1)
+    world:node("client", caller, { here, "server", {} })
+    world:run(0.25)
+    assert.is_true(here.connected)
+    local fault = world:partition { { "client" }, { "server" } }
+    here.conn:write("ping\n")
+    world:run(1)
+    assert.equal(0, #there.conns)
+    fault:stop()
+    world:run(10)
+    assert.same({ 1, "pong" }, { #there.conns, here[1] })
+  end)
+
+  it("that its client gives up leaves nothing behind", function()
+    local world, there, here = start(0.1)
+    world:node("client", caller, { here, "server", {} })
+    world:run(0.15)
+    here.conn:abort()
+    world:run(10)
+    assert.same({ 0, "ECANCELED" }, { #there.conns, here.connect_code })
+  end)
+
+  it("with a server that lost its power meanwhile ends well for the client, and then in a reset", function()
+    local world, _, here = start(0.5)
+    world:node("client", caller, { here, "server", {} })
+    world:run(0.6)
+    world:crash "server"
+    world:restart "server"
+    world:run(10)
+    assert.same({ true, "ECONNRESET" }, { here.connected, here.code })
+  end)
+
+  it("whose client has vanished frees its place in the backlog after a while", function()
+    local world = sim.new { latency = 0.1 }
+    local late, accepted = {}, 0
+    world:node("server", function()
+      require("lunode.tcp_server").listen("0.0.0.0", 7000, {
+        backlog = 1,
+        on_connect = function()
+          accepted = accepted + 1
+        end,
+      })
+    end)
+    for i = 1, 3 do
+      world:node("client" .. i, caller, { {}, "server", {} })
+    end
+    world:run(0.15)
+    for i = 1, 3 do
+      world:crash("client" .. i)
+    end
+    world:node("late", caller, { late, "server", { connect_timeout = 100 } })
+    world:run(30)
+    assert.is_nil(late.connected)
+    world:run(60)
+    assert.same({ true, 1 }, { late.connected, accepted })
   end)
 end)
 

@@ -72,7 +72,8 @@ end
 
 function scenarios.pubsub(world)
   world:node("server", example "pubsub_broker", { "127.1.0.1:7000" })
-  add_clients(world, 3, "server:7000", { "SUB a.*", "SUB a.b", "UNSUB a.*", "PUB a.b first", "PUB a.c second", "nonsense" })
+  add_clients(world, 3, "server:7000",
+    { "SUB a.*", "SUB a.b", "UNSUB a.*", "PUB a.b first", "PUB a.c second", "nonsense" })
 end
 
 function scenarios.gossip(world)
@@ -131,8 +132,8 @@ function scenarios.kv(world)
       local loop, resp, tcp_client = require "lunode.loop", require "lunode.resp", require "lunode.tcp_client"
       local commands = {
         { "INCR", "n" }, { "GET", "n" }, { "SET", "k", "v", "PX", "700" }, { "GET", "k" }, { "APPEND", "log", arg[0] },
-        { "DEL", "log" }, { "KEYS", "*" }, { "SCAN", "0" }, { "RANDOMKEY" }, { "FLUSHALL" }, { "PTTL", "k" }, { "NONSENSE" },
-        { "CLIENT", "LIST" }, { "INFO" },
+        { "DEL", "log" }, { "KEYS", "*" }, { "SCAN", "0" }, { "RANDOMKEY" }, { "FLUSHALL" }, { "PTTL", "k" },
+        { "NONSENSE" }, { "CLIENT", "LIST" }, { "INFO" },
       }
       local conn, rest
       local function show(value)

@@ -192,7 +192,7 @@ describe("a failure", function()
     local world = sim.new()
     local dir = require("lunode.test.tmp").dir()
     local path = require("lunode.test.tmp").write(dir .. "/bad.lua", "local = 7\n")
-    assert.error_matches(function() world:node("bad", path) end, "node bad, virtual time 0.000000 s: .*bad.lua:1: <name>")
+    assert.error_matches(function() world:node("bad", path) end, "node bad, virtual time 0.0+ s: .*bad.lua:1: <name>")
     assert.error_matches(function() world:node("none", dir .. "/none.lua") end, "No such file or directory")
     assert.error_matches(function() world:node("dir", dir) end, "is it a file")
   end)
@@ -255,6 +255,32 @@ describe("a failure", function()
   end)
 end)
 
+describe("world:check_idle", function()
+  it("lets a node close what it has opened", function()
+    local world = sim.new()
+    world:node("n", function() require("lunode.loop").timer(20, function() end) end)
+    world:check_idle()
+    assert.equal("ended", world:get("n").state)
+  end)
+
+  it("names the node that leaves something active, how much of what, and where it was made", function()
+    local world = sim.new()
+    world:node("n", function()
+      local loop, tcp_server = require "lunode.loop", require "lunode.tcp_server"
+      for _ = 1, 2 do loop.timer(1, function() end, 1) end
+      loop.before_sleep(function() end)
+      loop.signal("TERM", function() end)
+      assert(tcp_server.listen("127.1.0.1", 7000, {}))
+      require("lunode.tcp_client").connect("127.1.0.1", 7000, {})
+    end)
+    local _, err = pcall(world.check_idle, world, 5)
+    assert.matches("node n, virtual time 5.000%d+ s: still active: 2 timers %(%S*spec/sim/world_spec.lua:%d+%), "
+      .. "2 connections, 1 server, 1 hook %(%S+:%d+%), 1 signal handler %(%S+:%d+%)$", err)
+    world:kill "n"
+    world:check_idle()
+  end)
+end)
+
 describe("a budget", function()
   -- Processor time is real: a small budget keeps the specs short.
   local function spend(fn)
@@ -263,7 +289,8 @@ describe("a budget", function()
     world:node("other", ticker)
     local ok, err = pcall(world.run, world, 10)
     assert.is_false(ok)
-    assert.matches("^node greedy, virtual time %d+%.%d+ s: used more than 0.05 s of processor time within one event\n", err)
+    assert.matches("^node greedy, virtual time %d+%.%d+ s: used more than 0.05 s of processor time within one event\n",
+      err)
     assert.matches("stack traceback:\n%s*%S*spec/sim/world_spec.lua:%d+", err)
     assert.equal("ended", world:get("greedy").state)
     world:run(10) -- the others go on

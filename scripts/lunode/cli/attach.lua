@@ -76,7 +76,7 @@ end
 ---@param words string[]  the whole command line; words[1] is the verb
 ---@return integer code
 function M.main(words)
-  local options, message = arguments.read(words, 2, true)
+  local options, message, exit_code = arguments.read(words, 2, true)
   if options == "help" then
     print(M.help)
     return 0
@@ -84,8 +84,8 @@ function M.main(words)
     options, message = nil, "one node at a time"
   end
   if not options then
-    complain(message .. " (see `lunode help attach`)")
-    return 2
+    complain(exit_code and message or message .. " (see `lunode help attach`)")
+    return exit_code or 2
   end
   local path = path_of(options.files[1] or "data")
   if #path > 107 then

@@ -82,13 +82,13 @@ end
 ---@param words string[]  the whole command line; words[1] is the verb
 ---@return integer code
 function M.main(words)
-  local options, message = arguments.read(words, 2)
+  local options, message, exit_code = arguments.read(words, 2)
   if options == "help" then
     print(M.help)
     return 0
   elseif not options then
-    complain(message .. " (see `lunode help repl`)")
-    return 2
+    complain(exit_code and message or message .. " (see `lunode help repl`)")
+    return exit_code or 2
   end
   log.open()
   budget.set(nil, true)

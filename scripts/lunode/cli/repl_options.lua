@@ -39,7 +39,7 @@ end
 takers["-f"] = function(options, value)
   local text, err = read_file(value)
   if not text then
-    return err
+    return err, 1
   end
   options.steps[#options.steps + 1] = text
 end
@@ -64,6 +64,7 @@ end
 ---@param with_timeout? boolean
 ---@return lunode.cli.repl_options|"help"|nil options
 ---@return string? message
+---@return integer? code  where it is not wrong usage
 function M.read(words, first, with_timeout)
   local options = { steps = {}, json = false, files = {}, timeout = nil }
   local i = first
@@ -85,9 +86,9 @@ function M.read(words, first, with_timeout)
       if not value then
         return nil, name .. " needs a value"
       end
-      local err = taker(options, value)
+      local err, code = taker(options, value)
       if err then
-        return nil, err
+        return nil, err, code
       end
     elseif word:find "^%-." then
       return nil, "unknown option " .. word

@@ -42,32 +42,25 @@ local function who(connection)
   return pid and ("pid %d uid %d"):format(pid, uid) or "somebody"
 end
 
--- Output that the client does not take in time is dropped, and counted: it may not fill our memory.
-local function printer(connection)
-  local dropped = 0
-  return function(text)
+local function new_client(self, connection)
+  local client = { who = who(connection), session = nil, peers = nil, dropped = 0 }
+  -- Output that the client does not take in time is dropped, and counted: it may not fill our memory.
+  local function print_text(text)
     for start = 1, #text, PIECE do
       local piece = text:sub(start, start + PIECE - 1)
-      if dropped > 0 and connection:notify("print", { ("… %d bytes of output were dropped\n"):format(dropped) }) then
-        dropped = 0
-      end
-      if dropped > 0 or not connection:notify("print", { piece }) then
-        dropped = dropped + #piece
+      if not connection:notify("print", { piece }) then
+        client.dropped = client.dropped + #piece
       end
     end
   end
-end
-
-local function new_client(self, connection)
-  local print_text = printer(connection)
   local peers = require("lunode.repl.peers").new(print_text)
   local all = peers:objects()
   for name, value in pairs(self.objects) do
     all[name] = value
   end
-  local session = require("lunode.repl.session").new(all, { print = print_text })
-  peers.env = session.env
-  return { who = who(connection), session = session, peers = peers }
+  client.session, client.peers = require("lunode.repl.session").new(all, { print = print_text }), peers
+  peers.env = client.session.env
+  return client
 end
 
 -- As much of the code as the log should have.
@@ -109,7 +102,9 @@ local function eval(self, ctx, code, wanted)
   local started = loop.time()
   local outcome = client.session:eval(code, format)
   logger.info("console: %s: %s after %.1f ms", client.who, outcome.status, (loop.time() - started) * 1000)
-  return { status = outcome.status, text = outcome.text }
+  local dropped = client.dropped
+  client.dropped = 0
+  return { status = outcome.status, text = outcome.text, dropped = dropped > 0 and dropped or nil }
 end
 
 local function methods_of(self)

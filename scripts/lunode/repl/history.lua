@@ -56,9 +56,14 @@ end
 local function read_entries(file)
   local size = file:seek "end" or 0
   file:seek("set", math.max(0, size - MOST_BYTES))
-  local lines = {}
-  for line in (file:read "a" or ""):gmatch "([^\n]+)\n" do
-    lines[#lines + 1] = line
+  local text, lines, position = file:read "a" or "", {}, 1
+  while true do
+    local stop = text:find("\n", position, true)
+    if not stop then
+      break -- what has no end was cut short
+    end
+    lines[#lines + 1] = text:sub(position, stop - 1)
+    position = stop + 1
   end
   if size > MOST_BYTES then
     table.remove(lines, 1) -- a part of one, maybe

@@ -22,12 +22,18 @@ local M = {}
 ---@field private watcher lunode.watcher
 ---@field private settled lunode.task.event?   of the line that is being read
 ---@field private kept string                  without a terminal: input that is not a line yet
+---@field private is_long boolean              and that is the rest of one which is too long
 ---@field private evaluation lunode.task?      that Ctrl-C interrupts
 ---@field failed boolean                       the last evaluation without a terminal failed
 local methods = {}
 local metatable = { __index = methods, __name = "lunode.repl.prompt" }
 
 local MAX_LINE = 1 << 20 -- bytes, without a terminal
+
+-- Of one piece of code: it is looked at anew with each line.
+local MAX_LINES, MAX_UNFINISHED = 1000, 64 * 1024
+local TOO_MUCH = ("no end after %d lines, or %d bytes; put longer code into a file, for dofile or -f"):format(
+  MAX_LINES, MAX_UNFINISHED)
 
 local COMPLETION_SECONDS = 2
 
@@ -94,12 +100,15 @@ function on_event(self, event, text, cursor)
 end
 
 local function take_line(self)
-  local line, rest = self.kept:match "^([^\n]*)\n(.*)$"
-  if line then
-    self.kept = rest
-    settle(self, #line > MAX_LINE and "long" or "line", line)
-  elseif #self.kept > 2 * MAX_LINE then
-    self.kept = self.kept:sub(1, MAX_LINE + 1) -- more of it says nothing more
+  local stop = self.kept:find("\n", 1, true)
+  if stop then
+    local line = self.kept:sub(1, stop - 1)
+    self.kept = self.kept:sub(stop + 1)
+    local is_long = self.is_long
+    self.is_long = false
+    settle(self, is_long and "long" or "line", line)
+  elseif #self.kept > MAX_LINE then
+    self.kept, self.is_long = "", true -- it goes as it comes, up to its end
   end
 end
 
@@ -126,7 +135,6 @@ end
 local function read_line(self, prompt)
   local settled = task.event()
   self.settled = settled
-  self.watcher:resume()
   if self.screen then
     self.screen:set_editing(true)
     on_event(self, self.screen.editor:begin(prompt))
@@ -134,6 +142,9 @@ local function read_line(self, prompt)
     settle(self, "end")
   else
     take_line(self)
+  end
+  if self.settled then
+    self.watcher:resume() -- now: what was typed ahead became readable with the terminal's mode, and nothing tells so
   end
   return settled:wait()
 end
@@ -173,6 +184,7 @@ end
 
 -- Reads lines until they are a whole, or are given up. nil: the end.
 local function read_code(self)
+  local lines = 0
   self.unfinished = ""
   while true do
     local prompt = self.unfinished == "" and self.name .. "> " or (" "):rep(utf8.len(self.name) or 0) .. ">> "
@@ -186,10 +198,15 @@ local function read_code(self)
       self.unfinished = ""
     elseif kind == "line" then
       local code = self.unfinished == "" and line or self.unfinished .. "\n" .. line
+      lines = self.unfinished == "" and 1 or lines + 1
       if not session.is_incomplete(code) then
         return code
       end
       self.unfinished = code
+      if lines > MAX_LINES or #code > MAX_UNFINISHED then
+        show(self, { status = "error", text = TOO_MUCH })
+        self.unfinished, self.failed = "", true
+      end
     end
   end
 end
@@ -281,6 +298,7 @@ function M.open(backend, options)
     evaluation = nil,
     unfinished = "",
     kept = "",
+    is_long = false,
     ended = false,
     failed = false,
     left = false,

@@ -89,6 +89,9 @@ local function is_error(value)
 end
 
 local function ready(link)
+  if link.status ~= "connecting" then
+    return -- the connection was lost meanwhile, and with it the reply
+  end
   link.status, link.attempts = "connected", 0
   if link.lost then
     link.lost = false

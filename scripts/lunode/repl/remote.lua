@@ -8,6 +8,7 @@ local rpc = require "lunode.rpc"
 local M = {}
 
 local HELLO_SECONDS = 5
+local STATUS = { ok = "ok", interrupted = "interrupted", timeout = "timeout" }
 local GRACE = 5 -- seconds for an answer, behind the time of the evaluation itself
 
 ---@class lunode.repl.remote : lunode.repl.backend
@@ -30,7 +31,7 @@ local function explain(path, err)
   elseif err.code == "EACCES" then
     return ("no permission for %s: a console is for the user who runs the node, and for root"):format(path)
   elseif err.code == "ETIMEDOUT" then
-    return ("the node at %s does not answer; is it stopped, or busy?"):format(path)
+    return ("nobody answers at %s: the node is stopped or busy, or that is not a console"):format(path)
   elseif err.code == "ENOMETHOD" or err.code == "EHANDLER" or err.code == "EPROTO" or err.code == "ECONNRESET" then
     return ("what listens at %s is not a console"):format(path)
   end
@@ -97,9 +98,13 @@ function methods:eval(code, format)
     local text = self.gone and "the node has gone; whether this was carried out is not known" or tostring(err)
     return { status = err.code == "ETIMEDOUT" and "timeout" or "error", text = inspect.escape(text) }
   end
-  local text = type(result) == "table" and type(result.text) == "string" and result.text or ""
-  local status = type(result) == "table" and result.status or "error"
-  return { status = status, text = inspect.escape_painted(text) }
+  result = type(result) == "table" and result or {}
+  if math.type(result.dropped) == "integer" then
+    local note = "… %d bytes of output were dropped: they came faster than they were read\n"
+    io.stderr:write(note:format(result.dropped))
+  end
+  local text = type(result.text) == "string" and result.text or ""
+  return { status = STATUS[result.status] or "error", text = inspect.escape_painted(text) }
 end
 
 ---@param before string

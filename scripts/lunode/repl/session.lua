@@ -10,6 +10,7 @@ local task = require "lunode.task"
 local M = {}
 
 local NAME = "=prompt"
+local NO_REASON = "it is nested too deeply" -- where the compiler has no room left for words
 
 -- What is not read: a chunk is text of at most so many bytes.
 M.MAX_CODE = 1 << 20
@@ -32,8 +33,9 @@ local metatable = { __index = methods, __name = "lunode.repl.session" }
 
 -- ---------------------------------------------------------------- compiling
 
-local function ends_early(err)
-  return err:sub(-5) == "<eof>"
+-- More lines can end what the code has begun; but no string in quotes, unless its line ends in a backslash or \z.
+local function ends_early(err, code)
+  return err:sub(-5) == "<eof>" and (not err:find("unfinished string", 1, true) or code:find "\\z?%s*$" ~= nil)
 end
 
 ---@param code string
@@ -46,7 +48,7 @@ local function compile(code, env)
     return nil, ("longer than %d bytes; put it into a file and dofile that"):format(M.MAX_CODE)
   end
   code = code:gsub("^%s*=", "", 1) -- as older prompts have it
-  local chunk = load("return " .. code, NAME, "t", env)
+  local chunk, expression_err = load("return " .. code, NAME, "t", env)
   if chunk then
     return chunk
   end
@@ -55,7 +57,12 @@ local function compile(code, env)
   if chunk then
     return chunk
   end
-  return nil, inspect.escape(err), ends_early(err)
+  err, expression_err = err or NO_REASON, expression_err or NO_REASON
+  local incomplete = ends_early(err, code) or ends_early(expression_err, code)
+  if err:find("unexpected symbol", 1, true) then
+    err = expression_err -- it does not begin as statements do
+  end
+  return nil, inspect.escape(err), incomplete
 end
 
 ---Whether the code ends in the middle of something.
@@ -120,8 +127,27 @@ local function work(self, chunk, format)
   return render(values, format)
 end
 
+-- What cancellation is to end, and what does not take notice of it for so long is ended otherwise.
+local GRACE = 1
+
+local function put_an_end(worker)
+  if worker:cancel() then
+    task.spawn(function()
+      pcall(worker.join, worker, GRACE) -- what it raises on its way out is of no interest any more
+      if worker.thread then
+        budget.kill(worker.thread)
+      end
+    end)
+  end
+end
+
 local function run(self, chunk, format)
-  local worker <close> = task.spawn(work, self, chunk, format)
+  local worker = task.spawn(work, self, chunk, format)
+  local guard <close> = setmetatable({}, { -- luacheck: ignore 211
+    __close = function()
+      put_an_end(worker)
+    end,
+  })
   local text, err, code = worker:join()
   if text == nil then
     return { status = code == "ECANCELED" and "interrupted" or "error", text = err or "cancelled" }
@@ -181,9 +207,7 @@ local function guarded(fn)
     return fn
   end
   return function(...)
-    budget.arm()
-    local results = table.pack(xpcall(fn, debug.traceback, ...))
-    budget.disarm()
+    local results = table.pack(budget.call(fn, ...))
     if not results[1] then
       return loop.report(tostring(results[2]))
     end

@@ -103,8 +103,8 @@ function M.new(where, options, tell)
     if link.closed then
       return "closed"
     end
-    local state = link.stream.conn:stats().state
-    return state == "open" and "connected" or "closed by the other side"
+    local stream = link.stream
+    return stream.ended and "ended by the other side" or stream:is_open() and "connected" or "lost"
   end
   function link.ping()
     return link.latency -- nothing can be asked: it is what connecting took

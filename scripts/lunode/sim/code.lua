@@ -51,6 +51,13 @@ function M.find(name)
   return package.searchpath(name, package.path)
 end
 
+---Whether `require` would find a module in C, outside of nodes.
+---@param name string
+---@return boolean
+function M.is_native(name)
+  return package.preload[name] ~= nil or package.searchpath(name, package.cpath) ~= nil
+end
+
 -- ---------------------------------------------------------------- functions
 
 -- Modules that are pure functions, or that do not touch the world.

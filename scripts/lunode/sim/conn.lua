@@ -132,7 +132,7 @@ function M.new(process, o)
   local conn = setmetatable({ [INSIDE] = c }, metatable)
   c.number = process:number(conn)
   local stream = streams.new(process, c)
-  c.conn, c.stream = conn, stream
+  c.conn, c.stream, stream.handle = conn, stream, conn
   apply(stream, o)
   return conn, stream
 end

@@ -1,5 +1,5 @@
 -- The disk of a node: journals by name, which survive its processes, and power cuts as far as they were synced. How
--- long writes take, and how they fail. Does not know what the records are: lunode.sim.store does.
+-- long writes take, and how they fail. Does not know what the records are: lunode.sim.store and lunode.sim.log do.
 --
 -- A write reaches the system at once (a killed process loses nothing), and the disk by a sync. A power cut takes a
 -- suffix of the records that were not synced, as chance has it.
@@ -21,7 +21,8 @@ local metatable = { __index = methods, __name = "lunode.sim.disk" }
 ---@field synced_at number   since when: a sync takes time, and the power may fail meanwhile
 ---@field before integer     how many were before that sync
 ---@field torn boolean       the power failed in the midst of a record: what is left of it follows the records
----@field holder any         who has it open
+---@field holder any         who has it open, where only one may
+---@field released fun()?    hears that the process has ended
 ---@field lost fun(kept: integer)?  hears of a power cut, and how many records it has left
 
 ---@param node lunode.sim.node
@@ -41,7 +42,7 @@ end
 ---@param name string
 ---@return lunode.sim.journal
 function methods:create(name)
-  local journal = { records = {}, synced = 0, synced_at = 0, before = 0, torn = false, holder = nil, lost = nil }
+  local journal = { records = {}, synced = 0, synced_at = 0, before = 0, torn = false }
   self.journals[name] = journal
   self.names[#self.names + 1] = name
   return journal
@@ -57,32 +58,35 @@ local function active(self, kind)
   end
 end
 
--- How long this access takes; a stalled disk takes all until its stall ends.
-local function wait(self, seconds)
-  local now, slow = self.node.world.now, active(self, "latency")
-  if slow then
-    seconds = seconds + slow.seconds
+---How long an access takes. A write goes to the system's memory, and a sync to the disk; a stalled disk holds both,
+---until its stall ends.
+---@param what "write"|"sync"
+---@return number seconds
+function methods:delay(what)
+  local seconds, stall = 0, active(self, "stall")
+  if what == "sync" then
+    local slow = active(self, "latency")
+    seconds = self.rng:between(SYNC_MIN, SYNC_MAX) + (slow and slow.seconds or 0)
   end
-  local stall = active(self, "stall")
-  if stall then
-    seconds = seconds + math.max(0, stall.ends - now)
-  end
-  return seconds
+  return stall and seconds + math.max(0, stall.ends - self.node.loop:time()) or seconds
+end
+
+---Whether an access fails now.
+---@param what "write"|"sync"
+---@return string? code  "EIO", "ENOSPC"
+function methods:failure(what)
+  return active(self, "eio") and "EIO" or what == "write" and active(self, "enospc") and "ENOSPC" or nil
 end
 
 ---Makes the node wait for the disk, and tells whether it works.
----@param what "read"|"write"|"sync"
+---@param what "write"|"sync"
 ---@return string? code  "EIO", "ENOSPC"
 function methods:access(what)
-  local seconds = what == "sync" and self.rng:between(SYNC_MIN, SYNC_MAX) or 0
-  seconds = wait(self, seconds)
-  local loop = self.node.loop
+  local seconds, loop = self:delay(what), self.node.loop
   if seconds > 0 and not loop.dead then
     loop.lag = loop.lag + seconds
   end
-  if what ~= "read" then
-    return active(self, "eio") and "EIO" or what == "write" and active(self, "enospc") and "ENOSPC" or nil
-  end
+  return self:failure(what)
 end
 
 ---Appends a record, for the system to write when it likes.
@@ -112,6 +116,41 @@ function methods:sync(journal)
   return code
 end
 
+---How many records no power cut takes any more.
+---@param journal lunode.sim.journal
+---@return integer
+function methods:safe_count(journal)
+  return journal.synced_at <= self.node.world.now and journal.synced or journal.before
+end
+
+---Begins to put all records on the disk; the node goes on meanwhile.
+---@param journal lunode.sim.journal
+---@return number seconds  until they are there
+---@return string? code    or until it fails
+function methods:begin_sync(journal)
+  local seconds = self:delay "sync"
+  if self:is_broken() then
+    return seconds, "EIO"
+  end
+  if journal.synced_at <= self.node.world.now then
+    journal.before = journal.synced
+  end
+  journal.synced, journal.synced_at = #journal.records, self.node.loop:time() + seconds
+  return seconds
+end
+
+---Whether reads and writes fail.
+---@return boolean
+function methods:is_broken()
+  return active(self, "eio") ~= nil
+end
+
+---Whether there is no room left.
+---@return boolean
+function methods:is_full()
+  return active(self, "enospc") ~= nil
+end
+
 ---Forgets the first records, which the caller keeps elsewhere, durably.
 ---@param journal lunode.sim.journal
 ---@param count integer
@@ -127,7 +166,11 @@ end
 ---The process has ended: what it had open is closed.
 function methods:release()
   for _, name in ipairs(self.names) do
-    self.journals[name].holder = nil
+    local journal = self.journals[name]
+    journal.holder = nil
+    if journal.released then
+      journal.released()
+    end
   end
 end
 
@@ -136,7 +179,7 @@ function methods:cut()
   local now, torn = self.node.world.now, active(self, "torn")
   for _, name in ipairs(self.names) do
     local journal = self.journals[name]
-    local safe = journal.synced_at <= now and journal.synced or journal.before
+    local safe = self:safe_count(journal)
     local count = #journal.records
     local kept = safe + self.rng:integer(0, count - safe)
     journal.torn = kept < count and (torn ~= nil or self.rng:chance(0.5))

@@ -15,7 +15,7 @@ local REMEDIES = {
   os = {
     time = "lunode.loop's time()", clock = "lunode.loop's now()", date = "lunode.loop's time()",
     getenv = "the script's arguments",
-    default = "what is simulated: lunode.loop, lunode.tcp_client, lunode.tcp_server, lunode.store",
+    default = "what is simulated: lunode.loop, lunode.tcp_client, lunode.tcp_server, lunode.log, lunode.store",
   },
   io = { default = "lunode.store for data, print or io.write for output" },
   math = { random = "lunode.loop's random(low, high)", randomseed = "the seed of the world" },
@@ -111,7 +111,10 @@ end
 -- Loads a script into the environment; C modules of others could reach anywhere.
 local function search(node, environment, name)
   local path, err = code.find(name)
-  if not path then
+  if not path and code.is_native(name) then
+    error(("%s: module '%s' is written in C, and could reach out of the simulated world; a node has Lua modules, and "
+      .. "those that are simulated"):format(node:where(), name), 3)
+  elseif not path then
     error(("node %s: module '%s' not found:%s"):format(node.name, name, err:gsub("^%s*", "\n\t")), 3)
   end
   local chunk

@@ -5,11 +5,15 @@
 --   fault:stop()                                            -- sooner, or where no duration was given
 
 local disks = require "lunode.sim.disk"
+local log = require "lunode.sim.log"
 local store = require "lunode.sim.store"
 local swarm = require "lunode.sim.swarm"
 
-local M = { methods = {} }
-local methods = M.methods
+local M = {}
+
+---@class lunode.sim.world
+local methods = {}
+M.methods = methods
 
 ---@param world lunode.sim.world
 function M.prepare(world)
@@ -29,6 +33,9 @@ function M.add_doors(_, node, doors)
   node.disk = node.disk or disks.new(node)
   doors["lunode.store"] = function()
     return store.module(node)
+  end
+  doors["lunode.log"] = function()
+    return log.module(node)
   end
 end
 
@@ -209,8 +216,9 @@ function methods:has_fault(kind)
   return kinds[kind] ~= nil or self.net ~= nil and self.net.faults ~= nil and self.net.faults[kind] ~= nil
 end
 
----A fault that lasts. Kinds: "crash", "kill" (until the restart), "pause", "clock_jump" (seconds; at once), "clock_drift"
----(drift), "disk_latency" (seconds), "disk_stall", "disk_eio", "disk_enospc", "disk_torn", and those of lunode.sim.net.
+---A fault that lasts. Kinds: "crash", "kill" (until the restart), "pause", "clock_jump" (seconds; at once),
+---"clock_drift" (drift), "disk_latency" (seconds), "disk_stall", "disk_eio", "disk_enospc", "disk_torn", and those of
+---lunode.sim.net.
 ---@param options {kind: string, nodes: (lunode.sim.node|string)[]?, duration: number?, text: string?, id: integer?}
 ---@return lunode.sim.fault  with `stop`
 function methods:fault(options)

@@ -270,7 +270,7 @@ local function check(self, model, options)
   if #texts > 1 then
     worst = worst .. ("\nKeys that are not linearizable: %s\n"):format(table.concat(texts, ", "))
   end
-  return not code or nil, worst or verdicts, code
+  return not code or nil, worst and worst:gsub("\n$", "") or verdicts, code
 end
 
 ---Is the history linearizable, key by key?

@@ -6,6 +6,7 @@
 -- that code that polls sees time pass. Where code has to wait for a disk, the rest of the turn waits, too: see `lag`.
 
 local events = require "lunode.sim.events"
+local loop_module = require "lunode.sim.loop_module"
 local watchdog = require "lunode.watchdog"
 
 local guarded = watchdog.call
@@ -152,29 +153,57 @@ end
 
 -- ---------------------------------------------------------------- when the next turn is
 
----Makes a turn come at a virtual time, unless one comes earlier.
----@param at number
-function methods:wake(at)
-  if self.turning or self.dead then
-    return -- the end of the turn looks what there is
-  end
-  local entry, queue = self.entry, self.world.events
-  if at < self.free_at then
-    at = self.free_at
-  end
-  if entry.index ~= 0 then
-    if entry.at <= at then
-      return
+local function has_work(self)
+  return self.sockets.count > 0 or self.deferred.count > 0 or self.flushes.count > 0 or self.closings.count > 0
+end
+
+-- The alarm is for the first time that is to come. What is to happen now needs none.
+local turn
+
+-- Whether there is something to do now: a timer may have been closed, or started anew, since its alarm was set.
+local function is_due(self)
+  local now, first = self.world.now, self.timers[1]
+  return first and first.at <= now or has_work(self) or self.phase > 1 or self.stopping
+    or self.step_limit and self.step_limit <= now or not self:alive()
+end
+
+local function on_alarm(self)
+  self.alarm = nil
+  if not self.turning and not self.queued and not self.dead and self.node.state == "up" then
+    if is_due(self) then
+      turn(self)
+    else
+      self:schedule()
     end
-    queue:remove(entry)
-  end
-  if self.node.state == "up" then
-    queue:add(entry, at)
   end
 end
 
-local function has_work(self)
-  return self.sockets.count > 0 or self.deferred.count > 0 or self.flushes.count > 0 or self.closings.count > 0
+---Makes a turn come at a virtual time, unless one comes earlier.
+---@param at number
+function methods:wake(at)
+  if self.turning or self.queued or self.dead then
+    return -- the end of the turn looks what there is
+  end
+  local now = self.world.now
+  if at < self.free_at then
+    at = self.free_at
+  end
+  if at <= now then
+    if self.node.state == "up" then
+      self.queued = true
+      self.world.agenda:add(self.entry, now)
+    end
+    return
+  end
+  local alarm = self.alarm
+  if not alarm or at < alarm.at then
+    local agenda = self.world.agenda
+    if alarm then
+      agenda:cancel(alarm)
+    end
+    self.alarm = { fn = on_alarm, a = self, b = false, cancelled = false, order = 0, at = at }
+    agenda:add(self.alarm, at)
+  end
 end
 
 ---Whether anything is active: what keeps `run` from returning.
@@ -186,16 +215,14 @@ end
 ---Wakes the loop for whatever there is.
 function methods:schedule()
   if has_work(self) or self.phase > 1 then
-    self:wake(self.world.now)
-  else
-    local first = self.timers[1]
-    if first then
-      self:wake(first.at > self.world.now and first.at or self.world.now)
-    end
-    local limit = self.step_limit
-    if limit then
-      self:wake(limit)
-    end
+    return self:wake(self.world.now)
+  end
+  local first, limit = self.timers[1], self.step_limit
+  if first then
+    self:wake(first.at)
+  end
+  if limit then
+    self:wake(limit)
   end
 end
 
@@ -228,13 +255,66 @@ function methods:closing(fn, a, b)
   self:wake(self.world.now)
 end
 
----Keeps the loop alive, until `release`.
-function methods:hold()
-  self.holds = self.holds + 1
+---What is active: timers, connections, servers, hooks and signals, in the order in which they were made, by kind.
+---@return table[]
+function methods:handles()
+  local list, timers = {}, self.timers
+  for i = 1, timers.count do
+    if not timers[i].internal then
+      list[#list + 1] = timers[i]
+    end
+  end
+  table.sort(list, function(a, b)
+    return a.number < b.number
+  end)
+  local held, ordinals = {}, self.node.orders.ordinals
+  for holder in pairs(self.holders) do -- in any order: sorted below
+    held[#held + 1] = holder.handle
+  end
+  table.sort(held, function(a, b)
+    return ordinals[a] < ordinals[b]
+  end)
+  table.move(held, 1, #held, #list + 1, list)
+  for _, hook in ipairs(self.hooks) do
+    list[#list + 1] = hook.fn and hook or nil
+  end
+  for _, signal in ipairs(self.signal_list) do
+    list[#list + 1] = signal.fn and signal or nil
+  end
+  return list
 end
 
-function methods:release()
+---The process has ended: nothing is called any more.
+function methods:die()
+  self.dead = true
+  if self.alarm then
+    self.world.agenda:cancel(self.alarm)
+    self.alarm = nil
+  end
+end
+
+---Calls `fn()`, which is the node's code, in the phase of deferred calls.
+---@param fn fun()
+function methods:defer(fn)
+  push(self.deferred, fn)
+  self:wake(self.world.now)
+end
+
+---Keeps the loop alive, until `release`.
+---@param holder? table  whose `handle` the script knows
+function methods:hold(holder)
+  self.holds = self.holds + 1
+  if holder then
+    self.holders[holder] = true
+  end
+end
+
+---@param holder? table
+function methods:release(holder)
   self.holds = self.holds - 1
+  if holder then
+    self.holders[holder] = nil
+  end
   self:wake(self.world.now) -- it may have been the last
 end
 
@@ -242,6 +322,39 @@ end
 ---@return number
 function methods:time()
   return self.world.now + self.lag
+end
+
+-- ---------------------------------------------------------------- signals
+
+-- What a signal does to a process that does not catch it.
+methods.SIGNALS = {
+  HUP = "ends", INT = "ends", QUIT = "ends", USR1 = "ends", USR2 = "ends", PIPE = "nothing", ALRM = "ends",
+  TERM = "ends", CHLD = "nothing", CONT = "nothing", TSTP = "nothing", TTIN = "nothing", TTOU = "nothing",
+  URG = "nothing", WINCH = "nothing", IO = "ends", PWR = "ends", VTALRM = "ends", PROF = "ends", XCPU = "ends",
+  XFSZ = "ends", ABRT = "ends", TRAP = "ends", SYS = "ends", BUS = "ends", FPE = "ends", ILL = "ends", SEGV = "ends",
+  STKFLT = "ends", KILL = false, STOP = false,
+}
+
+---A signal for the process: its callbacks get it in the next turn; without any it does what signals do.
+---@param name string
+function methods:signal(name)
+  if self.SIGNALS[name] == nil then
+    error(("there is no signal %q; give a name such as \"TERM\""):format(tostring(name)), 3)
+  end
+  local list = self.signals[name]
+  if not list or #list == 0 then
+    if self.SIGNALS[name] == "ends" then
+      self.node:stop("kill", nil, "SIG" .. name)
+    end
+    return
+  end
+  for _, signal in ipairs { table.unpack(list) } do
+    self:socket(function()
+      if signal.fn then
+        self:call(signal.fn, name)
+      end
+    end)
+  end
 end
 
 -- ---------------------------------------------------------------- one turn
@@ -318,53 +431,25 @@ local function run_hooks(self)
   end
 end
 
-local phases = {
-  run_timers,
-  function(self)
-    if self.deferred.count > 0 then
-      run_deferred(self)
-    end
-  end,
-  function(self)
-    if self.sockets.count > 0 then
-      run_queue(self, "sockets", "spare_sockets")
-    end
-  end,
-  function(self)
-    if self.hooks[1] then
-      run_hooks(self)
-    end
-  end,
-  function(self)
-    if self.flushes.count > 0 then
-      run_queue(self, "flushes", "spare_flushes")
-    end
-  end,
-  function(self)
-    if self.closings.count > 0 then
-      run_queue(self, "closings", "spare_closings")
-    end
-  end,
-}
-
-local function turn(self)
-  local node, world = self.node, self.world
-  self.turning = true
-  for phase = self.phase, 6 do
-    phases[phase](self)
-    if self.dead then
-      return
-    elseif self.lag > 0 or node.state ~= "up" then -- the rest follows when the disk, or the pause, lets it
-      self.free_at = world.now + self.lag
-      self.phase, self.turning, self.lag = phase + 1, false, 0
-      return self:wake(self.free_at)
-    end
+-- After a phase: whether the turn goes no further now. The rest follows when the disk, or the pause, lets it.
+local function is_halted(self, phase)
+  if self.dead then
+    return true
+  elseif self.lag > 0 or self.node.state ~= "up" then
+    self.free_at = self.world.now + self.lag
+    self.phase, self.turning, self.lag = phase + 1, false, 0
+    self:wake(self.free_at)
+    return true
   end
+end
+
+local function end_turn(self)
+  local node = self.node
   self.phase, self.turning = 1, false
-  self.free_at = world.now + TURN
+  self.free_at = self.world.now + TURN
   self.turns = self.turns + 1
   self.step_limit = nil
-  if node.waiting then
+  if node.waiting ~= "end" or self.stopping or not self:alive() then
     node:after_turn()
     if self.dead then
       return
@@ -373,233 +458,43 @@ local function turn(self)
   self:schedule()
 end
 
--- ---------------------------------------------------------------- what scripts see
-
-local function misuse(position, name, text)
-  error(("bad argument #%d to '%s' (%s)"):format(position, name, text), 3)
-end
-
-local function check_seconds(value, position, name)
-  if type(value) == "string" then
-    value = tonumber(value) or value
-  end
-  if type(value) ~= "number" then
-    misuse(position, name, "number expected, got " .. (value == nil and "no value" or type(value)))
-  elseif value ~= value or value < 0 then
-    misuse(position, name, "seconds must not be negative")
-  end
-  return value + 0.0
-end
-
-local function check_function(value, position, name)
-  if type(value) ~= "function" then
-    misuse(position, name, "function expected, got " .. (value == nil and "no value" or type(value)))
-  end
-end
-
-local timer_methods = {}
-local timer_metatable = { __index = timer_methods, __name = "lunode.timer" }
-
-local function check_object(object, wanted, name)
-  if getmetatable(object) ~= wanted then
-    misuse(1, name, ("%s expected, got %s"):format(wanted.__name, object == nil and "no value" or type(object)))
-  end
-end
-
-local function start_timer(timer, loop)
-  if loop.dead then
-    return
-  end
-  loop.timers:add(timer, loop.world.now + loop.lag + timer.delay)
-  if loop.timers[1] == timer then
-    loop:wake(timer.at)
-  end
-end
-
-function timer_methods:close()
-  check_object(self, timer_metatable, "close")
-  local loop = self.loop
-  if self.index ~= 0 then
-    loop.timers:remove(self)
-    if loop.timers.count == 0 then
-      loop:wake(loop.world.now) -- it may have been the last that keeps the loop alive
+function turn(self)
+  local phase = self.phase -- above 1 where the turn was halted
+  self.turning = true
+  if phase == 1 then
+    local first = self.timers[1]
+    if first and first.at <= self.world.now then
+      run_timers(self)
+      if is_halted(self, 1) then return end
     end
   end
-end
-timer_metatable.__close = timer_methods.close
-
-function timer_methods:again(delay)
-  check_object(self, timer_metatable, "again")
-  if delay ~= nil then
-    self.delay = check_seconds(delay, 2, "again")
+  if phase <= 2 and self.deferred.count > 0 then
+    run_deferred(self)
+    if is_halted(self, 2) then return end
   end
-  if self.index ~= 0 then
-    self.loop.timers:remove(self)
+  if phase <= 3 and self.sockets.count > 0 then
+    run_queue(self, "sockets", "spare_sockets")
+    if is_halted(self, 3) then return end
   end
-  start_timer(self, self.loop)
-end
-
-function timer_methods:is_active()
-  check_object(self, timer_metatable, "is_active")
-  return self.index ~= 0
-end
-
-local hook_methods = {}
-local hook_metatable = { __index = hook_methods, __name = "lunode.hook" }
-
-function hook_methods:close()
-  check_object(self, hook_metatable, "close")
-  self.fn = false
-end
-hook_metatable.__close = hook_methods.close
-
-local signal_methods = {}
-local signal_metatable = { __index = signal_methods, __name = "lunode.signal" }
-
-function signal_methods:close()
-  check_object(self, signal_metatable, "close")
-  self.fn = false
-  local list = self.loop.signals[self.name]
-  for i, other in ipairs(list or {}) do
-    if other == self then
-      table.remove(list, i)
-      break
-    end
+  if phase <= 4 and self.hooks[1] then
+    run_hooks(self)
+    if is_halted(self, 4) then return end
   end
-end
-signal_metatable.__close = signal_methods.close
-
--- What a signal does to a process that does not catch it.
-local SIGNALS = {
-  HUP = "ends", INT = "ends", QUIT = "ends", USR1 = "ends", USR2 = "ends", PIPE = "nothing", ALRM = "ends",
-  TERM = "ends", CHLD = "nothing", CONT = "nothing", TSTP = "nothing", TTIN = "nothing", TTOU = "nothing",
-  URG = "nothing", WINCH = "nothing", IO = "ends", PWR = "ends", VTALRM = "ends", PROF = "ends", XCPU = "ends",
-  XFSZ = "ends", ABRT = "ends", TRAP = "ends", SYS = "ends", BUS = "ends", FPE = "ends", ILL = "ends", SEGV = "ends",
-  STKFLT = "ends", KILL = false, STOP = false,
-}
-
----A signal for the process: its callbacks get it in the next turn; without any it does what signals do.
----@param name string
-function methods:signal(name)
-  if SIGNALS[name] == nil then
-    error(("there is no signal %q; give a name such as \"TERM\""):format(tostring(name)), 3)
+  if phase <= 5 and self.flushes.count > 0 then
+    run_queue(self, "flushes", "spare_flushes")
+    if is_halted(self, 5) then return end
   end
-  local list = self.signals[name]
-  if not list or #list == 0 then
-    if SIGNALS[name] == "ends" then
-      self.node:stop("kill", nil, "SIG" .. name)
-    end
-    return
+  if phase <= 6 and self.closings.count > 0 then
+    run_queue(self, "closings", "spare_closings")
+    if is_halted(self, 6) then return end
   end
-  for _, signal in ipairs { table.unpack(list) } do
-    self:socket(function()
-      if signal.fn then
-        self:call(signal.fn, name)
-      end
-    end)
-  end
+  end_turn(self)
 end
 
-local function add_doors(self, module)
-  local world, node = self.world, self.node
-  local rng = world:stream(("node %s %d"):format(node.name, node.boot))
-
-  function module.now()
-    return world.now + self.lag
-  end
-
-  function module.time()
-    return node:wall_clock(world.now + self.lag)
-  end
-
-  function module.random(low, high)
-    if math.type(low) ~= "integer" then
-      low = math.tointeger(low) or misuse(1, "random", "number expected, got " .. type(low))
-    end
-    if math.type(high) ~= "integer" then
-      high = math.tointeger(high) or misuse(2, "random", "number expected, got " .. type(high))
-    end
-    if low > high then
-      misuse(2, "random", "interval is empty")
-    end
-    return rng:integer(low, high)
-  end
-
-  function module.timer(delay, fn, interval)
-    delay = check_seconds(delay, 1, "timer")
-    check_function(fn, 2, "timer")
-    if interval ~= nil then
-      interval = check_seconds(interval, 3, "timer")
-      if interval == 0 then
-        misuse(3, "timer", "interval must be positive")
-      end
-    end
-    local timer = setmetatable({
-      loop = self, fn = fn, delay = delay, interval = interval, at = 0, order = 0, index = 0,
-    }, timer_metatable)
-    start_timer(timer, self)
-    return timer
-  end
-
-  function module.defer(fn)
-    check_function(fn, 1, "defer")
-    push(self.deferred, fn)
-    self:wake(world.now)
-  end
-
-  function module.before_sleep(fn)
-    check_function(fn, 1, "before_sleep")
-    local hook = setmetatable({ fn = fn }, hook_metatable)
-    self.hooks[#self.hooks + 1] = hook
-    return hook
-  end
-
-  function module.signal(name, fn)
-    if type(name) ~= "string" then
-      misuse(1, "signal", "string expected, got " .. (name == nil and "no value" or type(name)))
-    elseif SIGNALS[name] == nil then
-      misuse(1, "signal", 'no such signal; give a name such as "TERM"')
-    end
-    check_function(fn, 2, "signal")
-    if not SIGNALS[name] then
-      misuse(1, "signal", "this signal cannot be caught")
-    end
-    local signal = setmetatable({ loop = self, name = name, fn = fn }, signal_metatable)
-    local list = self.signals[name] or {}
-    self.signals[name] = list
-    list[#list + 1] = signal
-    return signal
-  end
-
-  function module.on_error(fn)
-    if fn ~= nil then
-      check_function(fn, 1, "on_error")
-    end
-    local previous = self.handler
-    self.handler = fn
-    return previous
-  end
-
-  function module.report(text)
-    if type(text) ~= "string" then
-      misuse(1, "report", "string expected, got " .. (text == nil and "no value" or type(text)))
-    end
-    self:report(text)
-  end
-
-  function module.stop()
-    self.stopping = true
-    self:wake(world.now)
-  end
-
-  function module.run()
-    node:wait "run"
-  end
-
-  function module.step(seconds)
-    seconds = seconds ~= nil and check_seconds(seconds, 1, "step") or 0
-    node:wait("step", seconds)
-    return self:alive()
+local function on_queued(self)
+  self.queued = false
+  if not self.dead and self.node.state == "up" then
+    turn(self)
   end
 end
 
@@ -620,6 +515,7 @@ function M.new(node)
     free_at = 0,
     turns = 0,
     holds = 0,
+    holders = {}, -- of these the script has handles
     step_limit = nil, -- when a `step` that waits ends at the latest
     handler = nil,
     timers = events.new(),
@@ -628,13 +524,17 @@ function M.new(node)
     flushes = new_queue(), spare_flushes = new_queue(),
     closings = new_queue(), spare_closings = new_queue(),
     hooks = {},
-    signals = {},
-    entry = nil,
+    signals = {}, -- by name, lists
+    signal_list = {},
+    timers_made = 0,
+    entry = nil, -- of the agenda: the turn that is to come at once
+    queued = false, -- it is there
+    alarm = nil, -- the first turn that is to come later
     module = {},
   }, metatable)
   self.strings = string
-  self.entry = { fn = turn, a = self, index = 0 }
-  add_doors(self, self.module)
+  self.entry = { fn = on_queued, a = self, b = false, cancelled = false, order = 0 }
+  loop_module.fill(self, self.module)
   return self
 end
 

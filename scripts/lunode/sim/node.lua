@@ -230,8 +230,7 @@ function methods:stop(how, exit_code, text)
   local world, loop = self.world, self.loop
   self.state = how == "crash" and "crashed" or "ended"
   self.exit_code, self.waiting = exit_code, false
-  loop.dead = true
-  world.events:remove(loop.entry)
+  loop:die()
   output.finish(self)
   self:note(how, text or exit_code and exit_code ~= 0 and ("code %d"):format(exit_code) or nil)
   for _, fn in ipairs(self.ends) do
@@ -267,7 +266,6 @@ end
 function methods:pause()
   if self.state == "up" then
     self.state = "paused"
-    self.world.events:remove(self.loop.entry)
     self:note "pause"
   end
 end
@@ -308,6 +306,50 @@ end
 function methods:set_clock(jump, drift)
   local now, wall = self.world.now, self.wall
   self.wall = { at = now, value = self:wall_clock(now) + jump, rate = drift and 1 + drift or wall.rate }
+end
+
+-- ---------------------------------------------------------------- what is active
+
+local KINDS = {
+  { "lunode.timer", "timer" }, { "lunode.conn", "connection" }, { "lunode.server", "server" },
+  { "lunode.hook", "hook" }, { "lunode.signal", "signal handler" },
+}
+
+-- Where the callback of a handle was written, if that can be told.
+local function place_of(handle)
+  local fn = rawget(handle, "fn")
+  if type(fn) == "function" then
+    local info = debug.getinfo(fn, "S")
+    return ("%s:%d"):format(info.short_src, info.linedefined)
+  end
+end
+
+---What the process has active: "2 timers (n1.lua:7, n1.lua:9), 1 connection".
+---@return string?  nil: nothing
+function methods:active()
+  if self.state ~= "up" and self.state ~= "paused" then
+    return nil
+  elseif self.waiting == "start" then
+    return "its main chunk, which has not begun"
+  end
+  local parts, handles = {}, self.loop:handles()
+  for _, kind in ipairs(KINDS) do
+    local count, places, seen = 0, {}, {}
+    for _, handle in ipairs(handles) do
+      if getmetatable(handle).__name == kind[1] then
+        count = count + 1
+        local place = place_of(handle)
+        if place and not seen[place] then
+          seen[place], places[#places + 1] = true, place
+        end
+      end
+    end
+    if count > 0 then
+      parts[#parts + 1] = ("%d %s%s%s"):format(count, kind[2], count > 1 and "s" or "",
+        #places > 0 and " (" .. table.concat(places, ", ") .. ")" or "")
+    end
+  end
+  return #parts > 0 and table.concat(parts, ", ") or nil
 end
 
 -- ---------------------------------------------------------------- output

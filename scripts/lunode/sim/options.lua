@@ -179,6 +179,18 @@ local function take(o, key, value, special)
   return take_decoder(o, key, value)
 end
 
+-- Takes each; of several mistakes always the same one is told, whatever the order of the keys.
+local function take_all(given, take_one)
+  local first
+  for key, value in next, given do
+    local err = take_one(key, value)
+    if err and (not first or err < first) then
+      first = err
+    end
+  end
+  return first
+end
+
 ---The options and callbacks that a script gives.
 ---@param given table
 ---@param side "client"|"server"
@@ -199,18 +211,16 @@ function M.read(given, side)
     ipv6_only = false,
   }
   local special = side == "client" and of_client or of_server
-  for key, value in next, given do -- of several mistakes any may be named
-    local err
+  local err = take_all(given, function(key, value)
     if not callbacks[key] then
-      err = take(o, key, value, special)
-    elseif type(value) == "function" then
-      o.callbacks[key] = value
-    else
-      err = ("option '%s' must be a function"):format(key)
+      return take(o, key, value, special)
+    elseif type(value) ~= "function" then
+      return ("option '%s' must be a function"):format(key)
     end
-    if err then
-      return nil, err
-    end
+    o.callbacks[key] = value
+  end)
+  if err then
+    return nil, err
   end
   if o.decoder.decoder ~= nil then
     o.decoder.long_messages = o.callbacks.on_long_message ~= nil
@@ -241,11 +251,11 @@ function M.change(given, limits, timeouts, settings)
     sets_keepalive = false,
     decoder = {},
   }
-  for key, value in next, given do
-    local err = take(o, key, value)
-    if err then
-      return nil, err
-    end
+  local err = take_all(given, function(key, value)
+    return take(o, key, value)
+  end)
+  if err then
+    return nil, err
   end
   return o
 end

@@ -22,7 +22,7 @@ function M.new(node, host)
     loop = node.loop,
     host = host,
     net = host.net,
-    timer = node.loop.module.timer,
+    timer = node.loop.internal_timer,
     defer = node.loop.module.defer,
     next_fd = FIRST_FD,
     free_fds = {},

@@ -1,121 +1,36 @@
 -- The simulated `lunode.store`: the API, the order of rows and the errors of the real one, on a simulated disk. A
--- commit is one record of its directory's journal, so it survives whole or not at all.
+-- commit, and a flush, is one record of its directory's journal, so it survives whole or not at all.
+--
+-- Writes show at once in the directory's rows, and gather in a layer, which knows how to undo them: for a rollback,
+-- and for a process that ends before they have reached the system.
+
+local directories = require "lunode.sim.store_directory"
+local scans = require "lunode.sim.store_scan"
 
 local M = {}
 
-local TEXTS = { EIO = "Input/output error", ENOSPC = "No space left on device", ENOENT = "No such file or directory" }
-local REMEDIES = {
-  EIO = "repair that, or give another --data",
-  ENOSPC = "free some space, or give another --data",
-  ENOENT = "create it, or give another --data",
-}
 local MAX_BYTES = 1 << 30
-local COMPACT = 1000 -- records of a journal, after which those on the disk are folded into the rows below them
+local OVERLAY, LIMIT, MAX_AGE = 32 << 20, 96 << 20, 30
+local RETRY = 1 -- seconds between two looks at a full disk
 
-local function fail(dir, doing, code, cause)
-  return ("cannot %s data directory %s: %s%s; %s"):format(doing, dir, TEXTS[code], cause or "", REMEDIES[code]), code
-end
-
--- ---------------------------------------------------------------- rows in order
-
----@class lunode.sim.rows
----@field values table<string, string>
----@field keys string[]   sorted, with keys that have no value any more
----@field fresh string[]  new keys, not yet in `keys`
----@field known table<string, boolean>  those in keys or fresh
-
-local function new_rows()
-  return { values = {}, keys = {}, fresh = {}, known = {} }
-end
-
--- The position of the first key that is not less.
-local function seek(keys, key)
-  local low, high = 1, #keys + 1
-  while low < high do
-    local middle = (low + high) // 2
-    if keys[middle] < key then
-      low = middle + 1
-    else
-      high = middle
-    end
-  end
-  return low
-end
-
-local function sort_rows(rows)
-  local keys, fresh = rows.keys, rows.fresh
-  if #fresh <= 16 then
-    for _, key in ipairs(fresh) do
-      table.insert(keys, seek(keys, key), key)
-    end
-  else
-    table.move(fresh, 1, #fresh, #keys + 1, keys)
-    table.sort(keys)
-  end
-  rows.fresh = {}
-end
-
-local function set_row(rows, key, value)
-  rows.values[key] = value
-  if value and not rows.known[key] then
-    rows.known[key] = true
-    rows.fresh[#rows.fresh + 1] = key
-  end
-end
-
--- ---------------------------------------------------------------- a directory
-
--- A batch is a flat list: key, value or false, …
-local function apply(rows, batch)
-  for i = 1, #batch, 2 do
-    set_row(rows, batch[i], batch[i + 1] or nil)
-  end
-end
-
--- What lies in a directory: `base`, which is safe, and above it the journal's records.
-local function new_directory(journal)
-  local directory = { base = new_rows(), rows = new_rows(), journal = journal }
-  journal.directory = directory
-  journal.lost = function(kept)
-    local rows = new_rows()
-    for key, value in next, directory.base.values do -- in any order: they are sorted later
-      set_row(rows, key, value)
-    end
-    for i = 1, kept do
-      apply(rows, journal.records[i])
-    end
-    directory.rows = rows
-  end
-  return directory
-end
-
-local function compact(disk, directory)
-  local journal = directory.journal
-  local count = journal.synced_at <= disk.node.world.now and journal.synced or journal.before
-  if count >= COMPACT then
-    for i = 1, count do
-      apply(directory.base, journal.records[i])
-    end
-    disk:drop(journal, count)
-  end
-end
-
--- ---------------------------------------------------------------- a store
+local fail = directories.fail
 
 ---@class lunode.sim.store
+---@field directory lunode.sim.store_directory|false  false: closed
 local methods = {}
 local metatable = { __index = methods, __name = "lunode.store_handle" }
 
-local scan_metatable = { __name = "lunode.scan" }
+local function misuse(position, name, text)
+  error(("bad argument #%d to '%s' (%s)"):format(position, name, text), 4)
+end
 
-local function misuse(position, name, expected, value)
-  error(("bad argument #%d to '%s' (%s expected, got %s)"):format(position, name, expected,
-    value == nil and "no value" or type(value)), 4)
+local function got(value)
+  return value == nil and "no value" or type(value)
 end
 
 local function check_open(self, name)
   if getmetatable(self) ~= metatable then
-    misuse(1, name, "lunode.store_handle", self)
+    misuse(1, name, "lunode.store_handle expected, got " .. got(self))
   elseif not self.directory then
     error("store is closed", 3)
   end
@@ -125,39 +40,76 @@ local function check_string(value, position, name)
   if type(value) == "number" then
     return tostring(value)
   elseif type(value) ~= "string" then
-    misuse(position, name, "string", value)
+    misuse(position, name, "string expected, got " .. got(value))
   end
   return value
+end
+
+-- ---------------------------------------------------------------- layers
+
+-- undo is flat: key, the row before, what the layer had for it before (the layer itself: nothing).
+local function new_layer()
+  return { rows = {}, undo = {}, mark = 0, count = 0, bytes = 0, index = 0, since = false }
+end
+
+local function size(key, value)
+  return #key + (value and #value or 0)
 end
 
 local function write(self, key, value)
   if #key > MAX_BYTES or value and #value > MAX_BYTES then
     error("cannot write: Argument list too long", 3)
+  elseif self.failed and self.logged and self.failed[2] ~= "ENOSPC" then
+    error("cannot write: " .. directories.TEXTS[self.failed[2]], 3)
   end
-  local rows, pending, undo = self.directory.rows, self.pending_rows, self.undo
-  local before = pending[key]
-  undo[#undo + 1], undo[#undo + 2], undo[#undo + 3] = key, rows.values[key] or false, before == nil and self or before
+  local layer, rows = self.layer, self.directory.rows
+  local undo, before = layer.undo, layer.rows[key]
+  undo[#undo + 1], undo[#undo + 2], undo[#undo + 3] = key, rows.values[key] or false, before == nil and layer or before
   if before == nil then
-    self.count = self.count + 1
+    layer.count = layer.count + 1
+  else
+    layer.bytes = layer.bytes - size(key, before)
   end
-  pending[key] = value or false
-  set_row(rows, key, value or nil)
+  layer.bytes = layer.bytes + size(key, value)
+  layer.rows[key] = value or false
+  rows:set(key, value or nil)
+  self.dirty = true
+  layer.since = layer.since or self.disk.node.world.now
 end
 
 local function undo_to(self, mark)
-  local undo, rows, pending = self.undo, self.directory.rows, self.pending_rows
+  local layer, rows = self.layer, self.directory.rows
+  local undo = layer.undo
   for i = #undo - 2, mark + 1, -3 do
     local key, value, before = undo[i], undo[i + 1], undo[i + 2]
-    set_row(rows, key, value or nil)
-    if before == self then
-      pending[key] = nil
-      self.count = self.count - 1
+    layer.bytes = layer.bytes - size(key, layer.rows[key])
+    if before == layer then
+      layer.rows[key] = nil
+      layer.count = layer.count - 1
     else
-      pending[key] = before
+      layer.rows[key] = before
+      layer.bytes = layer.bytes + size(key, before)
     end
+    rows:set(key, value or nil)
     undo[i], undo[i + 1], undo[i + 2] = nil, nil, nil
   end
 end
+
+-- The layer as a batch, in the order of its keys.
+local function batch_of(layer)
+  local keys, batch = {}, {}
+  for key in next, layer.rows do -- in any order: sorted below
+    keys[#keys + 1] = key
+  end
+  table.sort(keys)
+  for _, key in ipairs(keys) do
+    batch[#batch + 1], batch[#batch + 2] = key, layer.rows[key]
+  end
+  batch.index = layer.index
+  return batch
+end
+
+-- ---------------------------------------------------------------- rows
 
 function methods:get(key)
   check_open(self, "get")
@@ -174,181 +126,399 @@ function methods:delete(key)
   write(self, check_string(key, 2, "delete"), nil)
 end
 
+function methods:delete_range(from, to)
+  check_open(self, "delete_range")
+  from = check_string(from, 2, "delete_range")
+  to = to ~= nil and check_string(to, 3, "delete_range") or nil
+  local rows = self.directory.rows
+  local key = rows:first(from, to)
+  while key do
+    write(self, key, nil)
+    key = rows:first(key .. "\0", to)
+  end
+  self.dirty = true
+end
+
 function methods:begin()
   check_open(self, "begin")
-  self.mark = #self.undo
+  self.layer.mark = #self.layer.undo
 end
 
 function methods:rollback()
   check_open(self, "rollback")
-  undo_to(self, self.mark)
+  undo_to(self, self.layer.mark)
 end
 
 function methods:pending()
   check_open(self, "pending")
-  return self.count
+  return self.layer.count + (self.flushing and self.flushing.count or 0)
 end
 
--- The pending writes as a batch, in the order of their keys.
-local function take_batch(self)
-  local keys, batch = {}, {}
-  for key in next, self.pending_rows do -- in any order: sorted below
-    keys[#keys + 1] = key
+function methods:scan(from, to, options)
+  check_open(self, "scan")
+  from = check_string(from, 2, "scan")
+  to = to ~= nil and check_string(to, 3, "scan") or nil
+  return scans.new(function()
+    return self.directory and self.directory.rows
+  end, from, to, scans.check_options(options))
+end
+
+function methods:snapshot()
+  check_open(self, "snapshot")
+  if self.logged and self.dirty then
+    return nil, "a snapshot in the middle of an entry: advance first", "EINVAL"
   end
-  table.sort(keys)
-  for _, key in ipairs(keys) do
-    batch[#batch + 1], batch[#batch + 2] = key, self.pending_rows[key]
+  self.layer.mark = #self.layer.undo
+  return scans.snapshot(self.directory.rows:copy(), self.index, self)
+end
+
+-- ---------------------------------------------------------------- to the disk
+
+-- The rest of the way of a layer that the system has: nothing of it is undone any more.
+local function settle(self, layer, synced)
+  if synced and layer.index > self.durable then
+    self.durable = layer.index
+    self:tell()
   end
-  return batch
+  self.directory:compact(self.disk)
+end
+
+local function append(self, layer)
+  local code = self.disk:append(self.directory.journal, batch_of(layer))
+  if not code then
+    self.batches = self.batches + 1
+    self.flushed_bytes = self.flushed_bytes + layer.bytes
+  end
+  return code
+end
+
+local function set_failed(self, code)
+  self.failed = table.pack(fail(self.dir, "write to", code, (" (IO error: %s/db/000003.log: %s)"):format(self.dir,
+    directories.TEXTS[code])))
+end
+
+---Calls fn(err, code, index), which is the node's, in the loop's socket phase.
+local function call_later(self, fn, err, code, index, done)
+  local loop = self.disk.node.loop
+  loop:socket(function()
+    if done then
+      done()
+    end
+    if fn then
+      loop:call(fn, err, code, index)
+    end
+  end)
+end
+
+-- Tells of what is durable now: on_flushed, and those who wait for their flush.
+function methods:tell()
+  if self.on_flushed and self.journal then
+    call_later(self, self.on_flushed, nil, nil, self.durable)
+  end
+end
+
+local function answer_waiting(self, err, code)
+  local left, loop = {}, self.disk.node.loop
+  for _, waiting in ipairs(self.waiting) do
+    if err or waiting.number < self.number then
+      call_later(self, waiting.fn, err, code, self.durable, function()
+        loop:release()
+      end)
+    else
+      left[#left + 1] = waiting
+    end
+  end
+  self.waiting = left
 end
 
 function methods:commit(sync)
   check_open(self, "commit")
-  local disk, directory = self.disk, self.directory
-  if not self.failed and (self.count > 0 or sync) then
-    local code = self.count > 0 and disk:append(directory.journal, take_batch(self)) or nil
-    if not code and sync then
-      code = disk:sync(directory.journal)
-    end
+  local layer = self.layer
+  if self.logged and self.dirty and not self.failed then
+    return nil, "commit in the middle of an entry: advance first", "EINVAL"
+  elseif self.failed and self.failed[2] == "ENOSPC" and not self.disk:is_full() then
+    self.failed = false -- a full disk is not for ever
+  end
+  if self.flushing then -- it waits for it
+    local loop = self.disk.node.loop
+    loop.lag = math.max(loop.lag, self.flush_ends - self.disk.node.world.now)
+    self:finish_flush()
+  end
+  if not self.failed and self.journal and (layer.count > 0 or sync) then
+    layer.index = self.index
+    local code = layer.count > 0 and append(self, layer) or nil
+    code = code or sync and self.disk:sync(self.journal) or nil
     if code then
-      self.failed = table.pack(fail(self.dir, "write to", code, (" (IO error: %s/db/000003.log: %s)"):format(self.dir,
-        TEXTS[code])))
-      return nil, self.failed[1], code
+      set_failed(self, code)
     end
   end
   if self.failed then
     return nil, self.failed[1], self.failed[2]
   end
-  if self.count > 0 then
-    self.batches = self.batches + 1
-    self.pending_rows, self.undo, self.mark, self.count = {}, {}, 0, 0
-    compact(disk, directory)
+  self.layer, self.dirty, self.layer_number = new_layer(), false, self.layer_number + 1
+  self.number = self.layer_number
+  settle(self, layer, sync)
+  answer_waiting(self)
+  return true
+end
+
+-- ---------------------------------------------------------------- under a log
+
+local function give_room(self)
+  if self.said_no and self:room() then
+    self.said_no = false
+    if self.on_room then
+      call_later(self, self.on_room)
+    end
+  end
+end
+
+local start_flush
+
+-- A flush ends: everything up to its layer is on the disk, or it has failed.
+function methods:finish_flush()
+  local layer, event = self.flushing, self.flush_event
+  self.flushing, self.flush_event = false, false
+  self.disk.node.world:cancel(event)
+  local code = layer.code
+  if not code then
+    self.number = layer.number + 1
+    settle(self, layer, true)
+    answer_waiting(self)
+  elseif code == "ENOSPC" then
+    set_failed(self, code)
+    self.retry = layer
+  else
+    set_failed(self, code)
+    self.broken = layer
+    answer_waiting(self, self.failed[1], code)
+    if self.on_flushed then
+      call_later(self, self.on_flushed, self.failed[1], code, self.durable)
+    end
+  end
+  give_room(self)
+end
+
+local function on_flush_end(self)
+  if self.directory and self.flushing then
+    self.flush_event = { cancelled = true }
+    self:finish_flush()
+    if self.retry then
+      self.disk.node.world:at(self.disk.node.world.now + RETRY, start_flush, self, self.retry)
+    elseif self.layer.wanted then
+      start_flush(self)
+    end
+  end
+end
+
+-- Freezes what is written; it has to be the end of an entry.
+function start_flush(self, again)
+  if not self.directory or self.disk.node.loop.dead or self.loop ~= self.disk.node.loop or self.flushing then
+    return
+  end
+  local layer = again or self.layer
+  if not again then
+    self.layer, layer.index, layer.number = new_layer(), self.index, self.layer_number
+    self.layer_number = self.layer_number + 1
+  elseif self.retry ~= again then
+    return
+  end
+  self.retry = false
+  local world = self.disk.node.world
+  self.flushing = layer
+  local seconds
+  layer.code = self.disk:failure "write"
+  if layer.code then
+    seconds = self.disk:delay "sync"
+  else
+    self.failed = false
+    if layer.count > 0 or layer.index > self.durable then
+      append(self, layer)
+    end
+    layer.undo = {}
+    seconds = self.disk:begin_sync(self.journal) -- what fails a write fails a sync, and has not failed this one
+  end
+  self.flush_ends = world.now + seconds
+  self.flush_event = world:at(self.flush_ends, on_flush_end, self)
+end
+
+-- Begins to flush where it is time, and an entry has ended.
+local function maybe_flush(self)
+  local layer = self.layer
+  if not self.journal or self.flushing or self.retry or self.failed or self.logged and self.dirty then
+    return
+  end
+  local world = self.disk.node.world
+  if layer.wanted or layer.bytes >= self.options.overlay
+    or layer.since and world.now - layer.since >= self.options.max_age then
+    start_flush(self)
+  end
+end
+
+function methods:advance(index)
+  check_open(self, "advance")
+  local number = math.tointeger(index)
+  if not number then
+    misuse(2, "advance", "number expected, got " .. got(index))
+  elseif number <= 0 or number <= self.index then
+    misuse(2, "advance", "greater than the index before expected")
+  elseif self.failed and self.failed[2] ~= "ENOSPC" then
+    return nil, self.failed[1], self.failed[2]
+  end
+  self.index, self.logged, self.dirty = number, true, false
+  self.layer.mark = #self.layer.undo
+  maybe_flush(self)
+  return true
+end
+
+function methods:applied()
+  check_open(self, "applied")
+  return self.index
+end
+
+function methods:room()
+  check_open(self, "room")
+  if self.failed then
+    self.said_no = true
+    return false, self.failed[1], self.failed[2]
+  end
+  local bytes = self.layer.bytes + (self.flushing and self.flushing.bytes or 0)
+  if bytes > self.options.limit then
+    self.said_no = true
+    return false, ("the flush is behind: %d MiB of writes wait for the engine"):format(bytes >> 20), "EAGAIN"
   end
   return true
 end
 
+function methods:flush(fn)
+  check_open(self, "flush")
+  if fn ~= nil and type(fn) ~= "function" then
+    misuse(2, "flush", "function expected, got " .. got(fn))
+  elseif self.failed and self.failed[2] ~= "ENOSPC" then
+    return nil, self.failed[1], self.failed[2]
+  end
+  local loop = self.disk.node.loop
+  loop:hold()
+  if not self.journal then
+    call_later(self, fn, nil, nil, self.index, function()
+      loop:release()
+    end)
+    return true
+  end
+  self.waiting[#self.waiting + 1] = { fn = fn, number = self.layer_number }
+  self.layer.wanted = true
+  maybe_flush(self)
+  return true
+end
+
+-- ---------------------------------------------------------------- figures, the end
+
 function methods:stats()
   check_open(self, "stats")
-  local bytes = 0
-  for key, value in next, self.pending_rows do -- a sum, in any order
-    bytes = bytes + #key + (value and #value or 0)
-  end
-  return { pending = self.count, pending_bytes = bytes, batches = self.batches, disk_bytes = 0, engine = "simulated" }
+  local layer, frozen = self.layer, self.flushing
+  local bytes = layer.bytes + (frozen and frozen.bytes or 0)
+  return {
+    pending = self:pending(), pending_bytes = bytes, overlay_bytes = bytes, frozen = frozen and 1 or 0,
+    batches = self.batches, applied = self.index, durable = self.durable, flushed_bytes = self.flushed_bytes,
+    flush_time = 0.0, purged = 0, cache_hits = 0, cache_misses = 0, cache_rows = 0, cache_bytes = 0, disk_bytes = 0,
+    engine = self.directory.engine, full = self.failed and self.failed[2] == "ENOSPC" or false,
+  }
 end
 
--- The first row from a key on.
-local function row_from(directory, key, to)
-  local rows = directory.rows
-  if #rows.fresh > 0 then
-    sort_rows(rows)
+-- What has not reached the system is gone, with the process or by close.
+local function forget(self)
+  undo_to(self, 0)
+  local undone = self.flushing or self.retry or self.broken
+  if undone then
+    self.layer = undone
+    undo_to(self, 0)
   end
-  local keys, values = rows.keys, rows.values
-  local i = seek(keys, key)
-  while keys[i] and not values[keys[i]] do
-    i = i + 1
-  end
-  local found = keys[i]
-  if found and not (to and found >= to) then
-    return found, values[found]
-  end
-end
-
-function methods:scan(from, to)
-  check_open(self, "scan")
-  from = check_string(from, 2, "scan")
-  to = to ~= nil and check_string(to, 3, "scan") or nil
-  local scan = setmetatable({ ended = false }, scan_metatable)
-  local function next_row()
-    if scan.ended then
-      return nil
-    elseif not self.directory then
-      error("the store is closed", 2)
-    end
-    local key, value = row_from(self.directory, from, to)
-    if not key then
-      scan.ended = true
-      return nil
-    end
-    from = key .. "\0" -- the smallest key behind it
-    return key, value
-  end
-  return next_row, nil, nil, scan
-end
-
-function scan_metatable:__close()
-  self.ended = true
+  self.directory.holder, self.directory = nil, false
 end
 
 function methods:close()
   if getmetatable(self) ~= metatable then
-    misuse(1, "close", "lunode.store_handle", self)
+    misuse(1, "close", "lunode.store_handle expected, got " .. got(self))
   elseif self.directory then
-    undo_to(self, 0)
-    self.directory.journal.holder = nil
-    self.directory = nil
+    answer_waiting(self, "the store was closed", "ECANCELED")
+    forget(self)
   end
 end
 metatable.__close = methods.close
 
 -- ---------------------------------------------------------------- opening
 
+local ENGINES = { leveldb = true, rocksdb = true, memory = true }
+
 local function check_options(options)
   if options == nil then
-    return {}
+    options = {}
   elseif type(options) ~= "table" then
-    misuse(2, "open", "table", options)
+    misuse(2, "open", "table expected, got " .. got(options))
   end
-  local cache = options.cache
-  if cache ~= nil and not (math.tointeger(cache) and math.tointeger(cache) >= 0) then
-    error("bad argument #2 to 'open' (cache: a number of bytes expected)", 3)
+  for _, name in ipairs { "cache", "overlay", "limit" } do
+    local value = options[name]
+    if value ~= nil and not (math.tointeger(value) and math.tointeger(value) >= 0) then
+      misuse(2, "open", name .. ": a number of bytes expected")
+    end
+  end
+  for _, name in ipairs { "on_flushed", "on_room" } do
+    if options[name] ~= nil and type(options[name]) ~= "function" then
+      misuse(2, "open", name .. ": a function expected")
+    end
+  end
+  if options.engine ~= nil and type(options.engine) ~= "string" then
+    misuse(2, "open", "engine: a name expected")
   end
   return options
 end
 
--- What a process left that was killed with writes pending: they were in its memory.
-local function forget_pending(directory)
-  local store = directory.store
-  if store and store.directory == directory then
-    undo_to(store, 0)
-    store.directory = nil
+local function open(node, dir, options)
+  local disk = node.disk
+  local directory, err, code = directories.open(disk, dir, options)
+  if not directory then
+    return nil, err, code
   end
+  local self = setmetatable({
+    dir = dir or "", disk = disk, loop = node.loop, directory = directory, journal = directory.journal,
+    options = {
+      overlay = options.overlay or OVERLAY, limit = options.limit or LIMIT, max_age = options.max_age or MAX_AGE,
+    },
+    on_flushed = options.on_flushed, on_room = options.on_room,
+    layer = new_layer(), layer_number = 1, -- of the layer
+    flushing = false, flush_event = false, flush_ends = 0, -- a layer on its way to the disk
+    retry = false, -- one that found the disk full
+    broken = false, -- one that found it failing
+    number = 1, -- the first layer that is not on the disk
+    waiting = {}, -- for flushes: { fn, number }
+    index = directory.index, durable = directory.index,
+    logged = directory.index > 0, dirty = false, -- there was an advance; there were writes since
+    batches = 0, flushed_bytes = 0, failed = false, said_no = false,
+  }, metatable)
+  directory.holder = self
+  directory.forget = function()
+    if directory.holder == self then
+      forget(self)
+    end
+  end
+  return self
 end
 
 ---The module for one life of a node.
 ---@param node lunode.sim.node
 ---@return table
 function M.module(node)
-  local disk = node.disk
   local module = {}
 
   function module.open(dir, options)
-    dir = check_string(dir, 1, "open")
     options = check_options(options)
-    local journal = disk:find(dir)
-    if not journal then
-      if options.create == false then
-        return nil, fail(dir, "open", "ENOENT")
-      end
-      local code = disk:access "write" or disk:access "sync"
-      if code then
-        return nil, fail(dir, "create", code)
-      end
-      journal = disk:create(dir)
-      new_directory(journal)
-    elseif journal.holder then
-      return nil, ("data directory %s is in use by process %d; stop it, or give another --data"):format(dir,
-        node.number), "ELOCKED"
+    if not (dir == nil and options.engine == "memory") then
+      dir = check_string(dir, 1, "open")
     end
-    local directory = journal.directory
-    forget_pending(directory)
-    local self = setmetatable({
-      dir = dir, disk = disk, directory = directory,
-      pending_rows = {}, -- key → value, or false where it is deleted
-      undo = {}, mark = 0, -- flat: key, the row before, what was pending before (the store itself: nothing)
-      count = 0, batches = 0, failed = false,
-    }, metatable)
-    directory.store, journal.holder, journal.torn = self, self, false
-    return self
+    if options.engine and not ENGINES[options.engine] then
+      return nil, ("there is no engine %s; there are leveldb, rocksdb and memory"):format(options.engine), "EINVAL"
+    end
+    return open(node, dir, options)
   end
 
   return module

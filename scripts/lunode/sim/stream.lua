@@ -31,8 +31,7 @@ local metatable = { __index = methods, __name = "lunode.sim.stream" }
 ---@param owner any
 ---@return lunode.sim.stream
 function M.new(process, owner)
-  process.loop:hold()
-  return setmetatable({
+  local self = setmetatable({
     process = process,
     loop = process.loop,
     world = process.loop.world,
@@ -64,7 +63,10 @@ function M.new(process, owner)
     resume_queued = false,
     fd = -1,
     released = false,
+    handle = false, -- what the script knows
   }, metatable)
+  process.loop:hold(self)
+  return self
 end
 
 local flush_later, on_hangup, on_io
@@ -104,7 +106,7 @@ local function on_closing(self)
   if self.released then
     self.released()
   end
-  self.loop:release()
+  self.loop:release(self)
 end
 
 ---Closes at once; what is queued is dropped.
@@ -190,8 +192,9 @@ local function is_reading(self)
 end
 
 local function set_events(self)
-  if self.socket.on_ready then
-    poll.want(self.socket, is_reading(self), self.want_write)
+  local socket, reading, writing = self.socket, is_reading(self), self.want_write
+  if socket.on_ready and (socket.want_in ~= reading or socket.want_out ~= writing) then
+    poll.want(socket, reading, writing)
   end
 end
 
@@ -384,6 +387,17 @@ local function on_ended(self)
   self.owner:ended()
 end
 
+-- Offers what has come, with what is kept. Once the stream closes, nobody counts any more what was consumed of it.
+local function offer(self, data)
+  local before = self.kept
+  local kept = self.owner:read(data)
+  if self.state == "open" then
+    self.kept = kept
+  elseif before > 0 then
+    self.kept = before + #data
+  end
+end
+
 local function on_readable(self)
   if self.kept > MAX_KEPT then
     self:abort "ENOBUFS"
@@ -395,7 +409,7 @@ local function on_readable(self)
   elseif data then
     self.last_read = self.world.now
     self.bytes_read = self.bytes_read + #data
-    self.kept = self.owner:read(data)
+    offer(self, data)
   elseif code ~= "EAGAIN" then
     self:abort(code)
   end
@@ -404,7 +418,7 @@ end
 local function on_resume(self)
   self.resume_queued = false
   if self.state == "open" and not self.paused and self.kept > 0 then
-    self.kept = self.owner:read ""
+    offer(self, "")
   end
 end
 

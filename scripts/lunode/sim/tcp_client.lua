@@ -26,7 +26,7 @@ local function finish(self)
     self.delay:close()
   end
   if self.lookup then
-    self.lookup.cancelled = true
+    self.process.loop.world:cancel(self.lookup)
   end
   for _, socket in ipairs(self.running) do
     socket:close()

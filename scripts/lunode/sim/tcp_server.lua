@@ -103,11 +103,12 @@ local function listen(process, host, port, options)
     pause = false, -- a timer
     closed = false,
     server = false,
+    handle = false,
   }
   local server = setmetatable({ [INSIDE] = self }, metatable)
-  self.server = server -- which the kernel's side keeps alive while it is open
+  self.server, self.handle = server, server -- which the kernel's side keeps alive while it is open
   process:number(server)
-  process.loop:hold()
+  process.loop:hold(self)
   poll.watch(listener, process.loop, self, on_io, true, false)
   return server
 end
@@ -130,7 +131,7 @@ function methods.close(server)
       self.pause:close()
     end
     self.listener:close()
-    self.process.loop:release()
+    self.process.loop:release(self)
   end
 end
 metatable.__close = methods.close

@@ -102,7 +102,7 @@ function M.describe(record)
       text = text .. " " .. record.text
     end
   else
-    text = record.kind .. (record.text and " " .. record.text or "")
+    text = record.kind .. (record.text and record.text ~= "" and " " .. record.text or "")
     if not record.text and (record.from or record.to) then
       text = ("%s %s -> %s"):format(text, record.from or "?", record.to or "?")
     end

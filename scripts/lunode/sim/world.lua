@@ -4,7 +4,7 @@
 -- The network plugs in as `lunode.sim.net`: net.new(world), net:add(node) for each new node, and net:doors(node), a
 -- table from modules' names to functions that give them, for each life of a node.
 
-local events = require "lunode.sim.events"
+local agendas = require "lunode.sim.agenda"
 local faults = require "lunode.sim.faults"
 local nodes = require "lunode.sim.node"
 local random = require "lunode.sim.random"
@@ -18,8 +18,10 @@ local M = {}
 ---@field seed integer
 ---@field epoch number   wall clock at its beginning, in seconds since the Unix epoch
 ---@field nodes lunode.sim.node[]  in the order of making
----@field events lunode.sim.events
----@field net table      lunode.sim.net
+---@field agenda lunode.sim.agenda
+---@field net lunode.sim.net
+---@field schedule lunode.sim.planned[]  what the swarms have drawn, also those faults that were left out
+---@field failures {node: string, t: number, text: string}[]  errors of nodes that no loop.on_error took
 ---@field current lunode.sim.node?  whose code runs
 ---@field calls integer  into nodes' code: timers, deliveries, connects, …
 ---@field steps integer  events so far
@@ -65,7 +67,7 @@ function M.new(options)
     errors = options.errors or "raise",
     budget = options.budget or 2,
     options = options,
-    events = events.new(),
+    agenda = agendas.new(),
     nodes = {},
     by_name = {}, -- nodes
     by_address = {},
@@ -94,16 +96,22 @@ end
 
 -- ---------------------------------------------------------------- for the parts of the world
 
----Calls `fn(a, b)` at a virtual time, outside of any node. `event.cancelled = true` takes it back.
+---Calls `fn(a, b)` at a virtual time, outside of any node; see cancel.
 ---@param time number
 ---@param fn fun(a: any, b: any)
 ---@param a? any
 ---@param b? any
 ---@return table event
 function methods:at(time, fn, a, b)
-  local event = { fn = fn, a = a, b = b, cancelled = false, at = 0, order = 0, index = 0 }
-  self.events:add(event, time < self.now and self.now or time)
+  local event = { fn = fn, a = a, b = b, cancelled = false, order = 0 }
+  self.agenda:add(event, time)
   return event
+end
+
+---Takes an event back that is still to happen; one that has happened must not be given.
+---@param event table
+function methods:cancel(event)
+  self.agenda:cancel(event)
 end
 
 ---Chance for one purpose.
@@ -211,17 +219,16 @@ local function raise(self)
 end
 
 local function spin(self, limit, predicate)
-  local queue = self.events
+  local agenda = self.agenda
   while true do
-    local first = queue[1]
-    if not first or first.at > limit then
+    local entry = agenda:take(limit)
+    if not entry then
       return nil
     end
-    queue:pop()
-    if not first.cancelled then
-      self.now = first.at
+    if not entry.cancelled then
+      self.now = agenda.now
       self.steps = self.steps + 1
-      first.fn(first.a, first.b)
+      entry.fn(entry.a, entry.b)
       if self.failure then
         raise(self)
       end
@@ -253,6 +260,7 @@ function methods:drive(limit, predicate)
   end
   if not value and limit < math.huge and limit > self.now then
     self.now = limit
+    self.agenda:advance(limit)
   end
   return value
 end
@@ -292,7 +300,28 @@ function methods:step()
     done = true
     return not before
   end)
-  return self.events.count > 0
+  return not self.agenda:is_empty()
+end
+
+---Lets virtual time go on until no node has anything active any more. Raises where one still has, and tells what: for
+---the end of a test whose nodes close what they open.
+---@param seconds? number  virtual ones (default 30)
+function methods:check_idle(seconds)
+  local function find()
+    for _, node in ipairs(self.nodes) do
+      local active = node:active()
+      if active then
+        return ("%s: still active: %s"):format(node:where(), active)
+      end
+    end
+  end
+  self:run_until(function()
+    return not find()
+  end, seconds or 30)
+  local found = find()
+  if found then
+    error(found, 2)
+  end
 end
 
 -- ---------------------------------------------------------------- the trace

@@ -4,6 +4,8 @@ return [==[
 const $ = id => document.getElementById(id);
 const view = $("view"), paper = $("paper"), over = $("over"), pen = paper.getContext("2d");
 const GUTTER = 96, MARK = 3.2;
+const MANY = 400; // records in view, from which on what is usual steps back behind what is not
+let dense = 0; // how many times that there are
 let lanes = [], laneWidth = 0, selected = -1, colors = {}, hits = [];
 
 function readColors() {
@@ -27,7 +29,7 @@ function size(canvas, w, h) {
 
 function arrange() {
   lanes = names.map((_, n) => n).filter(n => shown.nodes.has(n));
-  laneWidth = Math.max(150, (view.clientWidth - GUTTER) / Math.max(1, lanes.length));
+  laneWidth = Math.max(110, (view.clientWidth - GUTTER) / Math.max(1, lanes.length));
   layout(view.clientHeight);
   $("length").style.height = Math.max(0, height - view.clientHeight) + "px";
   $("length").style.width = GUTTER + laneWidth * lanes.length + "px";
@@ -119,7 +121,7 @@ function arrow(x0, y0, x1, y1, head) {
   pen.moveTo(x0, y0);
   pen.lineTo(x1, y1);
   pen.stroke();
-  if (!head) return;
+  if (!head || dense > 2) return;
   const a = Math.atan2(y1 - y0, x1 - x0);
   pen.beginPath();
   pen.moveTo(x1, y1);
@@ -139,6 +141,7 @@ function drawMessage(m, top, bottom) {
   pen.strokeStyle = pen.fillStyle = chosen ? colors.select : m.lost.length ? colors.lost : m.slow ? colors.slow
     : colors.message;
   pen.lineWidth = chosen ? 2.6 : 1.2;
+  if (dense > 1 && !chosen) pen.globalAlpha = Math.max(0.06, (m.lost.length || m.slow ? 0.8 : 0.4) / dense);
   if (m.deliver !== null) {
     if (m.lost.length) pen.setLineDash([5, 4]);
     if (m.from === m.to) arrow(x0 + 14, y0, x0 + MARK, y1, true);
@@ -156,6 +159,7 @@ function drawMessage(m, top, bottom) {
     arrow(x0, y0, x0 + (x1 - x0) * 0.5, Math.min(y0 + 30, y1), false);
     pen.setLineDash([]);
   }
+  pen.globalAlpha = 1;
 }
 
 // What there is to read in a message.
@@ -197,9 +201,11 @@ function drawMarks(top, bottom) {
       if (isMain !== pass) continue;
       const x = X(r.n), color = colorOf(r);
       pen.fillStyle = color;
+      pen.globalAlpha = dense > 1 && !isMain ? 0.25 : 1;
       pen.beginPath();
       if (LOUD.has(r.k)) pen.rect(x - 5, y - 5, 10, 10); else pen.arc(x, y, MARK, 0, 7);
       pen.fill();
+      pen.globalAlpha = 1;
       if (r.at === selected) {
         pen.strokeStyle = colors.select;
         pen.lineWidth = 2;
@@ -208,6 +214,7 @@ function drawMarks(top, bottom) {
         pen.stroke();
       }
       hits.push({ x, y, at: r.at });
+      if (dense > 1 && !isMain) continue;
       const taken = free.get(r.n) || free.set(r.n, []).get(r.n), label = labelOf(r);
       if (label && !taken.some(t => Math.abs(t - y) < 11)) {
         taken.push(y);
@@ -278,12 +285,13 @@ function draw() {
   pen.textBaseline = "middle";
   pen.fillStyle = colors.back;
   pen.fillRect(0, 0, view.clientWidth, view.clientHeight);
+  dense = visible.reduce((n, r) => n + (Y[r.at] >= top && Y[r.at] <= bottom ? 1 : 0), 0) / MANY;
   const labels = drawFaults(top, bottom);
   drawLives(top, bottom);
   if (shown.groups.has("operations")) drawOperations(top, bottom);
-  for (const label of labels) text(...label);
   if (shown.groups.has("messages")) for (const m of visibleMessages) drawMessage(m, top, bottom);
   drawMarks(top, bottom);
+  for (const label of labels) text(...label);
   drawAxis(top);
   drawHead();
   drawOverview();

@@ -36,7 +36,7 @@ input[type=search], select, button {
 }
 :focus-visible { outline: 2px solid var(--select); outline-offset: 1px; }
 main { flex: 1; display: flex; min-height: 0; }
-#view { flex: 1; position: relative; overflow: auto; min-width: 0; }
+#view { flex: 1; position: relative; overflow: auto scroll; min-width: 0; }
 #paper { position: sticky; top: 0; left: 0; display: block; }
 #over { width: 18px; cursor: pointer; border-left: 1px solid var(--rule); }
 aside { width: 340px; padding: 10px 12px; overflow: auto; border-left: 1px solid var(--rule); }

@@ -6,20 +6,16 @@
 -- lost but with the connection. Errors and their order are Linux's.
 
 local buffers = require "lunode.task.buffer"
+local keepalive = require "lunode.sim.net.keepalive"
 local poll = require "lunode.sim.net.poll"
+local transport = require "lunode.sim.net.transport"
 
 local M = {}
 
-local RECEIVE_BUFFER, SEND_BUFFER = 256 * 1024, 256 * 1024
+local SEND_BUFFER = 256 * 1024
 local SEGMENT = 64 * 1024
--- Linux's: the first and the longest wait for an acknowledgement, and how long it tries in all (tcp_retries2 = 15).
-local FIRST_RTO, LAST_RTO, GIVE_UP = 0.2, 120, 924.6
--- How often a peer without room is asked whether it has some.
-local WINDOW_PROBE = 0.5
-local KEEPALIVE = { idle = 7200, interval = 75, count = 9 }
 
--- Segments are strings, or one of these.
-local FIN, RST = { text = "end" }, { text = "reset" }
+local FIN, RST, RECEIVE_BUFFER = transport.FIN, transport.RST, transport.RECEIVE_BUFFER
 
 ---@class lunode.sim.socket
 ---@field id integer                of the connection: both ends have the same
@@ -60,12 +56,14 @@ function M.new(host, id, family)
     remote_host = "",
     remote_port = 0,
     connected = false,
+    calm = false, -- connected, and neither end has gone or ended: what nearly all events find
     dead = false,
     orphan = false,
     error = false,
     received = buffers.new(),
     ended = false,
     syn_timer = false, -- while it is connecting
+    listener = false, -- whose handshake it is still in
     heard = 0, -- when the peer last gave a sign of life
     unsent = buffers.new(), -- the peer's window is full
     outstanding = 0, -- bytes taken from the process and not acknowledged
@@ -90,241 +88,11 @@ function M.new(host, id, family)
     keepalive = false,
     probing = false,
     probes = 0,
-    on_probe = false,
-    on_arrival = false,
-    on_ack = false,
-    on_rto = false,
   }
   poll.init(self)
   setmetatable(self, metatable)
   host:add_socket(self)
   return self
-end
-
--- ---------------------------------------------------------------- the way to the peer
-
-local function record(self, kind, segment, id)
-  local size = segment == FIN and 0 or segment == RST and 0 or #segment
-  self.world:record {
-    t = self.world.now,
-    kind = kind,
-    node = kind == "deliver" and self.link.to.name or self.host.name,
-    id = id,
-    conn = self.id,
-    from = self.host.name,
-    to = self.link.to.name,
-    bytes = size,
-    data = type(segment) == "string" and segment or nil,
-    text = type(segment) == "table" and segment.text or nil,
-  }
-end
-
-local function reaches_peer(self)
-  return not self.black and self.link:carries()
-end
-
-local function is_answered(self)
-  return self.peer and not self.black and self.peer.link:carries()
-end
-
-local function size_of(segment)
-  return segment == FIN and 1 or segment == RST and 0 or #segment
-end
-
-local run_rto
-
-local function start_rto(self)
-  if not self.rto_running then
-    self.rto_running = true
-    self.rto = FIRST_RTO
-    self.waiting_since = self.waiting_since or self.world.now
-    self.on_rto = self.on_rto or function()
-      run_rto(self)
-    end
-    self.world:at(self.world.now + FIRST_RTO, self.on_rto)
-  end
-end
-
-local function lose(self, segment, id)
-  record(self, "lost", segment, id)
-  if segment ~= RST and not self.dead then -- nobody sends a reset again
-    local n = #self.lost + 1
-    self.lost[n], self.lost_ids[n] = segment, id
-    self.stalled = true
-    start_rto(self)
-  end
-end
-
-local arrive
-
-local function launch(self, segment, id, now)
-  local arrival = self.link:arrival(now, size_of(segment) + 40)
-  if arrival < self.last_arrival then
-    arrival = self.last_arrival
-  end
-  self.last_arrival = arrival
-  local last = self.last + 1
-  self.segments[last], self.times[last], self.ids[last] = segment, arrival, id
-  self.last = last
-  if last == self.first then
-    self.on_arrival = self.on_arrival or function()
-      arrive(self)
-    end
-    self.world:at(arrival, self.on_arrival)
-  end
-end
-
-local function transmit(self, segment)
-  local net, link = self.net, self.link
-  local id = net.messages + 1
-  net.messages = id
-  record(self, "send", segment, id)
-  self.in_flight = self.in_flight + size_of(segment)
-  if self.stalled and segment ~= RST then
-    local n = #self.lost + 1
-    self.lost[n], self.lost_ids[n] = segment, id
-  elseif self.black or link.cuts > 0 then
-    lose(self, segment, id)
-  else
-    launch(self, segment, id, self.world.now)
-  end
-end
-
--- ---------------------------------------------------------------- acknowledgements
-
--- Sends what the peer has room for.
-local function pump(self)
-  local unsent, peer = self.unsent, self.peer
-  while unsent.size > 0 do
-    local room = RECEIVE_BUFFER - self.in_flight - peer.received.size
-    local size = unsent.size < SEGMENT and unsent.size or SEGMENT
-    if room < size then
-      return
-    end
-    transmit(self, unsent:take(size))
-  end
-  if self.fin == "queued" then
-    self.fin = "sent"
-    self.outstanding = self.outstanding + 1
-    transmit(self, FIN)
-  end
-end
-
--- An orphan whose end has been taken, and that has the peer's, is no more.
-local function settle_orphan(self)
-  if self.orphan and self.ended and self.fin == "sent" and self.outstanding == 0 then
-    self:bury()
-  end
-end
-
--- The news that the peer has taken something is under way.
-local function acknowledge_later(self)
-  if not self.ack_running then
-    self.ack_running = true
-    self.on_ack = self.on_ack
-      or function()
-        self.ack_running = false
-        if self.dead then
-          return
-        elseif not is_answered(self) then
-          self.ack_running = true
-          self.world:at(self.world.now + WINDOW_PROBE, self.on_ack)
-          return
-        end
-        pump(self)
-        settle_orphan(self)
-        poll.notify(self)
-      end
-    self.world:at(self.world.now + self.peer.link:delay(), self.on_ack)
-  end
-end
-
-local function acknowledged(self, size)
-  self.outstanding = self.outstanding - size
-  self.heard = self.world.now
-  if not self.stalled and self.unacknowledged == 0 then
-    self.waiting_since = false
-  end
-  if self.want_out or self.unsent.size > 0 or self.fin == "queued" then
-    acknowledge_later(self)
-  elseif self.orphan then
-    settle_orphan(self)
-  end
-end
-
-local function deliver(self, segment, id)
-  if segment ~= RST and self.stalled then
-    local n = #self.lost + 1
-    self.lost[n], self.lost_ids[n] = segment, id
-    return
-  elseif not reaches_peer(self) then
-    lose(self, segment, id)
-    return
-  end
-  local size = size_of(segment)
-  self.in_flight = self.in_flight - size
-  record(self, "deliver", segment, id)
-  self.peer:receive(segment)
-  if not self.dead and size > 0 then
-    if is_answered(self) then
-      acknowledged(self, size)
-    else
-      self.unacknowledged = self.unacknowledged + size
-      start_rto(self)
-    end
-  end
-end
-
-function arrive(self)
-  local now, times = self.world.now, self.times
-  local first = self.first
-  while first <= self.last and times[first] <= now do
-    local segment, id = self.segments[first], self.ids[first]
-    self.segments[first], times[first], self.ids[first] = nil, nil, nil
-    self.first = first + 1
-    deliver(self, segment, id)
-    first = self.first
-  end
-  if first <= self.last then
-    self.world:at(times[first], self.on_arrival)
-  else
-    self.first, self.last = 1, 0
-  end
-end
-
--- ---------------------------------------------------------------- what is lost is sent again
-
-local function send_again(self)
-  local lost, ids = self.lost, self.lost_ids
-  self.lost, self.lost_ids, self.stalled = {}, {}, false
-  for i, segment in ipairs(lost) do
-    launch(self, segment, ids[i], self.world.now)
-  end
-  if self.unacknowledged > 0 and is_answered(self) then
-    local size = self.unacknowledged
-    self.unacknowledged = 0
-    acknowledged(self, size)
-  end
-end
-
-function run_rto(self)
-  local now = self.world.now
-  local limit = self.user_timeout or GIVE_UP
-  self.rto_running = false
-  if self.dead or (not self.stalled and self.unacknowledged == 0) then
-    return
-  elseif self.waiting_since and now - self.waiting_since >= limit - 1e-9 then
-    self:fail "ETIMEDOUT"
-    return
-  end
-  if reaches_peer(self) then
-    send_again(self)
-  end
-  if self.stalled or self.unacknowledged > 0 then
-    self.rto_running = true
-    self.rto = math.min(self.rto * 2, LAST_RTO)
-    self.world:at(math.min(now + self.rto, (self.waiting_since or now) + limit), self.on_rto)
-  end
 end
 
 -- ---------------------------------------------------------------- what arrives
@@ -338,20 +106,21 @@ end
 
 local function stop_syn(self)
   if self.syn_timer then
-    self.world.events:remove(self.syn_timer)
+    self.world:cancel(self.syn_timer)
     self.syn_timer = false
   end
 end
 
 ---The handshake has ended well.
 function methods:establish()
-  self.connected = true
+  self.connected, self.calm = true, true
   stop_syn(self)
+  poll.notify(self)
 end
 
 ---The kernel forgets the connection; what has arrived can still be read.
 function methods:bury()
-  self.dead = true
+  self.dead, self.calm = true, false
   stop_syn(self)
   self.lost, self.lost_ids, self.stalled = {}, {}, false
   self.unsent = buffers.new()
@@ -370,19 +139,17 @@ function methods:receive(segment)
   if segment == RST then
     self:reset_by_peer()
   elseif self.dead then
-    transmit(self, RST)
+    transport.transmit(self, RST)
   elseif segment == FIN then
-    self.ended = true
-    settle_orphan(self)
+    self.ended, self.calm = true, false
+    transport.settle_orphan(self)
     poll.notify(self)
   elseif self.orphan then -- nobody will ever read it
     self:bury()
-    transmit(self, RST)
+    transport.transmit(self, RST)
   else
     self.received:append(segment)
-    if self.on_ready then
-      poll.notify(self)
-    end
+    poll.notify(self)
   end
 end
 
@@ -396,14 +163,21 @@ end
 
 -- ---------------------------------------------------------------- system calls
 
+-- Whether the process gets to read what has arrived: not too fast, where a fault slows it down.
+local function may_read(self)
+  return self.received.size > 0 and (not self.host.read_rate or self.host:may_read())
+end
+
 ---@return boolean readable, boolean writable, boolean trouble
 function methods:events()
-  if not self.connected then
+  if self.calm then
+    return may_read(self), self.outstanding * 3 <= SEND_BUFFER * 2, false
+  elseif not self.connected then
     local over = self.error ~= false
     return over, over, over
   end
   local dead, ended, fin = self.dead, self.ended, self.fin
-  return ended or dead or (self.received.size > 0 and self.host:may_read()),
+  return ended or dead or may_read(self),
     dead or fin ~= false or self.outstanding * 3 <= SEND_BUFFER * 2,
     dead or (ended and (fin == "sent" or (self.family == "unix" and self.peer.orphan))) or self.error ~= false
 end
@@ -427,14 +201,17 @@ function methods:recv(max)
   local received = self.received
   local size = received.size
   if size > 0 then
-    local wanted = self.host:limit_read(size < max and size or max)
-    if wanted == 0 then
-      return nil, "EAGAIN"
+    local wanted = size < max and size or max
+    if self.host.read_rate then
+      wanted = self.host:limit_read(wanted)
+      if wanted == 0 then
+        return nil, "EAGAIN"
+      end
     end
     local data = received:take(wanted)
     local sender = self.peer
     if sender and sender.unsent.size > 0 and received.size * 2 <= RECEIVE_BUFFER then
-      acknowledge_later(sender)
+      transport.acknowledge_later(sender)
     end
     return data
   elseif self.ended then
@@ -467,10 +244,10 @@ function methods:send(data)
   self.outstanding = self.outstanding + size
   local used = self.in_flight + self.peer.received.size
   if self.unsent.size == 0 and size <= SEGMENT and used + size <= RECEIVE_BUFFER then
-    transmit(self, data)
+    transport.transmit(self, data)
   else
     self.unsent:append(data)
-    pump(self)
+    transport.pump(self)
   end
 end
 
@@ -480,8 +257,8 @@ function methods:shutdown()
   if self.dead then
     return "ENOTCONN"
   elseif not self.fin then
-    self.fin = "queued"
-    pump(self)
+    self.fin, self.calm = "queued", false
+    transport.pump(self)
   end
 end
 
@@ -500,10 +277,10 @@ function methods:close()
     self:bury()
   elseif self.received.size > 0 then -- Linux: unread bytes turn the end into a reset
     self:bury()
-    transmit(self, RST)
+    transport.transmit(self, RST)
   else
     self:shutdown()
-    settle_orphan(self)
+    transport.settle_orphan(self)
   end
 end
 
@@ -518,60 +295,23 @@ end
 function methods:refuse()
   if not self.dead then
     self:bury()
-    transmit(self, RST)
+    transport.transmit(self, RST)
   end
 end
 
--- ---------------------------------------------------------------- keepalive
-
-local function probe(self)
-  local settings, now = self.keepalive, self.world.now
-  if not settings or self.dead or self.orphan then
-    self.probing = false
-    return
+---A handshake that leads to nothing.
+function methods:forget()
+  if self.listener then
+    self.listener:settle(self)
   end
-  local silent = now - self.heard
-  local wait = settings.interval
-  if self.outstanding > 0 then -- retransmission looks after it
-    wait = settings.idle
-  elseif silent < settings.idle - 1e-9 and self.probes == 0 then
-    wait = settings.idle - silent
-  elseif reaches_peer(self) and is_answered(self) then
-    if self.peer.dead then
-      self:reset_by_peer()
-      return
-    end
-    self.heard, self.probes, wait = now, 0, settings.idle
-  elseif self.probes >= settings.count or (self.user_timeout and self.probes > 0 and silent >= self.user_timeout) then
-    self:fail "ETIMEDOUT"
-    return
-  else
-    self.probes = self.probes + 1
-  end
-  self.world:at(now + wait, self.on_probe)
+  self:bury()
 end
 
----@param options {idle: integer, interval: integer, count: integer}  idle = 0: off; else 0 is what the system does
----@param user_timeout number  seconds; 0: what the system does
+---@param options {idle: integer, interval: integer, count: integer}  see lunode.sim.net.keepalive
+---@param user_timeout number  seconds that sent bytes may stay unacknowledged; 0: what the system does
 function methods:set_keepalive(options, user_timeout)
   self.user_timeout = user_timeout > 0 and user_timeout
-  if options.idle == 0 then
-    self.keepalive = false
-    return
-  end
-  self.keepalive = {
-    idle = options.idle,
-    interval = options.interval > 0 and options.interval or KEEPALIVE.interval,
-    count = options.count > 0 and options.count or KEEPALIVE.count,
-  }
-  self.probes = 0
-  self.on_probe = self.on_probe or function()
-    probe(self)
-  end
-  if self.connected and not self.probing then
-    self.probing = true
-    self.world:at(self.world.now + options.idle, self.on_probe)
-  end
+  keepalive.set(self, options)
 end
 
 return M

@@ -1,0 +1,419 @@
+-- The store as scripts see it, in the real world and in the simulated one. What crashes and faults do to it, each
+-- world's own specs say; what is open, locked or damaged on a real disk, spec/store_spec.lua.
+
+local cleanup = require "lunode.test.cleanup"
+local kit = require "spec.contract.kit"
+
+local function contract(world)
+  -- Flushes in the background, entries and snapshots came later than the rest.
+  local probe = assert(world.store.open(world.directory() .. "/probe"))
+  local has_entries = probe.advance ~= nil
+  probe:close()
+
+  local function open(dir, options)
+    local s = assert(world.store.open(dir, options))
+    cleanup.add(function() s:close() end)
+    return s
+  end
+
+  local function new(options)
+    local dir = world.directory()
+    return open(dir, options), dir
+  end
+
+  --- All rows of a scan, as "key=value key=value …".
+  local function rows(s, ...)
+    local met = {}
+    for key, value in s:scan(...) do
+      met[#met + 1] = key .. "=" .. value
+    end
+    return table.concat(met, " ")
+  end
+
+  it("reads what was written, before and after commit", function()
+    local s = new()
+    assert.is_nil(s:get("key"))
+    s:put("key", "value")
+    s:put("bytes\0\xff", "\0")
+    s:put("empty", "")
+    s:put("", "empty key")
+    for _ = 1, 2 do
+      assert.equal("value", s:get("key"))
+      assert.equal("\0", s:get("bytes\0\xff"))
+      assert.equal("", s:get("empty"))
+      assert.equal("empty key", s:get(""))
+      assert.is_true(s:commit())
+    end
+  end)
+
+  it("gives nil alone for a missing key", function()
+    local s = new()
+    assert.equal(1, select("#", s:get("missing")))
+    s:put("gone", "x")
+    s:delete("gone")
+    assert.equal(1, select("#", s:get("gone")))
+  end)
+
+  it("keeps what was committed, and only that, when it is opened again", function()
+    local s, dir = new()
+    s:put("a", "1")
+    s:put("b", "1")
+    assert.is_true(s:commit(true))
+    s:delete("a")
+    assert.is_true(s:commit(false))
+    s:put("b", "not committed")
+    s:put("c", "not committed")
+    s:close()
+    assert.equal("b=1", rows(open(dir), ""))
+  end)
+
+  it("counts what is pending", function()
+    local s = new()
+    assert.equal(0, s:pending())
+    s:put("a", "1")
+    s:put("a", "2")
+    s:delete("b")
+    assert.equal(2, s:pending())
+    assert.equal(2, s:stats().pending)
+    assert.equal(3, s:stats().pending_bytes)
+    assert.equal(0, s:stats().batches)
+    assert.is_true(s:commit())
+    assert.equal(0, s:pending())
+    assert.equal(1, s:stats().batches)
+    assert.is_true(s:commit())
+    assert.equal(1, s:stats().batches)
+  end)
+
+  it("rolls back to the last begin", function()
+    local s = new()
+    s:put("stored", "1")
+    s:commit()
+    s:put("a", "1")
+    s:begin()
+    s:put("a", "2")
+    s:delete("stored")
+    s:put("b", "2")
+    s:put("b", "3")
+    s:rollback()
+    assert.equal("a=1 stored=1", rows(s, ""))
+    assert.equal(1, s:pending())
+    s:put("c", "1")
+    s:rollback() -- the mark stays
+    assert.equal("a=1 stored=1", rows(s, ""))
+    s:commit()
+    s:rollback()
+    assert.equal("a=1 stored=1", rows(s, ""))
+  end)
+
+  it("does what a table does, whatever is written, rolled back, committed and opened anew", function()
+    local prng = require "spec.support.prng"
+    for seed = 1, math.ceil((os.getenv "LUNODE_FULL" and 50 or 3) * world.volume) do
+      local chance = prng.new(seed)
+      local s, dir = new()
+      local now, marked, stored = {}, {}, {}
+      local function copy(t)
+        local new_table = {}
+        for key, value in pairs(t) do new_table[key] = value end
+        return new_table
+      end
+      for _ = 1, math.ceil(200 * world.volume) do
+        local key = ("k%d"):format(chance:int(1, 12))
+        local what = chance:weighted {
+          { 8, "put" }, { 4, "delete" }, { 2, "begin" }, { 2, "rollback" }, { 2, "commit" }, { 1, "reopen" },
+        }
+        if what == "put" then
+          now[key] = tostring(chance:int(1, 99))
+          s:put(key, now[key])
+        elseif what == "delete" then
+          now[key] = nil
+          s:delete(key)
+        elseif what == "begin" then
+          marked = copy(now)
+          s:begin()
+        elseif what == "rollback" then
+          now = copy(marked)
+          s:rollback()
+        elseif what == "commit" then
+          marked, stored = copy(now), copy(now)
+          assert.is_true(s:commit(chance:odds(0.3)))
+        else
+          now, marked = copy(stored), copy(stored)
+          s:close()
+          s = open(dir)
+        end
+        local expected = {}
+        for k, value in pairs(now) do expected[#expected + 1] = k .. "=" .. value end
+        table.sort(expected, function(a, b) return a:match("^[^=]*") < b:match("^[^=]*") end)
+        assert.equal(table.concat(expected, " "), rows(s, ""))
+      end
+      s:close()
+    end
+  end)
+
+  describe("scan", function()
+    local s
+
+    before_each(function()
+      s = new()
+      for _, key in ipairs { "a", "c", "e" } do s:put(key, "stored") end
+      assert.is_true(s:commit())
+    end)
+
+    it("walks pending and stored rows in one order, from inclusive, to exclusive", function()
+      s:put("b", "new")
+      s:put("c", "new")
+      s:delete("e")
+      assert.equal("a=stored b=new c=new", rows(s, ""))
+      assert.equal("b=new", rows(s, "b", "c"))
+      assert.equal("", rows(s, "d"))
+      assert.equal("", rows(s, "a", "a"))
+    end)
+
+    it("orders keys as bytes", function()
+      for _, key in ipairs { "\xff", "\xc3\xa4", "Z", "z", "\0", "", "a\0", "aa" } do s:put(key, "x") end
+      local keys = {}
+      for key in s:scan("") do keys[#keys + 1] = key end
+      assert.same({ "", "\0", "Z", "a", "a\0", "aa", "c", "e", "z", "\xc3\xa4", "\xff" }, keys)
+    end)
+
+    it("meets each row once while they are rewritten, deleted and committed", function()
+      local met = {}
+      for key in s:scan("") do
+        met[#met + 1] = key
+        s:delete(key)
+        s:put(key .. "+", "x")
+        s:delete(key .. "+")
+        assert.is_true(s:commit())
+      end
+      assert.same({ "a", "c", "e" }, met)
+      assert.equal("", rows(s, ""))
+    end)
+
+    it("stays at its end, and can end before", function()
+      local next_row = s:scan("e")
+      assert.equal("e", (next_row()))
+      assert.is_nil(next_row())
+      s:put("f", "late")
+      assert.is_nil(next_row())
+      for key in s:scan("") do
+        if key == "a" then break end
+      end
+      local step <const>, _, _, box <close> = s:scan("")
+      assert.equal("a", (step()))
+      getmetatable(box).__close(box)
+      assert.is_nil(step())
+    end)
+
+    it("raises once its store is closed", function()
+      local next_row = s:scan("")
+      next_row()
+      s:close()
+      assert.error_matches(next_row, "the store is closed")
+    end)
+  end)
+
+  it("is closed once, and raises on any use after that", function()
+    local s = new()
+    s:close()
+    s:close()
+    for _, use in ipairs {
+      function() s:get("k") end, function() s:put("k", "v") end, function() s:delete("k") end,
+      function() s:begin() end, function() s:rollback() end, function() s:commit() end,
+      function() s:scan("") end, function() s:pending() end, function() s:stats() end,
+    } do
+      assert.error_matches(use, "store is closed")
+    end
+  end)
+
+  it("closes at the end of its scope", function()
+    local dir = world.directory()
+    do
+      local scoped <close> = assert(world.store.open(dir))
+      scoped:put("k", "v")
+    end
+    assert.is_nil(open(dir):get("k"))
+  end)
+
+  it("refuses arguments of the wrong type", function()
+    local s = new()
+    assert.error_matches(function() s:get() end, "string expected")
+    assert.error_matches(function() s:put("k") end, "string expected")
+    assert.error_matches(function() s:put({}, "v") end, "string expected")
+    assert.error_matches(function() s:scan() end, "string expected")
+    assert.error_matches(function() s.get({}, "k") end, "store_handle expected")
+    assert.equal(0, s:pending())
+    assert.error_matches(function() world.store.open("x", { cache = "much" }) end, "number of bytes expected")
+    assert.error_matches(function() world.store.open("x", { cache = -1 }) end, "number of bytes expected")
+    assert.error_matches(function() world.store.open("x", 7) end, "table expected")
+    assert.error_matches(function() world.store.open() end, "string expected")
+  end)
+
+  it("makes its directory only where it may, and says who has it", function()
+    local dir = world.directory() .. "/new"
+    local none, err, code = world.store.open(dir, { create = false })
+    assert.is_nil(none)
+    assert.equal("ENOENT", code)
+    assert.matches("^cannot open data directory .*: No such file or directory; create it, or give another", err)
+    local s = open(dir)
+    none, err, code = world.store.open(dir)
+    assert.is_nil(none)
+    assert.equal("ELOCKED", code)
+    assert.matches("^data directory .* is in use by process %d+; stop it, or give another", err)
+    s:put("still", "works")
+    assert.is_true(s:commit())
+    s:close()
+    open(dir, { create = false })
+  end)
+
+  if not has_entries then
+    return
+  end
+
+  it("scans in reverse", function()
+    local s = new()
+    for _, key in ipairs { "a", "b", "c", "d" } do s:put(key, key:upper()) end
+    s:commit()
+    s:delete("c")
+    s:put("bb", "x")
+    assert.equal("d=D bb=x b=B a=A", rows(s, "", nil, { reverse = true }))
+    assert.equal("bb=x b=B", rows(s, "b", "d", { reverse = true }))
+    local met = {}
+    for key in s:scan("", nil, { reverse = true }) do
+      met[#met + 1] = key
+      s:delete(key)
+      s:put(key .. "z", "behind")
+    end
+    assert.equal("d bb b a", table.concat(met, " "))
+  end)
+
+  it("deletes ranges, at once, and takes that back", function()
+    local s, dir = new()
+    for _, key in ipairs { "a", "b", "c", "d" } do s:put(key, "1") end
+    s:commit(true)
+    s:begin()
+    s:delete_range("b", "d")
+    assert.equal("a=1 d=1", rows(s, ""))
+    s:put("c", "2")
+    assert.equal("a=1 c=2 d=1", rows(s, ""))
+    s:rollback()
+    assert.equal("a=1 b=1 c=1 d=1", rows(s, ""))
+    s:delete_range("c")
+    s:commit(true)
+    s:close()
+    assert.equal("a=1 b=1", rows(open(dir), ""))
+  end)
+
+  it("keeps whole entries only, up to the index that it tells when it is opened again", function()
+    local s, dir = new()
+    assert.equal(0, s:applied())
+    s:put("a", "1")
+    assert.is_true(s:advance(5))
+    assert.equal(5, s:applied())
+    local told
+    assert.is_true(s:flush(function(err, _, index) told = { err, index } end))
+    s:put("b", "entry 6")
+    s:advance(6)
+    s:put("c", "no entry yet")
+    kit.till(world, function() return told end)
+    assert.is_nil(told[1])
+    assert.is_true(told[2] >= 5)
+    s:close()
+    s = open(dir)
+    local index = s:applied()
+    assert.is_true(index == 5 or index == 6)
+    assert.equal(index == 5 and "a=1" or "a=1 b=entry 6", rows(s, ""))
+  end)
+
+  it("rolls back no further than the last entry, and indexes only grow", function()
+    local s = new()
+    s:put("a", "1")
+    s:advance(1)
+    s:put("b", "1")
+    s:rollback()
+    assert.equal("a=1", rows(s, ""))
+    for _, index in ipairs { 0, 1, -1 } do
+      assert.error_matches(function() s:advance(index) end, "greater than the index before expected")
+    end
+    s:put("b", "1")
+    local none, err, code = s:commit()
+    assert.same({ nil, "commit in the middle of an entry: advance first", "EINVAL" }, { none, err, code })
+    none, err, code = s:snapshot()
+    assert.same({ nil, "a snapshot in the middle of an entry: advance first", "EINVAL" }, { none, err, code })
+    s:advance(2)
+    assert.is_true(s:commit())
+  end)
+
+  it("tells on_flushed what is on disk", function()
+    local flushed
+    local s = new { overlay = 1000, on_flushed = function(err, _, index) flushed = err or index end }
+    for i = 1, 30 do
+      s:put("key" .. i, ("x"):rep(100))
+      s:advance(i)
+    end
+    kit.till(world, function() return flushed end)
+    assert.is_true(flushed >= 1 and flushed <= 30)
+    local done
+    s:flush(function() done = true end)
+    kit.till(world, function() return done and flushed == 30 end)
+    assert.equal(30, s:stats().durable)
+  end)
+
+  it("has room, up to its limit, and tells on_room", function()
+    local room
+    local s = new { overlay = 1000, limit = 5000, on_room = function() room = true end }
+    assert.is_true(s:room())
+    local index = 0
+    repeat
+      index = index + 1
+      s:put("key" .. index, ("x"):rep(3000))
+      s:advance(index)
+    until not s:room()
+    assert.equal("EAGAIN", select(3, s:room()))
+    kit.till(world, function() return room end)
+    assert.is_true(s:room())
+  end)
+
+  it("ends the flushes that a close leaves with ECANCELED", function()
+    local s = new()
+    s:put("a", "1")
+    s:advance(1)
+    local code = "none"
+    s:flush(function(_, why) code = why end)
+    s:close()
+    kit.till(world, function() return code ~= "none" end)
+    assert.is_true(code == "ECANCELED" or code == nil) -- it may have been done by then
+  end)
+
+  it("has snapshots, which no later write changes", function()
+    local s = new()
+    s:put("a", "1")
+    s:put("b", "1")
+    s:advance(3)
+    local snapshot <close> = assert(s:snapshot())
+    s:put("a", "2")
+    s:delete("b")
+    s:put("c", "2")
+    s:advance(4)
+    assert.is_true(s:commit())
+    assert.equal("1", snapshot:get("a"))
+    assert.is_nil(snapshot:get("c"))
+    assert.equal("a=1 b=1", rows(snapshot, ""))
+    assert.equal("b=1 a=1", rows(snapshot, "", nil, { reverse = true }))
+    assert.equal(3, snapshot:applied())
+    assert.equal("a=2 c=2", rows(s, ""))
+    snapshot:close()
+    snapshot:close()
+    assert.error_matches(function() snapshot:get("a") end, "snapshot is closed")
+  end)
+
+  it("may live in memory only", function()
+    local s = open(nil, { engine = "memory" })
+    s:put("a", "1")
+    assert.is_true(s:commit(true))
+    assert.equal("a=1", rows(s, ""))
+    local none, _, code = world.store.open(world.directory(), { engine = "papyrus" })
+    assert.same({ nil, "EINVAL" }, { none, code })
+  end)
+end
+
+kit.describe("a store", contract)
