@@ -161,7 +161,7 @@ end
 local function sync(run, n, count)
   local moved = false
   for _ = 1, math.min(count or math.huge, #n.pending) do
-    run:say("%s has written", n.id)
+    run:say(n.failing and "%s cannot write, and ends" or "%s has written", n.id)
     n:sync()
     collect(run, n)
     moved = true
@@ -393,10 +393,10 @@ function commands.flush(run, words)
   run:node(words[1]):flush()
 end
 
--- digest ID: of what it has applied; after a restart, what its log holds is committed and applied again first
+-- digest ID: of what it has applied
 function commands.digest(run, words)
-  commands.quietly(run, { "elect", words[1] }, {})
-  run:say("%s has applied all, digest %016x", words[1], run:node(words[1]).store.digest)
+  local store = run:node(words[1]).store
+  run:say("%s has applied %d, digest %016x", words[1], store.applied, store.digest)
 end
 
 -- compact ID: cuts its log behind what it has applied

@@ -120,15 +120,17 @@ end
 ---@param options lunode.raft.options
 ---@return lunode.raft
 function M.new(options)
-  local o = setmetatable({}, { __index = function(_, key)
-    local value = options[key]
-    if value == nil then
-      return defaults[key]
+  local o = {
+    id = options.id, config = options.config, log = options.log, random = options.random, now = options.now,
+  }
+  for key, default in pairs(defaults) do
+    o[key] = default
+    if options[key] ~= nil then
+      o[key] = options[key]
     end
-    return value
-  end })
-  local state = o.hard_state or { term = 0 }
-  local applied = o.applied or 0
+  end
+  local state = options.hard_state or { term = 0 }
+  local applied = options.applied or 0
   check(config.is_id(o.id), "id must be letters, digits, _ . and -, at most 64 of them")
   check(type(o.config) == "table" and o.config.members, "config is missing; make one with lunode.raft.config")
   check(type(o.random) == "function", "random is missing")
