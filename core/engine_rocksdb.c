@@ -52,8 +52,8 @@ enum {
 /* clang-format on */
 
 static struct {
-#define API_POINTER(name) __typeof__(&rocksdb_##name) name; /* NOLINT(bugprone-macro-parentheses)  \
-                                                             */
+/* NOLINTNEXTLINE(bugprone-macro-parentheses) */
+#define API_POINTER(name) __typeof__(&rocksdb_##name) name;
     API_MAP(API_POINTER)
 #undef API_POINTER
 } api;
