@@ -155,15 +155,6 @@ end
 
 -- ---- entries
 
--- The clock may be set back, an entry's time may not.
-local function stamp(self, time)
-  if time > self.time then
-    self.time = time
-  end
-  self.seed = self.seed * 0x5851F42D4C957F2D + 0x14057B7EF767814F -- any sequence without short cycles
-  return self.time, self.seed
-end
-
 function methods:apply_entry(index, payload, context)
   local time, seed = unpack(HEAD, payload)
   self.time = math.max(self.time, time)
@@ -176,7 +167,9 @@ end
 ---@param time integer  milliseconds since the epoch
 ---@return integer time, integer seed
 function methods:next_entry(time)
-  return stamp(self, time)
+  self.time = math.max(self.time, time) -- the clock may be set back, an entry's time may not
+  self.seed = self.seed * 0x5851F42D4C957F2D + 0x14057B7EF767814F -- any sequence without short cycles
+  return self.time, self.seed
 end
 
 ---Whether an entry counts as committed as soon as it is written.
@@ -251,7 +244,7 @@ end
 ---@return integer? index  nil: on_failure was told
 function methods:propose(payload, time, context)
   local at_once = self:commits_at_once()
-  payload = pack(HEAD, stamp(self, time)) .. payload
+  payload = pack(HEAD, self:next_entry(time)) .. payload
   local index = append(self, payload)
   if index and at_once then
     self:apply_entry(index, payload, context)

@@ -107,16 +107,7 @@ end
 ---@param words string[]  the whole command line; words[1] is the verb
 ---@return integer code
 function M.main(words)
-  local names, message = files.read(words, 2, "DATA and OUT are")
-  if names == "help" then
-    print(M.help)
-    return 0
-  elseif not names then
-    return files.complain(message .. " (see `lunode help backup`)", files.EXIT_USAGE)
-  end
-  return copy.interruptible(function(on_interrupt)
-    return run(names[1], names[2], on_interrupt)
-  end)
+  return copy.main(words, "DATA and OUT are", M.help, run)
 end
 
 return M

@@ -139,4 +139,24 @@ function M.copy(from, to, on_interrupt)
   return result, err or seconds
 end
 
+---A verb that copies one directory to another: reads its command line, and runs it so that Ctrl-C ends it in good
+---order.
+---@param words string[]  the whole command line; words[1] is the verb
+---@param what string     what its two names are: "DATA and OUT are"
+---@param help string
+---@param run fun(from: string, to: string, on_interrupt: fun(fn: fun())): integer
+---@return integer code
+function M.main(words, what, help, run)
+  local names, message = files.read(words, 2, what)
+  if names == "help" then
+    print(help)
+    return 0
+  elseif not names then
+    return files.complain(("%s (see `lunode help %s`)"):format(message, words[1]), files.EXIT_USAGE)
+  end
+  return M.interruptible(function(on_interrupt)
+    return run(names[1], names[2], on_interrupt)
+  end)
+end
+
 return M

@@ -40,16 +40,7 @@ end
 ---@param words string[]  the whole command line; words[1] is the verb
 ---@return integer code
 function M.main(words)
-  local names, message = files.read(words, 2, "BACKUP and DATA are")
-  if names == "help" then
-    print(M.help)
-    return 0
-  elseif not names then
-    return files.complain(message .. " (see `lunode help restore`)", files.EXIT_USAGE)
-  end
-  return copy.interruptible(function(on_interrupt)
-    return run(names[1], names[2], on_interrupt)
-  end)
+  return copy.main(words, "BACKUP and DATA are", M.help, run)
 end
 
 return M
