@@ -1,4 +1,5 @@
--- The store as scripts see it. What the core promises about crashes and full disks, core/store_test.c checks.
+-- The store as scripts see it, beyond its contract (spec/contract/store_spec.lua). What the core promises about crashes
+-- and full disks, core/store_test.c checks.
 
 local loop = require "lunode.loop"
 local store = require "lunode.store"
@@ -49,37 +50,6 @@ describe("a store", function()
     s = assert(store.open(dir))
   end
 
-  it("reads what was written, before and after commit", function()
-    assert.is_nil(s:get("key"))
-    s:put("key", "value")
-    s:put("bytes\0\xff", "\0")
-    s:put("empty", "")
-    for _ = 1, 2 do
-      assert.equal("value", s:get("key"))
-      assert.equal("\0", s:get("bytes\0\xff"))
-      assert.equal("", s:get("empty"))
-      assert.is_true(s:commit())
-    end
-  end)
-
-  it("gives nil alone for a missing key", function()
-    assert.equal(1, select("#", s:get("missing")))
-    s:put("gone", "x")
-    s:delete("gone")
-    assert.equal(1, select("#", s:get("gone")))
-  end)
-
-  it("keeps what was committed, and only that, when it is opened again", function()
-    s:put("a", "1")
-    s:put("b", "1")
-    assert.is_true(s:commit(true))
-    s:delete("a")
-    assert.is_true(s:commit(false))
-    s:put("b", "not committed")
-    reopen()
-    assert.equal("b=1", rows(s))
-  end)
-
   it("counts what is pending", function()
     assert.equal(0, s:pending())
     s:put("a", "1")
@@ -94,22 +64,6 @@ describe("a store", function()
     assert.is_true(s:commit())
     assert.equal(0, s:pending())
     assert.equal(1, s:stats().batches)
-  end)
-
-  it("rolls back to the last begin", function()
-    s:put("stored", "1")
-    s:commit()
-    s:put("a", "1")
-    s:begin()
-    s:put("a", "2")
-    s:delete("stored")
-    s:put("b", "2")
-    s:rollback()
-    assert.equal("a=1 stored=1", rows(s))
-    assert.equal(1, s:pending())
-    s:commit()
-    s:rollback()
-    assert.equal("a=1 stored=1", rows(s))
   end)
 
   it("carries large values", function()
@@ -134,19 +88,6 @@ describe("a store", function()
       assert.equal("b=new", rows(s, "b", "c"))
       assert.equal("", rows(s, "d"))
       assert.equal("", rows(s, "a", "a"))
-    end)
-
-    it("meets each row once while they are rewritten, deleted and committed", function()
-      local met = {}
-      for key in s:scan("") do
-        met[#met + 1] = key
-        s:delete(key)
-        s:put(key .. "+", "x")
-        s:delete(key .. "+")
-        assert.is_true(s:commit())
-      end
-      assert.same({ "a", "c", "e" }, met)
-      assert.equal("", rows(s))
     end)
 
     it("ends with its loop, also where that breaks or raises", function()
@@ -180,13 +121,6 @@ describe("a store", function()
       collectgarbage() -- the iterator keeps its store
       assert.is_nil(next_row())
     end)
-
-    it("raises once its store is closed", function()
-      local next_row = s:scan("")
-      next_row()
-      s:close()
-      assert.error_matches(next_row, "the store is closed")
-    end)
   end)
 
   it("raises on any use after close, and close itself does not", function()
@@ -201,15 +135,6 @@ describe("a store", function()
     } do
       assert.error_matches(use, "store is closed")
     end
-  end)
-
-  it("refuses arguments of the wrong type", function()
-    assert.error_matches(function() s:get() end, "string expected")
-    assert.error_matches(function() s:put("k") end, "string expected")
-    assert.error_matches(function() s:put({}, "v") end, "string expected")
-    assert.error_matches(function() s:scan() end, "string expected")
-    assert.error_matches(function() s.get({}, "k") end, "store_handle expected")
-    assert.equal(0, s:pending())
   end)
 
   it("walks backwards, too", function()
