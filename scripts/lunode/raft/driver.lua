@@ -30,6 +30,7 @@ local core = require "lunode.raft.core"
 local data = require "lunode.raft.data"
 local loop = require "lunode.loop"
 local peers = require "lunode.raft.peers"
+local pieces = require "lunode.raft.pieces"
 local requests = require "lunode.raft.requests"
 local snapshots = require "lunode.raft.snapshots"
 local storage = require "lunode.raft.storage"
@@ -100,6 +101,7 @@ end
 
 local function tick(self)
   self.snapshots:tick(self.patience)
+  self.state:tick()
   self:step { type = "tick" }
   if not self.closed then
     arm(self)
@@ -178,21 +180,13 @@ end
 
 -- The state machine as it was left.
 local function open_state(self)
-  if not self.machine.attach then
-    local snapshot = self.storage.snapshot
-    if snapshot.data then
-      return nil, ("%s holds the state of a machine that is an ordered store"):format(self.options.dir), "EFOREIGN"
-    end
-    self:restore(snapshot)
-    return not self.failed, self.failed, self.failed and "ECALLBACK"
-  end
+  local kind = self.machine.attach and data or pieces
   local err, code
-  self.data, err, code = data.open(self)
-  if not self.data then
+  self.state, err, code = kind.open(self)
+  if not self.state then
     return nil, err, code
   end
-  self.store = self.data.store
-  return self.data:attach()
+  return not self.machine.attach or self.state:attach()
 end
 
 ---Opens a member: restores the state machine, and takes part in its cluster from then on.
@@ -216,11 +210,11 @@ function M.open(options)
   local self = setmetatable({
     id = options.id, options = o, machine = options.machine, storage = disk, patience = 3 * o.election_timeout,
     core = nil, transport = nil, requests = nil, snapshots = nil, hook = nil, timer = nil,
-    data = nil, store = nil, -- where the state is an ordered store
+    state = nil, -- data or pieces
+    store = nil, -- where the state is an ordered store
     to_apply = {}, -- committed entries, which wait for room in the store
     applied = 0, applied_term = 0, applied_config = "", time = 0,
     told_applied = 0, -- to core
-    grown = 0, -- bytes applied since the last snapshot
     queue = {}, stepping = false,
     writing = nil, -- { persisted, after } of this turn
     syncing = {}, -- those under way, first to last
@@ -276,8 +270,8 @@ function methods:close()
       part:close()
     end
   end
-  if self.data then
-    self.data:close()
+  if self.state then
+    self.state:close()
   end
   self.storage:close()
   if self.requests then
@@ -347,10 +341,10 @@ function methods:transfer(to, fn)
   return ask(fn, self.requests.other, self.requests, { type = "transfer", to = to })
 end
 
----Makes a snapshot now.
+---Makes a snapshot now, where the machine gives snapshots.
 ---@return boolean begun
 function methods:make_snapshot()
-  return not self.closed and self.snapshots:make()
+  return not self.closed and self.state.make ~= nil and self.state:make()
 end
 
 ---What it knows of the cluster and of itself; see core's `status`.

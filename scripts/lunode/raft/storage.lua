@@ -84,6 +84,13 @@ function M.is_full(code)
   return FULL[code] == true
 end
 
+---A name for what a driver's machine has come to.
+---@param driver lunode.raft.driver
+---@return string
+function M.new_name(driver)
+  return ("%d-%s-%x"):format(driver.applied, driver.id, loop.random(0, math.maxinteger))
+end
+
 ---@param meta any  as a peer sent it, or as it was stored
 ---@return boolean
 function M.is_meta(meta)
