@@ -52,6 +52,11 @@ local M = {}
 ---@field on_role? fun(role: string, term: integer, leader: string?)  (default: a line in the log)
 ---@field on_failure? fun(err: string)  fail-stop: nothing can be written or applied any more; the node is closed
 ---  (default: loop.report)
+---@field on_told? fun(from: string, what: any, answer: fun(what: any))  another member has said so with `tell`; the
+---  answer may come later
+---@field on_answer? fun(from: string, what: any)  to what was told there
+---@field on_link? fun(id: string, up: boolean)  this member's connection to another one: what was told there and not
+---  answered before it was lost may have arrived, and what comes later comes behind that
 ---@field snapshot_bytes? integer  of entries applied since the last snapshot, at which one is made (default 64 MiB)
 ---@field election_timeout? number  seconds (default 1)
 ---@field heartbeat? number  seconds (default a tenth of it)
