@@ -278,6 +278,19 @@ function methods:set(key, text, expiry)
   self:put(row, old, string_value(text, expiry))
 end
 
+---Writes a row of the node's own, beside the keys; nil deletes it.
+---@param row string  from 0xFF on
+---@param value string?
+function methods:put_own(row, value)
+  require_writing(self)
+  self.changed = true
+  if value then
+    self.store:put(row, value)
+  else
+    self.store:delete(row)
+  end
+end
+
 ---Deletes a key, whatever it holds.
 ---@param key string
 ---@return boolean existed
