@@ -1,8 +1,8 @@
 -- The way of commands through a cluster's log, in the place of kv.writes' own way through one member's. Knows neither
 -- commands nor consensus.
 --
--- The commands of a turn that write are a unit: one entry. It is proposed here where this member leads, and else told to
--- the leader, who proposes it. Each member runs the entry when it is committed, and the one whose clients' it is
+-- The commands of a turn that write are a unit: one entry. It is proposed here where this member leads, else it is told
+-- to the leader, who proposes it. Each member runs the entry when it is committed, and the one whose clients' it is
 -- answers them: so a client may talk with any member, and nothing about it has to be known elsewhere.
 --
 --   payload of an entry = origin:u64 number:u64 term:u64, then a batch
@@ -22,7 +22,6 @@
 -- Commands that read wait for a read index (Ongaro's dissertation, 6.4), all of a turn for one; and run here. Where a
 -- unit that was closed after they came is applied sooner, they run just before it: that is late enough, too. Those of a
 -- connection that has a unit on its way run behind that, so that replies keep the order of the commands.
-local batch = require "lunode.batch"
 local logger = require "lunode.logger"
 local loop = require "lunode.loop"
 local resp = require "lunode.resp"
@@ -80,7 +79,7 @@ function M.new(node, replica, driver, patience)
   self.flows = true -- what is there to be sent is sent, or will be as soon as there is room
   self.refusal = nil -- what the next unit is answered with, if it cannot be sent in time; DOWN where that is nil
   self.full = nil -- false, or what commands that write get in this turn, as the disk takes no more
-    self.reads = {} -- number → waiter
+  self.reads = {} -- number → waiter
   self.next_read, self.arrived, self.asked = 1, 0, 0
   self.reads_fail = false
   self.own = {} -- the node's own commands under way, as keys
@@ -132,19 +131,27 @@ end
 -- Nobody else knows sooner that the disk is full. The others learn it from the leader's refusals.
 local function is_full(self)
   if self.full == nil then
-    local err, code
+    local ok, err, code = true, nil, nil
     if self:leads() then
-      _, err, code = self.driver:room(UNIT)
+      ok, err, code = self.driver:room(UNIT)
     end
-    self.full = err and code ~= "EAGAIN" and misconf(err) or false
+    self.full = not ok and code ~= "EAGAIN" and misconf(err) or false
   end
   return self.full
 end
 
+-- Its reply comes behind those that its session waits for, and before those to come.
+local function refuse_later(self, waiter, reply)
+  waiter.entry = refusing(reply)
+  if waiter.session and waiter.session.unit == self.filling then
+    close_unit(self)
+  end
+  read_later(self, waiter)
+end
+
 local function take_write(self, waiter)
   if is_full(self) then
-    waiter.entry = refusing(self.full)
-    return read_later(self, waiter)
+    return refuse_later(self, waiter, self.full)
   end
   local bytes = self.batch:add_list(waiter.name, waiter.args)
   if bytes > UNIT and self.filling then -- it is one too many
@@ -154,8 +161,7 @@ local function take_write(self, waiter)
   end
   if bytes > LARGEST then
     self.batch:undo()
-    waiter.entry = refusing(TOO_LARGE)
-    return read_later(self, waiter)
+    return refuse_later(self, waiter, TOO_LARGE)
   end
   local unit = self.filling or new_unit(self)
   self.filling = unit
@@ -617,8 +623,8 @@ end
 ---@param what any
 function methods:was_answered(what)
   if type(what) == "table" and what[1] == "refused" then
-    local is_full = what[3] == "ENOSPC" or what[3] == "EDQUOT"
-    self:was_refused(what[2], is_full and misconf(tostring(what[4])) or nil)
+    local no_room = what[3] == "ENOSPC" or what[3] == "EDQUOT"
+    self:was_refused(what[2], no_room and misconf(tostring(what[4])) or nil)
   end
 end
 
