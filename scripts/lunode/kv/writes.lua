@@ -37,6 +37,8 @@ local internal = {}
 local methods = {}
 local writes_mt = { __name = "lunode.kv.writes", __index = methods }
 
+M.methods = methods
+
 ---@param node lunode.kv.node
 ---@param replica lunode.replica
 ---@return lunode.kv.writes
@@ -71,6 +73,12 @@ end
 ---@param run fun(ctx: lunode.kv.ctx, ...: string)
 function M.internal(name, run)
   internal["\0" .. name] = { name = name, run = run, write = true, direct = true, variadic = false }
+end
+
+---@param name string  with the zero byte in front
+---@return table? entry
+function M.find_internal(name)
+  return internal[name]
 end
 
 local function misconf(err)
