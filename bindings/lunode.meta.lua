@@ -256,6 +256,17 @@ function server:sock() end
 ---@return integer count  open connections of this server
 function server:connections() end
 
+---A gate for what its connections send, where a reply answers for something that is not safe yet: what they have queued
+---in this turn of the loop and what they queue after it leaves only once `release` was called with this mark, or a higher one. What
+---was queued in turns before is as it was. Also a connection that closes sends what it holds first. To be called before
+---the turn ends: in `loop.before_sleep` at the latest.
+---@param mark integer  not negative; a lower one than before changes nothing
+function server:hold(mark) end
+
+---Lets go what waits for this mark, or for a lower one.
+---@param mark integer
+function server:release(mark) end
+
 -- ---------------------------------------------------------------- lunode.decoder
 
 ---The decoders of connections without a socket: pure functions of bytes, for scripts that get their bytes elsewhere, and for

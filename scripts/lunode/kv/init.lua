@@ -275,6 +275,12 @@ local function open_data(node, options)
     on_room = function()
       node.writes:resume()
     end,
+    hold = function(index)
+      node.server:hold(index)
+    end,
+    release = function(index)
+      node.server:release(index)
+    end,
     on_failure = function(failure)
       node:fail(failure)
     end,
