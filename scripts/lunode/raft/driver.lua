@@ -16,6 +16,7 @@
 -- Without a function, propose and read wait, in a task, and return the same.
 -- A turn of the loop is one batch of proposals, one round for reads, one write and one sync of the log.
 
+local auth = require "lunode.raft.auth"
 local carry = require "lunode.raft.carry"
 local configs = require "lunode.raft.config"
 local core = require "lunode.raft.core"
@@ -43,6 +44,7 @@ local M = {}
 ---@class lunode.raft.driver_options
 ---@field id string
 ---@field cluster string  the cluster's name: members of different ones refuse each other
+---@field secret? string  of at least 16 bytes that all members share: who does not know it is refused
 ---@field dir string
 ---@field listen string  "HOST:PORT", for the other members
 ---@field address? string  where they reach it (default: as `members` has it, or `listen`)
@@ -131,6 +133,8 @@ local function check(options)
     error("raft: dir and listen are needed", 3)
   elseif type(machine) ~= "table" or not (machine.apply and machine.snapshot and machine.restore) then
     error("raft: machine must have apply, snapshot and restore", 3)
+  elseif options.secret ~= nil and (type(options.secret) ~= "string" or #options.secret < auth.MIN_SECRET) then
+    error(("raft: secret must have at least %d bytes"):format(auth.MIN_SECRET), 3)
   elseif not founders then
     error("raft: members: " .. err, 3)
   elseif #founders.ids > 0 and not founders.members[options.id] then
