@@ -49,7 +49,7 @@ local function member(state, options)
   local node, err, code = driver.open {
     id = state.id, cluster = options.cluster or "spec", dir = "data", listen = "0.0.0.0" .. RAFT,
     address = state.id .. RAFT, members = state.members, snapshot_bytes = options.snapshot_bytes,
-    election_timeout = options.election_timeout,
+    election_timeout = options.election_timeout, secret = options.secret, protocol = state.protocol,
     machine = {
       apply = function(entry)
         digest = hash.of(digest, entry.index, entry.time, entry.seed, entry.payload)
@@ -108,7 +108,7 @@ end
 
 ---@param world lunode.sim.world
 ---@param count integer
----@param options? table  of the driver: snapshot_bytes, election_timeout; cluster
+---@param options? table  of the driver: snapshot_bytes, election_timeout, secret; cluster
 function M.cluster(world, count, options)
   local self = setmetatable({ world = world, options = options or {}, state = {}, names = {} }, metatable)
   world:on_crash(function(node)

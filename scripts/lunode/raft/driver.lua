@@ -57,6 +57,7 @@ local M = {}
 ---@field snapshot_bytes? integer  of entries applied since the last snapshot, at which one is made (default 64 MiB)
 ---@field election_timeout? number  seconds (default 1)
 ---@field heartbeat? number  seconds (default a tenth of it)
+---@field protocol? integer  newest version of the members' protocol to speak (default the newest there is)
 ---@field segment_size? integer  of the log
 
 ---@class lunode.raft.driver

@@ -117,7 +117,8 @@ end
 function M:open_transport()
   local o = self.options
   return transport.open {
-    id = self.id, cluster = o.cluster, disk = self.storage.disk, secret = o.secret, listen = o.listen,
+    id = self.id, cluster = o.cluster, disk = self.storage.disk, secret = o.secret, newest = o.protocol,
+    listen = o.listen,
     group = function()
       return self.storage.group
     end,
