@@ -39,7 +39,7 @@ describe("the handshake", function()
     assert.same({ "known", "known" }, verdicts)
     assert.same({
       { id = "n2", disk = "disk of n2", group = "g1", version = 3 },
-      { id = "n1", disk = "disk of n1", group = "g1", version = 3, address = "n1:7001" },
+      { id = "n1", disk = "disk of n1", group = "g1", version = 3, address = "n1:7001", asks = false },
     }, values)
   end)
 
@@ -164,7 +164,7 @@ describe("members that share a secret", function()
   end)
 
   for _, case in ipairs {
-    { "with another one", "another secret, not that", "not know the secret of this cluster: give each member the same" },
+    { "with another one", "another secret, not that", "not know the secret of this cluster: give each member" },
     { "without one", nil, "secret, and this member has" },
   } do
     local name, secret, reason = table.unpack(case)

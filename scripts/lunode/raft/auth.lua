@@ -39,6 +39,7 @@ local MAX_TEXT = 300 -- bytes of a field
 ---@field group string
 ---@field version integer   that both speak
 ---@field address? string   where it says that it is reached
+---@field asks? boolean      it looks for any member, to ask something; what members say goes to one by its id
 
 ---@class lunode.raft.handshake
 ---@field step fun(self: lunode.raft.handshake, frame: any): string, any  "say", frame; "known", acquaintance;
@@ -206,7 +207,9 @@ function responder:step(frame)
   elseif frame[1] ~= "proof" or not is_proof(self.known, frame[2], "connects", h, self.challenge) then
     return "refuse", WRONG_SECRET
   end
-  return "known", { version = self.challenge[2], group = h[6], id = h[7], disk = h[9], address = h[10] }
+  return "known", {
+    version = self.challenge[2], group = h[6], id = h[7], disk = h[9], address = h[10], asks = h[8] == "",
+  }
 end
 
 ---What tells the other one that he is let in, and who we are.

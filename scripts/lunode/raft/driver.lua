@@ -20,6 +20,7 @@ local auth = require "lunode.raft.auth"
 local carry = require "lunode.raft.carry"
 local configs = require "lunode.raft.config"
 local core = require "lunode.raft.core"
+local join = require "lunode.raft.join"
 local loop = require "lunode.loop"
 local peers = require "lunode.raft.peers"
 local requests = require "lunode.raft.requests"
@@ -50,6 +51,7 @@ local M = {}
 ---@field address? string  where they reach it (default: as `members` has it, or `listen`)
 ---@field members? table<string, string>  id → address of those who found the cluster, the same for each of them; nil:
 ---  this one waits to be added
+---@field join? string  "HOST:PORT" of a member that this one asks to be added, without `members`
 ---@field machine lunode.raft.machine
 ---@field on_role? fun(role: string, term: integer, leader: string?)  (default: a line in the log)
 ---@field on_failure? fun(err: string)  fail-stop: nothing can be written or applied any more; the node is closed
@@ -161,6 +163,7 @@ local function make_core(self)
     tick(self)
   end)
   self:meet_members()
+  self.joiner = join.start(self, self.options.join)
   arm(self)
 end
 
@@ -183,7 +186,7 @@ function M.open(options)
   end
   local self = setmetatable({
     id = options.id, options = o, machine = options.machine, storage = disk, patience = 3 * o.election_timeout,
-    core = nil, transport = nil, requests = nil, snapshots = nil, hook = nil, timer = nil,
+    core = nil, transport = nil, requests = nil, snapshots = nil, hook = nil, timer = nil, joiner = nil,
     applied = 0, applied_term = 0, applied_config = "", time = 0,
     told_applied = 0, -- to core
     grown = 0, -- bytes applied since the last snapshot
@@ -235,9 +238,9 @@ function methods:close()
     return
   end
   self.closed = true
-  for _, part in ipairs { self.timer or false, self.hook or false, self.transport or false, self.snapshots or false } do
-    if part then
-      part:close()
+  for _, name in ipairs { "timer", "hook", "joiner", "transport", "snapshots" } do
+    if self[name] then
+      self[name]:close()
     end
   end
   self.storage:close()

@@ -3,6 +3,7 @@
 
 local configs = require "lunode.raft.config"
 local events = require "lunode.raft.events"
+local join = require "lunode.raft.join"
 local logger = require "lunode.logger"
 local transport = require "lunode.raft.transport"
 
@@ -129,6 +130,9 @@ function M:open_transport()
     end,
     accept = function(who, fn)
       accept(self, who, fn)
+    end,
+    on_question = function(id, frame, reply)
+      join.answer(self, id, frame, reply)
     end,
     on_connected = function(id)
       self:step { type = "connected", peer = id }

@@ -8,6 +8,7 @@
 --                                 and once more when a server that waits to be added learns of which group it is
 --   "snapshot"                    the snapshot in force: {name, index, term, config, time, chunks}
 --   "receiving"                   the same, of the one that a leader is sending
+--   "joined"                      that it has become a voter after it had asked for that
 --   "disk/" id                    the peer's disk, as it was met first
 --   "chunk/" name "/" n:u32be     the pieces of snapshots, n from 1 on
 --
@@ -296,6 +297,20 @@ function methods:adopt(group, fn)
   self.group, self.identity.group = group, group
   write_and_sync(self, function()
     put_identity(self)
+  end, fn)
+end
+
+---Whether this server need not ask to be added: it has founded its cluster, or was made a voter when it asked.
+---@return boolean
+function methods:has_joined()
+  return self.identity.founders ~= "" or self.store:get "joined" ~= nil
+end
+
+---Keeps that it need not ask again; `fn(err)` is called when that is durable.
+---@param fn fun(err: string?)
+function methods:keep_joined(fn)
+  write_and_sync(self, function()
+    self.store:put("joined", "")
   end, fn)
 end
 

@@ -47,6 +47,7 @@ local RETRY_FIRST, RETRY_LAST, RETRY_REFUSED = 0.05, 1.0, 2.0 -- seconds
 ---@field on_connected fun(id: string)  our connection to it stands
 ---@field on_lost fun(id: string)  our connection to it is lost
 ---@field on_frame fun(id: string, frame: any[], reply: fun(frame: any[]))  it has said something
+---@field on_question fun(id: string, frame: any[], reply: fun(frame: any[]))  the same, on a connection for that alone
 ---@field on_reply fun(id: string, frame: any[])  it has answered something
 
 ---@class lunode.raft.peer
@@ -260,8 +261,14 @@ local function refuse(self, conn, reason)
   conn:close()
 end
 
+-- A connection on which somebody asks any member stands beside those between two members, and its end is no loss.
 local function let_in(self, conn, who)
   local id, state = who.id, conn.data
+  if who.asks then
+    state.id, state.asks = id, true
+    conn:write(msgpack.encode(state.handshake:welcome()))
+    return
+  end
   local old = self.incoming[id]
   if old then
     old.data.id, old.data.handshake = nil, nil -- what it still has to say is not heard
@@ -317,7 +324,8 @@ local function on_message(self, conn, frame)
   elseif frame[1] == "ping" then
     conn:write(self.pong)
   else
-    self.options.on_frame(state.id, frame, function(answer)
+    local hear = state.asks and self.options.on_question or self.options.on_frame
+    hear(state.id, frame, function(answer)
       if state.id and conn:is_open() then
         conn:write(msgpack.encode(answer))
       end
