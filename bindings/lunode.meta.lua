@@ -834,6 +834,24 @@ local hash = {}
 ---@return integer  64 bits
 function hash.of(seed, ...) end
 
+-- ---------------------------------------------------------------- lunode.mac
+
+---Message authentication codes: who knows a secret, without saying it. The binary has it; lunode.so for a stock Lua does not.
+---@class lunode.mac
+local mac = {}
+
+---HMAC with SHA-256 (RFC 2104), by libsodium.
+---@param secret string  of any length; at least 16 bytes that nobody can guess
+---@param text string
+---@return string  32 bytes
+function mac.of(secret, text) end
+
+---Whether two strings are the same, in a time that does not tell where they differ (but their lengths may show).
+---@param a string
+---@param b string
+---@return boolean
+function mac.equal(a, b) end
+
 -- ---------------------------------------------------------------- lunode.watchdog
 
 ---Ends Lua code that runs too long, at no cost while it does not. For those who run the code of others: simulators, prompts.
@@ -1059,6 +1077,7 @@ return {
   hash = hash,
   log = log,
   loop = loop,
+  mac = mac,
   msgpack = msgpack,
   resp = resp,
   slot = slot,

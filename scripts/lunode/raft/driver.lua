@@ -24,10 +24,12 @@
 -- Without a function, propose and read wait, in a task, and return the same.
 -- A turn of the loop is one batch of proposals, one round for reads, one write and one sync of the log.
 
+local auth = require "lunode.raft.auth"
 local carry = require "lunode.raft.carry"
 local configs = require "lunode.raft.config"
 local core = require "lunode.raft.core"
 local data = require "lunode.raft.data"
+local join = require "lunode.raft.join"
 local loop = require "lunode.loop"
 local peers = require "lunode.raft.peers"
 local pieces = require "lunode.raft.pieces"
@@ -56,11 +58,13 @@ local M = {}
 ---@class lunode.raft.driver_options
 ---@field id string
 ---@field cluster string  the cluster's name: members of different ones refuse each other
+---@field secret? string  of at least 16 bytes that all members share: who does not know it is refused
 ---@field dir string
 ---@field listen string  "HOST:PORT", for the other members
 ---@field address? string  where they reach it (default: as `members` has it, or `listen`)
 ---@field members? table<string, string>  id → address of those who found the cluster, the same for each of them; nil:
 ---  this one waits to be added
+---@field join? string  "HOST:PORT" of a member that this one asks to be added, without `members`
 ---@field machine lunode.raft.machine
 ---@field on_role? fun(role: string, term: integer, leader: string?)  (default: a line in the log)
 ---@field on_failure? fun(err: string)  fail-stop: nothing can be written or applied any more; the node is closed
@@ -76,6 +80,7 @@ local M = {}
 ---@field store? { cache: integer?, engine: string?, overlay: integer?, limit: integer? }  see lunode.store.open
 ---@field election_timeout? number  seconds (default 1)
 ---@field heartbeat? number  seconds (default a tenth of it)
+---@field protocol? integer  newest version of the members' protocol to speak (default the newest there is)
 ---@field segment_size? integer  of the log
 
 ---@class lunode.raft.driver
@@ -155,6 +160,8 @@ local function check(options)
   elseif type(machine) ~= "table" or not (machine.apply and (machine.attach or machine.snapshot and machine.restore))
   then
     error("raft: machine must have apply, and either attach or snapshot and restore", 3)
+  elseif options.secret ~= nil and (type(options.secret) ~= "string" or #options.secret < auth.MIN_SECRET) then
+    error(("raft: secret must have at least %d bytes"):format(auth.MIN_SECRET), 3)
   elseif not founders then
     error("raft: members: " .. err, 3)
   elseif #founders.ids > 0 and not founders.members[options.id] then
@@ -180,6 +187,7 @@ local function make_core(self)
     tick(self)
   end)
   self:meet_members()
+  self.joiner = join.start(self, self.options.join)
   arm(self)
 end
 
@@ -214,7 +222,7 @@ function M.open(options)
   end
   local self = setmetatable({
     id = options.id, options = o, machine = options.machine, storage = disk, patience = 3 * o.election_timeout,
-    core = nil, transport = nil, requests = nil, snapshots = nil, hook = nil, timer = nil,
+    core = nil, transport = nil, requests = nil, snapshots = nil, hook = nil, timer = nil, joiner = nil,
     state = nil, -- data or pieces
     store = nil, -- where the state is an ordered store
     to_apply = {}, -- committed entries, which wait for room in the store
@@ -270,9 +278,9 @@ function methods:close()
     return
   end
   self.closed = true
-  for _, part in ipairs { self.timer or false, self.hook or false, self.transport or false, self.snapshots or false } do
-    if part then
-      part:close()
+  for _, name in ipairs { "timer", "hook", "joiner", "transport", "snapshots" } do
+    if self[name] then
+      self[name]:close()
     end
   end
   if self.state then
