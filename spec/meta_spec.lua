@@ -63,6 +63,7 @@ describe("lunode.meta.lua", function()
     "hash",
     "log",
     "loop",
+    "mac",
     "msgpack",
     "resp",
     "slot",

@@ -156,6 +156,7 @@ function M.command(name, options)
     run = container and skip_name(options) or options.run,
     variadic = options.variadic or false,
     write = flags.write or false,
+    reads = flags.readonly or false,
     no_auth = flags.no_auth or false,
     subcommands = {}, -- by name, as by_name
     direct = true, -- it has no subcommands to look for

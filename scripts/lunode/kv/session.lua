@@ -38,6 +38,10 @@ local MOST_WAITING = 1024
 ---@field command table?     its last command
 ---@field waiting integer    commands whose replies are still to come
 ---@field closed boolean
+---@field unit lunode.kv.unit?  in a cluster: with the last command of it that writes
+---@field read_mode "leader"|"stale"|nil  in a cluster: which state is good enough for it (nil: linearizable)
+---@field max_age number  seconds: how old, for "stale"
+---@field redirects boolean?  in a cluster: whether it is told who leads; nil: as the node is set
 local methods = {}
 local session_mt = { __name = "lunode.kv.session", __index = methods }
 
@@ -57,11 +61,15 @@ function M.new(node, conn, id, now)
     created = now,
     last = now,
     command = nil,
-    waiting = 0,
+    waiting = node.cluster and 1 or 0, -- in a cluster all commands take the way of those that wait
     crowded = false, -- too many wait
     full = false, -- it does not take its replies
     leaving = false,
     closed = false,
+    unit = nil,
+    read_mode = nil,
+    max_age = 0,
+    redirects = nil,
   }, session_mt)
   if node.requirepass then
     self:set_authenticated(false)
@@ -84,7 +92,7 @@ end
 ---Back to how a new connection is: RESET.
 function methods:reset()
   self:set_protocol(2)
-  self.name = ""
+  self.name, self.read_mode, self.redirects = "", nil, nil
   if self.node.requirepass then
     self:set_authenticated(false)
   end
