@@ -482,7 +482,7 @@ families.unknown = {
 
 local WEIGHTS = {
   { 12, "string_set" }, { 10, "get" }, { 10, "change" }, { 8, "generic" }, { 8, "expiry" }, { 3, "connection" },
-  { 1, "client" }, { 1, "server" }, { 1, "unknown" }, { 8, "hash" }, { 8, "set" },
+  { 1, "client" }, { 1, "server" }, { 1, "unknown" }, { 8, "hash" }, { 8, "set" }, { 14, "zset" },
 }
 
 -- ---------------------------------------------------------------- sequences
