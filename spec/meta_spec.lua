@@ -81,6 +81,7 @@ describe("lunode.meta.lua", function()
     server = "lunode.server",
     handle = "lunode.store_handle",
     snapshot = "lunode.snapshot",
+    members = "lunode.members",
     rows = "lunode.rows",
     decoder_object = "lunode.decoder",
     builder = "lunode.batch",
