@@ -336,6 +336,11 @@ function resp.status(text) end
 ---@return lunode.resp.raw
 function resp.error(text) end
 
+---Bytes that are replies already: any number of them, "" for a command that is answered later, or not at all.
+---@param bytes string
+---@return lunode.resp.raw
+function resp.raw(bytes) end
+
 ---RESP3 map from a flat list {key, value, …}; RESP2: the flat array.
 ---@param list any[]
 ---@return table
