@@ -32,6 +32,7 @@ local M = {}
 ---@field members lunode.members  their elements by name
 ---@field writing boolean  a command that writes is running
 ---@field on_expired fun(row: string)  a command that reads has met a key whose time has come
+---@field on_deleted fun(row: string)  a key was deleted because its time had come
 local methods = {}
 local db_mt = { __name = "lunode.kv.db", __index = methods }
 
@@ -80,6 +81,7 @@ function M.open(store, replicated)
     changes = 0,
     writing = false,
     on_expired = function() end,
+    on_deleted = function() end,
     changed = false, -- it has changed something
     saved_keys = 0, -- the counts as of `begin`, for `rollback`
     saved_expires = 0,
@@ -252,6 +254,17 @@ end
 local function expire(self, row, old)
   write(self, row, old, nil)
   self.expired = self.expired + 1
+  self.on_deleted(row)
+end
+
+---Whether a key is there only because nobody has deleted it yet.
+---@param key string
+---@return boolean
+function methods:has_expired(key)
+  local value, err = self.store:get(make_row(key))
+  check(err)
+  local expiry = value and expiry_of(value)
+  return expiry ~= nil and expiry < self.now
 end
 
 function methods:meet_expired(row, value)
