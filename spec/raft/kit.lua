@@ -125,7 +125,8 @@ local function member(state, options)
   local node, err, code = driver.open {
     id = state.id, cluster = options.cluster or "spec", dir = "data", listen = "0.0.0.0" .. RAFT,
     address = state.id .. RAFT, members = state.members, snapshot_bytes = options.snapshot_bytes,
-    election_timeout = options.election_timeout, log_keep = options.log_keep,
+    election_timeout = options.election_timeout, secret = options.secret, protocol = state.protocol,
+    join = options.join, log_keep = options.log_keep,
     store = options.store and { overlay = options.overlay, limit = options.limit } or nil,
     machine = machine,
     on_failure = function(failure)
@@ -161,7 +162,7 @@ end
 
 ---@param world lunode.sim.world
 ---@param count integer
----@param options? table  of the driver: snapshot_bytes, election_timeout; cluster
+---@param options? table  of the driver: snapshot_bytes, election_timeout, secret, join; cluster
 function M.cluster(world, count, options)
   local self = setmetatable({ world = world, options = options or {}, state = {}, names = {} }, metatable)
   world:on_crash(function(node)
@@ -182,7 +183,7 @@ end
 
 ---One more; without members it waits to be added.
 function methods:member(name, members, options)
-  self.state[name] = { id = name, members = members }
+  self.state[name] = { id = options and options.id or name, members = members }
   self.world:node(name, member, { self.state[name], options or self.options })
   return self.state[name]
 end

@@ -15,11 +15,16 @@ local resp = require "lunode.resp"
 local save = require "lunode.kv.save"
 local sessions = require "lunode.kv.session"
 local tcp_server = require "lunode.tcp_server"
+local transactions = require "lunode.kv.transactions"
+local watches = require "lunode.kv.watches"
 local writes = require "lunode.kv.writes"
 
 require "lunode.kv.connection"
 require "lunode.kv.client"
 require "lunode.kv.strings"
+require "lunode.kv.lcs"
+require "lunode.kv.bits"
+require "lunode.kv.bitfield"
 require "lunode.kv.generic"
 require "lunode.kv.expiry"
 require "lunode.kv.server"
@@ -68,6 +73,7 @@ local REMEDIES = {
 ---@field save lunode.kv.save
 ---@field requirepass string?
 ---@field maxclients integer
+---@field watches lunode.kv.watches
 ---@field started integer   milliseconds since the epoch
 ---@field failed string?    why it had to stop
 ---@field closed boolean
@@ -127,6 +133,8 @@ local function new_node(options)
     writes = nil,
     save = nil,
     sessions = {}, -- conn → session
+    watches = watches.new(),
+    gather = transactions.gather,
     next_id = 1,
     stats = { connections = 0, rejected = 0, commands = 0, errors = 0, clients = 0 },
     server = nil,
@@ -176,7 +184,7 @@ local function callbacks(node)
     end,
     on_close = function(conn)
       if all[conn] then
-        all[conn].closed = true
+        all[conn]:end_()
         all[conn] = nil
         stats.clients = stats.clients - 1
         if node.closing and stats.clients == 0 and not node:is_waiting() then
@@ -274,6 +282,12 @@ local function open_data(node, options)
     end,
     on_room = function()
       node.writes:resume()
+    end,
+    hold = function(index)
+      node.server:hold(index)
+    end,
+    release = function(index)
+      node.server:release(index)
     end,
     on_failure = function(failure)
       node:fail(failure)
