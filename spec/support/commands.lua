@@ -466,6 +466,7 @@ families.server = {
 }
 
 families.bits = require "spec.support.commands_bits"
+families.lists = require "spec.support.commands_lists"
 
 families.unknown = {
   { 2, function(g)
@@ -478,8 +479,8 @@ families.unknown = {
 }
 
 local WEIGHTS = {
-  { 12, "set" }, { 10, "get" }, { 10, "change" }, { 6, "bits" }, { 8, "generic" }, { 8, "expiry" }, { 3, "connection" },
-  { 1, "client" }, { 1, "server" }, { 1, "unknown" },
+  { 12, "set" }, { 10, "get" }, { 10, "change" }, { 6, "bits" }, { 8, "lists" }, { 8, "generic" }, { 8, "expiry" },
+  { 3, "connection" }, { 1, "client" }, { 1, "server" }, { 1, "unknown" },
 }
 
 -- ---------------------------------------------------------------- sequences

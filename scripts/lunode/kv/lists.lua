@@ -14,7 +14,6 @@ local OUT_OF_RANGE = resp.error("ERR index out of range")
 local NOT_POSITIVE = resp.error("ERR value is out of range, must be positive")
 local NO_KEYS = resp.error("ERR numkeys should be greater than 0")
 local NO_COUNT = resp.error("ERR count should be greater than 0")
-local BAD_RANK = resp.error("ERR value is out of range, must be between -9223372036854775807 and 9223372036854775807")
 local RANK_ZERO = resp.error("ERR RANK can't be zero: use 1 to start from the first match, 2 from the second ... "
   .. "or use negative to start from the end of the list")
 local NEGATIVE_COUNT = resp.error("ERR COUNT can't be negative")
@@ -297,9 +296,7 @@ command.command("LINSERT", {
 
 local function parse_rank(text)
   local rank = integer(text)
-  if rank == math.mininteger then
-    error(BAD_RANK, 0)
-  elseif rank == 0 then
+  if rank == 0 then
     error(RANK_ZERO, 0)
   end
   return rank
