@@ -256,6 +256,17 @@ function server:sock() end
 ---@return integer count  open connections of this server
 function server:connections() end
 
+---A gate for what its connections send, where a reply answers for something that is not safe yet: what they have queued
+---in this turn of the loop and what they queue after it leaves only once `release` was called with this mark, or a higher one. What
+---was queued in turns before is as it was. Also a connection that closes sends what it holds first. To be called before
+---the turn ends: in `loop.before_sleep` at the latest.
+---@param mark integer  not negative; a lower one than before changes nothing
+function server:hold(mark) end
+
+---Lets go what waits for this mark, or for a lower one.
+---@param mark integer
+function server:release(mark) end
+
 -- ---------------------------------------------------------------- lunode.decoder
 
 ---The decoders of connections without a socket: pure functions of bytes, for scripts that get their bytes elsewhere, and for
@@ -935,6 +946,24 @@ local hash = {}
 ---@return integer  64 bits
 function hash.of(seed, ...) end
 
+-- ---------------------------------------------------------------- lunode.mac
+
+---Message authentication codes: who knows a secret, without saying it. The binary has it; lunode.so for a stock Lua does not.
+---@class lunode.mac
+local mac = {}
+
+---HMAC with SHA-256 (RFC 2104), by libsodium.
+---@param secret string  of any length; at least 16 bytes that nobody can guess
+---@param text string
+---@return string  32 bytes
+function mac.of(secret, text) end
+
+---Whether two strings are the same, in a time that does not tell where they differ (but their lengths may show).
+---@param a string
+---@param b string
+---@return boolean
+function mac.equal(a, b) end
+
 -- ---------------------------------------------------------------- lunode.watchdog
 
 ---Ends Lua code that runs too long, at no cost while it does not. For those who run the code of others: simulators, prompts.
@@ -1162,6 +1191,7 @@ return {
   lcs = lcs,
   log = log,
   loop = loop,
+  mac = mac,
   msgpack = msgpack,
   resp = resp,
   slot = slot,

@@ -65,6 +65,7 @@ describe("lunode.meta.lua", function()
     "lcs",
     "log",
     "loop",
+    "mac",
     "msgpack",
     "resp",
     "slot",

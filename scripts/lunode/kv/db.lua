@@ -42,24 +42,30 @@ local function check(err)
   end
 end
 
----@param store lunode.store_handle
----@return lunode.kv.db? db
----@return string? err, lunode.code? code
-function M.open(store)
+-- Whether the keys of a store are of this grammar. A store that holds none gets its mark; `commit`: at once, on disk.
+local function check_format(store, commit)
   local format, err, code = store:get(keys.FORMAT_ROW)
   if err then
     return nil, err, code
   elseif format == nil then
     store:put(keys.FORMAT_ROW, keys.FORMAT)
-    local ok
-    ok, err, code = store:commit(true)
-    if not ok then
-      return nil, err, code
-    end
+    return not commit or store:commit(true)
   elseif format == keys.UNFINISHED then
     return nil, "it is a copy that was never finished; make it again, or give another --data", "ECORRUPT"
   elseif format ~= keys.FORMAT then
     return nil, ("its keys have format %s, this lunode reads format %s"):format(format, keys.FORMAT), "EVERSION"
+  end
+  return true
+end
+
+---@param store lunode.store_handle
+---@param replicated? boolean  somebody else says when what is written reaches the disk
+---@return lunode.kv.db? db
+---@return string? err, lunode.code? code
+function M.open(store, replicated)
+  local ok, err, code = check_format(store, not replicated)
+  if not ok then
+    return nil, err, code
   end
   local self = setmetatable({
     store = store,
@@ -86,8 +92,18 @@ function M.open(store)
     stored_expires = -1,
     expiry_cursor = keys.EXPIRY_START, -- no row of the expiry index lies before it: spares walking over tombstones
   }, db_mt)
-  local counts
-  counts, err, code = store:get(keys.COUNT_ROW)
+  ok, err, code = self:read_counts()
+  if not ok then
+    return nil, err, code
+  end
+  return self
+end
+
+---@private
+---@return boolean? ok
+---@return string? err, lunode.code? code
+function methods:read_counts()
+  local counts, err, code = self.store:get(keys.COUNT_ROW)
   if err then
     return nil, err, code
   elseif counts then
@@ -95,7 +111,7 @@ function M.open(store)
     self.stored_keys, self.stored_expires = self.keys, self.expires
   end
   local version
-  version, err, code = store:get(keys.VERSION_ROW)
+  version, err, code = self.store:get(keys.VERSION_ROW)
   if err then
     return nil, err, code
   elseif version then
@@ -103,7 +119,23 @@ function M.open(store)
     self.stored_version = self.version
   end
   self.collections = collection.new(self)
-  return self
+  return true
+end
+
+---The keys are in another store from now on: a snapshot took the place of the state.
+---@param store lunode.store_handle
+---@return boolean? ok
+---@return string? err, lunode.code? code
+function methods:attach(store)
+  local ok, err, code = check_format(store, false)
+  if not ok then
+    return nil, err, code
+  end
+  self.store, self.rows, self.members = store, store:rows(keys.META_KIND), store:members()
+  self.keys, self.expires, self.stored_keys, self.stored_expires = 0, 0, -1, -1
+  self.version, self.stored_version = 0, 0
+  self.expiry_cursor = keys.EXPIRY_START
+  return self:read_counts()
 end
 
 -- ---- by row
@@ -316,6 +348,19 @@ function methods:set(key, text, expiry)
   end
   local row, old = self:find(key)
   self:put(row, old, string_value(text, expiry))
+end
+
+---Writes a row of the node's own, beside the keys; nil deletes it.
+---@param row string  from 0xFF on
+---@param value string?
+function methods:put_own(row, value)
+  require_writing(self)
+  self.changed = true
+  if value then
+    self.store:put(row, value)
+  else
+    self.store:delete(row)
+  end
 end
 
 ---Deletes a key, whatever it holds.

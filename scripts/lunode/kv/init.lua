@@ -4,6 +4,7 @@
 --   local kv = require "lunode.kv"
 --   kv.command("HITS", { … })
 --   local node = assert(kv.start { host = "127.0.0.1", port = 6380, dir = "data" })
+local cluster = require "lunode.kv.cluster"
 local command = require "lunode.kv.command"
 local context = require "lunode.kv.context"
 local database = require "lunode.kv.db"
@@ -61,12 +62,15 @@ local REMEDIES = {
 ---@field overlay? integer     bytes of writes in memory at which they go to the engine (default 32 MiB)
 ---@field limit? integer       bytes of them past which writes wait (default 96 MiB)
 ---@field segment? integer     bytes of a segment of the log (default 32 MiB)
+---@field id? string           of a member of a cluster
+---@field cluster? lunode.kv.cluster_options  makes the node one; see kv.cluster
 
 ---@class lunode.kv.node
 ---@field host string
 ---@field port integer
 ---@field dir string
 ---@field replica lunode.replica
+---@field cluster lunode.raft.driver?  of a member of a cluster
 ---@field save lunode.kv.save
 ---@field requirepass string?
 ---@field maxclients integer
@@ -80,7 +84,8 @@ local node_mt = { __name = "lunode.kv.node", __index = methods }
 
 local OPTION_TYPES = {
   host = "string", port = "number", dir = "string", sync = "string", requirepass = "string", maxclients = "number",
-  cache = "number", engine = "string", overlay = "number", limit = "number", segment = "number",
+  cache = "number", engine = "string", overlay = "number", limit = "number", segment = "number", id = "string",
+  cluster = "table",
 }
 local RANGES = { -- of the numbers
   port = { 0, 65535 }, maxclients = { 1, math.maxinteger }, cache = { 0, math.maxinteger },
@@ -109,6 +114,10 @@ local function check(options)
   elseif options.sync and not SYNC[options.sync] then
     error(('kv.start: sync must be "always", "everysec" or "no", not "%s"'):format(options.sync), 3)
   end
+  local fault = cluster.fault(options)
+  if fault then
+    error(fault, 3)
+  end
 end
 
 local function new_node(options)
@@ -119,6 +128,7 @@ local function new_node(options)
     requirepass = options.requirepass ~= "" and options.requirepass or nil,
     maxclients = options.maxclients or 10000,
     replica = nil,
+    cluster = nil,
     db = nil,
     ctx = nil,
     writes = nil,
@@ -257,6 +267,9 @@ end
 -- Opens the replica and the keys in its store, and applies what the log has beyond that.
 local function open_data(node, options)
   local err, code
+  if options.cluster then
+    return cluster.open(node, options)
+  end
   node.replica, err, code = replicas.open {
     dir = options.dir,
     sync = options.sync or "everysec",
@@ -270,6 +283,12 @@ local function open_data(node, options)
     end,
     on_room = function()
       node.writes:resume()
+    end,
+    hold = function(index)
+      node.server:hold(index)
+    end,
+    release = function(index)
+      node.server:release(index)
     end,
     on_failure = function(failure)
       node:fail(failure)
@@ -317,6 +336,9 @@ function M.start(options)
     node:commit()
   end)
   start_timers(node)
+  if node.cluster then
+    cluster.start(node, options)
+  end
   return node
 end
 

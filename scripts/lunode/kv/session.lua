@@ -42,6 +42,10 @@ local MOST_WAITING = 1024
 ---@field multi table?       what it has queued since MULTI
 ---@field watching table<string, table>?  the keys that it watches
 ---@field closed boolean
+---@field unit lunode.kv.unit?  in a cluster: with the last command of it that writes
+---@field read_mode "leader"|"stale"|nil  in a cluster: which state is good enough for it (nil: linearizable)
+---@field max_age number  seconds: how old, for "stale"
+---@field redirects boolean?  in a cluster: whether it is told who leads; nil: as the node is set
 local methods = {}
 local session_mt = { __name = "lunode.kv.session", __index = methods }
 
@@ -61,8 +65,8 @@ function M.new(node, conn, id, now)
     created = now,
     last = now,
     command = nil,
-    waiting = 0,
-    diverted = false,
+    waiting = node.cluster and 1 or 0, -- in a cluster all commands take the way of those that wait
+    diverted = node.cluster ~= nil,
     multi = nil,
     watching = nil,
     watched = false, -- it has sent WATCH since the last EXEC or DISCARD: so `watching` may still be filled
@@ -70,6 +74,10 @@ function M.new(node, conn, id, now)
     full = false, -- it does not take its replies
     leaving = false,
     closed = false,
+    unit = nil,
+    read_mode = nil,
+    max_age = 0,
+    redirects = nil,
   }, session_mt)
   if node.requirepass then
     self:set_authenticated(false)
@@ -80,7 +88,7 @@ end
 
 ---To be called when one of the states has changed that `divert` looks at.
 function methods:update()
-  self.diverted = self.waiting > 0 or self.multi ~= nil
+  self.diverted = self.waiting > 0 or self.multi ~= nil -- in a cluster, always
 end
 
 ---@param authenticated boolean
@@ -98,7 +106,7 @@ end
 ---Back to how a new connection is: RESET.
 function methods:reset()
   self:set_protocol(2)
-  self.name = ""
+  self.name, self.read_mode, self.redirects = "", nil, nil
   self.multi, self.watched = nil, false
   self:unwatch()
   if self.node.requirepass then
