@@ -70,15 +70,31 @@ local function run_now(node, entry, run)
   return resp.encode((writes.answer_for(entry, result)), PROTOCOL)
 end
 
+-- With "always" nothing is told before it is on disk: neither what was written, nor what was read of others' writes.
+local function settle(node)
+  task.yield() -- an entry is written at the end of its turn
+  local replica = node.replica
+  if replica.sync == "always" and not node.closed and replica.log:synced() < replica.log:last() then
+    local done = task.event()
+    if replica.log:sync(function() done:resolve() end) then -- where it fails, the node does
+      done:wait()
+    end
+  end
+end
+
 local function read(node, entry, args)
   local ctx = node.ctx
-  return run_now(node, entry, function()
+  local bytes = run_now(node, entry, function()
     ctx.session = nil
     if entry.variadic then
       return entry.run(ctx, args)
     end
     return entry.run(ctx, table.unpack(args))
   end)
+  if node.replica.sync == "always" then
+    settle(node)
+  end
+  return bytes
 end
 
 local function write(node, entry, name, args)
@@ -88,7 +104,7 @@ local function write(node, entry, name, args)
     local bytes = run_now(node, entry, function()
       return (path:run(entry, name, args))
     end)
-    task.yield() -- its entry is written at the end of this turn
+    settle(node)
     return bytes
   end
   local done = task.event()

@@ -163,6 +163,7 @@ function M.command(name, options)
     run = container and skip_name(options) or options.run,
     variadic = options.variadic or false,
     write = flags.write or false,
+    reads = flags.readonly or false,
     no_auth = flags.no_auth or false,
     no_multi = flags.no_multi or false,
     arrive = options.arrive,

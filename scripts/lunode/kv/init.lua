@@ -5,6 +5,7 @@
 --   kv.command("HITS", { … })
 --   local node = assert(kv.start { host = "127.0.0.1", port = 6380, dir = "data" })
 local channels = require "lunode.kv.channels"
+local cluster = require "lunode.kv.cluster"
 local command = require "lunode.kv.command"
 local context = require "lunode.kv.context"
 local database = require "lunode.kv.db"
@@ -22,6 +23,9 @@ local writes = require "lunode.kv.writes"
 require "lunode.kv.connection"
 require "lunode.kv.client"
 require "lunode.kv.strings"
+require "lunode.kv.lcs"
+require "lunode.kv.bits"
+require "lunode.kv.bitfield"
 require "lunode.kv.generic"
 require "lunode.kv.expiry"
 require "lunode.kv.server"
@@ -59,12 +63,15 @@ local REMEDIES = {
 ---@field overlay? integer     bytes of writes in memory at which they go to the engine (default 32 MiB)
 ---@field limit? integer       bytes of them past which writes wait (default 96 MiB)
 ---@field segment? integer     bytes of a segment of the log (default 32 MiB)
+---@field id? string           of a member of a cluster
+---@field cluster? lunode.kv.cluster_options  makes the node one; see kv.cluster
 
 ---@class lunode.kv.node
 ---@field host string
 ---@field port integer
 ---@field dir string
 ---@field replica lunode.replica
+---@field cluster lunode.raft.driver?  of a member of a cluster
 ---@field save lunode.kv.save
 ---@field requirepass string?
 ---@field maxclients integer
@@ -80,7 +87,8 @@ local node_mt = { __name = "lunode.kv.node", __index = methods }
 
 local OPTION_TYPES = {
   host = "string", port = "number", dir = "string", sync = "string", requirepass = "string", maxclients = "number",
-  cache = "number", engine = "string", overlay = "number", limit = "number", segment = "number",
+  cache = "number", engine = "string", overlay = "number", limit = "number", segment = "number", id = "string",
+  cluster = "table",
 }
 local RANGES = { -- of the numbers
   port = { 0, 65535 }, maxclients = { 1, math.maxinteger }, cache = { 0, math.maxinteger },
@@ -109,6 +117,10 @@ local function check(options)
   elseif options.sync and not SYNC[options.sync] then
     error(('kv.start: sync must be "always", "everysec" or "no", not "%s"'):format(options.sync), 3)
   end
+  local fault = cluster.fault(options)
+  if fault then
+    error(fault, 3)
+  end
 end
 
 local function new_node(options)
@@ -119,6 +131,7 @@ local function new_node(options)
     requirepass = options.requirepass ~= "" and options.requirepass or nil,
     maxclients = options.maxclients or 10000,
     replica = nil,
+    cluster = nil,
     db = nil,
     ctx = nil,
     writes = nil,
@@ -260,6 +273,9 @@ end
 -- Opens the replica and the keys in its store, and applies what the log has beyond that.
 local function open_data(node, options)
   local err, code
+  if options.cluster then
+    return cluster.open(node, options)
+  end
   node.replica, err, code = replicas.open {
     dir = options.dir,
     sync = options.sync or "everysec",
@@ -273,6 +289,12 @@ local function open_data(node, options)
     end,
     on_room = function()
       node.writes:resume()
+    end,
+    hold = function(index)
+      node.server:hold(index)
+    end,
+    release = function(index)
+      node.server:release(index)
     end,
     on_failure = function(failure)
       node:fail(failure)
@@ -320,6 +342,9 @@ function M.start(options)
     node:commit()
   end)
   start_timers(node)
+  if node.cluster then
+    cluster.start(node, options)
+  end
   return node
 end
 

@@ -44,6 +44,10 @@ local MOST_WAITING = 1024
 ---@field subscriptions table?  the names and the counts of its subscriptions (kv.channels)
 ---@field watching table<string, table>?  the keys that it watches
 ---@field closed boolean
+---@field unit lunode.kv.unit?  in a cluster: with the last command of it that writes
+---@field read_mode "leader"|"stale"|nil  in a cluster: which state is good enough for it (nil: linearizable)
+---@field max_age number  seconds: how old, for "stale"
+---@field redirects boolean?  in a cluster: whether it is told who leads; nil: as the node is set
 local methods = {}
 local session_mt = { __name = "lunode.kv.session", __index = methods }
 
@@ -63,8 +67,8 @@ function M.new(node, conn, id, now)
     created = now,
     last = now,
     command = nil,
-    waiting = 0,
-    diverted = false,
+    waiting = node.cluster and 1 or 0, -- in a cluster all commands take the way of those that wait
+    diverted = node.cluster ~= nil,
     multi = nil,
     subscriptions = nil,
     watching = nil,
@@ -73,6 +77,10 @@ function M.new(node, conn, id, now)
     full = false, -- it does not take its replies
     leaving = false,
     closed = false,
+    unit = nil,
+    read_mode = nil,
+    max_age = 0,
+    redirects = nil,
   }, session_mt)
   if node.requirepass then
     self:set_authenticated(false)
@@ -107,7 +115,7 @@ end
 
 ---Back to how a new connection is: RESET.
 function methods:reset()
-  self.name = ""
+  self.name, self.read_mode, self.redirects = "", nil, nil
   self.multi, self.watched = nil, false
   self:unwatch()
   self.node.channels:forget(self)

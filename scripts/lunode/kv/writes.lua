@@ -1,10 +1,10 @@
 -- The one way of a write: from the command, through an entry of the log, to its effect on the keys and its reply.
 --
--- The commands of one turn of the loop are one entry. Where an entry counts as committed once it is written (sync
--- "everysec" and "no"), a command runs as it comes, and its reply leaves behind the entry's write: `run`. Where it does
--- not ("always", and later a quorum), and while the disk is too far behind, commands wait: `submit`. They run when
--- their entry is committed. What a client sends behind a command that waits, waits with it, so that replies keep the
--- order of the commands, those that only read included.
+-- The commands of one turn of the loop are one entry. Where one node decides, a command runs as it comes, and its reply
+-- leaves behind the entry's write, or, with sync "always", behind its sync: `run`. Where a quorum decides, and while
+-- the disk is too far behind, commands wait: `submit`. They run when their entry is committed. What a client sends
+-- behind a command that waits, waits with it, so that replies keep the order of the commands, those that only read
+-- included.
 --
 -- A command that a replay or another node runs has no session: it must not depend on who sent it, nor on clock or
 -- chance but ctx.now and ctx:random.
@@ -38,6 +38,8 @@ local internal = {}
 ---@field waits boolean  commands that write have to wait: `submit` them, do not `run` them
 local methods = {}
 local writes_mt = { __name = "lunode.kv.writes", __index = methods }
+
+M.methods = methods
 
 ---@param node lunode.kv.node
 ---@param replica lunode.replica
@@ -84,6 +86,12 @@ function M.internal(name, run, options)
   internal["\0" .. name] = {
     name = name, run = run, write = true, direct = true, variadic = options.variadic or false, options = options,
   }
+end
+
+---@param name string  with the zero byte in front
+---@return table? entry
+function M.find_internal(name)
+  return internal[name]
 end
 
 local function misconf(err)
