@@ -895,6 +895,53 @@ function slot.of(key) end
 ---@return string
 function slot.row(kind, key) end
 
+-- ---------------------------------------------------------------- lunode.bits
+
+---Bits in strings: pure functions. Bit 0 is the highest one of the first byte.
+---@class lunode.bits
+local bits = {}
+
+---How many of the bits are set.
+---@param text string
+---@param first integer
+---@param last integer  included; before `first`: none
+---@return integer
+function bits.count(text, first, last) end
+
+---The first of the bits that is so.
+---@param text string
+---@param bit 0|1
+---@param first integer
+---@param last integer  included; before `first`: none
+---@return integer? at  nil where there is none
+function bits.find(text, bit, first, last) end
+
+---Combines strings bit by bit. All count as followed by zeros, up to the length of the longest one.
+---@param op "and"|"or"|"xor"
+---@param text string
+---@param ... string
+---@return string
+function bits.combine(op, text, ...) end
+
+---The string with all bits turned over.
+---@param text string
+---@return string
+function bits.invert(text) end
+
+-- ---------------------------------------------------------------- lunode.lcs
+
+---The longest common subsequence of two strings: a pure function.
+---@class lunode.lcs
+local lcs = {}
+
+---Finds the subsequence that Redis's LCS finds. It is made of runs: bytes that both strings have in a row. Takes a bit of memory for each
+---pair of bytes, and as long as it takes to look at each pair. Raises where the strings are past 4 GiB, or there are more than 2^47 pairs.
+---@param a string
+---@param b string
+---@return integer length
+---@return integer[] runs  the last one first, each three numbers: where it begins in a, where in b, how long it is
+function lcs.of(a, b) end
+
 -- ---------------------------------------------------------------- lunode.hash
 
 ---Hashes of values, for seeds and traces. Not against people who want collisions.
@@ -1144,10 +1191,12 @@ function watcher:close() end
 
 return {
   batch = batch,
+  bits = bits,
   budget = budget,
   decoder = decoder,
   edit = edit,
   hash = hash,
+  lcs = lcs,
   log = log,
   loop = loop,
   mac = mac,

@@ -57,10 +57,12 @@ end
 describe("lunode.meta.lua", function()
   local modules = {
     "batch",
+    "bits",
     "budget",
     "decoder",
     "edit",
     "hash",
+    "lcs",
     "log",
     "loop",
     "mac",

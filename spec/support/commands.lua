@@ -470,6 +470,9 @@ families.server = {
   end },
 }
 
+families.bits = require "spec.support.commands_bits"
+families.lists = require "spec.support.commands_lists"
+
 families.unknown = {
   { 2, function(g)
     local command = { g.chance:pick(UNKNOWN) }
@@ -481,8 +484,9 @@ families.unknown = {
 }
 
 local WEIGHTS = {
-  { 12, "string_set" }, { 10, "get" }, { 10, "change" }, { 8, "generic" }, { 8, "expiry" }, { 3, "connection" },
-  { 1, "client" }, { 1, "server" }, { 1, "unknown" }, { 8, "hash" }, { 8, "set" }, { 14, "zset" },
+  { 12, "string_set" }, { 10, "get" }, { 10, "change" }, { 6, "bits" }, { 8, "lists" }, { 8, "generic" },
+  { 8, "expiry" }, { 3, "connection" }, { 1, "client" }, { 1, "server" }, { 1, "unknown" }, { 8, "hash" },
+  { 8, "set" }, { 14, "zset" },
 }
 
 -- ---------------------------------------------------------------- sequences
