@@ -34,6 +34,7 @@ require "lunode.kv.expiry"
 require "lunode.kv.server"
 require "lunode.kv.config"
 require "lunode.kv.introspect"
+require "lunode.kv.slots"
 require "lunode.kv.pubsub"
 
 local M = {}
