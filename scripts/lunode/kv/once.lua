@@ -1,6 +1,6 @@
 -- ONCE id command [arg …]: a command that is applied once, however often it is sent. Who sends it again with the same
--- id, as the reply was lost, or was UNKNOWN, gets the reply of the first time. On any member of a cluster, and on a node
--- by itself.
+-- id, because the reply was lost or was UNKNOWN, gets the reply of the first time. On any member of a cluster, and on
+-- a node by itself.
 --
 -- What is remembered is part of the state, so it lives through restarts, changes of leadership, and FLUSHALL:
 --
