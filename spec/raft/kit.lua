@@ -5,7 +5,8 @@
 --   cluster:propose(name, key, value)              an outcome: { result, err, done }
 --   cluster:clients(h, { "ann", "bob" }, 30)       nodes that read, write and compare-and-set, and write it down
 --
--- A register's machine knows what it has applied: `digest` of all entries, so that members can be compared.
+-- A register's machine knows what it has applied: `digest` of all entries, so that members can be compared. With
+-- `store = true` among the options it is one whose state is an ordered store.
 
 local M = {}
 
@@ -14,16 +15,17 @@ local metatable = { __index = methods, __name = "spec.raft.cluster" }
 
 local RAFT, RPC = ":7001", ":7000"
 
--- A member's script. `state` is how the spec looks in.
-local function member(state, options)
-  local driver = require "lunode.raft.driver"
+-- Registers in a table, and padding that makes snapshots large.
+local function table_machine(state)
   local hash = require "lunode.hash"
   local msgpack = require "lunode.msgpack"
-  local rpc = require "lunode.rpc"
-
   local registers, digest, padding = {}, 0, ""
-  state.log, state.failure, state.node = {}, nil, nil
-
+  function state.digest()
+    return digest
+  end
+  function state.get(key)
+    return registers[key]
+  end
   local commands = {
     write = function(key, value)
       registers[key] = value
@@ -41,6 +43,80 @@ local function member(state, options)
       return true
     end,
   }
+  return {
+    apply = function(entry)
+      digest = hash.of(digest, entry.index, entry.time, entry.seed, entry.payload)
+      local words = msgpack.decode(entry.payload)
+      return commands[words[1]](table.unpack(words, 2))
+    end,
+    snapshot = function()
+      return msgpack.encode { registers = registers, digest = digest, padding = padding }
+    end,
+    restore = function(pieces)
+      local list = {}
+      for piece in pieces do
+        list[#list + 1] = piece
+      end
+      local saved = msgpack.decode(table.concat(list))
+      registers, digest, padding = saved.registers, saved.digest, saved.padding
+      state.restored = (state.restored or 0) + 1
+    end,
+  }
+end
+
+-- The same in a store: "r" key → value, "digest", "p" number → padding.
+local function store_machine(state)
+  local hash = require "lunode.hash"
+  local msgpack = require "lunode.msgpack"
+  local rows, digest
+  function state.digest()
+    return digest
+  end
+  function state.get(key)
+    return rows:get("r" .. key)
+  end
+  local commands = {
+    write = function(key, value)
+      rows:put("r" .. key, value)
+      return true
+    end,
+    cas = function(key, expected, value)
+      if (rows:get("r" .. key) or "") ~= expected then
+        return false
+      end
+      rows:put("r" .. key, value)
+      return true
+    end,
+    pad = function(bytes)
+      for i = 1, bytes // 1000 do
+        rows:put(("p%08d"):format(i), ("x"):rep(1000))
+      end
+      return true
+    end,
+  }
+  return {
+    attach = function(store)
+      rows, state.attached = store, (state.attached or 0) + 1
+      digest = math.tointeger(store:get "digest" or 0)
+      return true
+    end,
+    apply = function(entry)
+      digest = hash.of(digest, entry.index, entry.time, entry.seed, entry.payload)
+      rows:put("digest", tostring(digest))
+      local words = msgpack.decode(entry.payload)
+      return commands[words[1]](table.unpack(words, 2))
+    end,
+  }
+end
+
+-- A member's script. `state` is how the spec looks in.
+local function member(state, options)
+  local driver = require "lunode.raft.driver"
+  local msgpack = require "lunode.msgpack"
+  local rpc = require "lunode.rpc"
+
+  state.log, state.failure, state.node = {}, nil, nil
+  local machine = options.store and store_machine(state) or table_machine(state)
 
   require("lunode.logger").sink = function(_, text)
     state.log[#state.log + 1] = text
@@ -49,27 +125,10 @@ local function member(state, options)
   local node, err, code = driver.open {
     id = state.id, cluster = options.cluster or "spec", dir = "data", listen = "0.0.0.0" .. RAFT,
     address = state.id .. RAFT, members = state.members, snapshot_bytes = options.snapshot_bytes,
-    election_timeout = options.election_timeout, secret = options.secret, protocol = state.protocol,
-    join = options.join,
-    machine = {
-      apply = function(entry)
-        digest = hash.of(digest, entry.index, entry.time, entry.seed, entry.payload)
-        local words = msgpack.decode(entry.payload)
-        return commands[words[1]](table.unpack(words, 2))
-      end,
-      snapshot = function()
-        return msgpack.encode { registers = registers, digest = digest, padding = padding }
-      end,
-      restore = function(pieces)
-        local list = {}
-        for piece in pieces do
-          list[#list + 1] = piece
-        end
-        local saved = msgpack.decode(table.concat(list))
-        registers, digest, padding = saved.registers, saved.digest, saved.padding
-        state.restored = (state.restored or 0) + 1
-      end,
-    },
+    election_timeout = options.election_timeout, log_keep = options.log_keep,
+    secret = options.secret, protocol = state.protocol, join = options.join,
+    store = options.store and { overlay = options.overlay, limit = options.limit } or nil,
+    machine = machine,
     on_failure = function(failure)
       state.failure = failure
       os.exit(1)
@@ -80,12 +139,6 @@ local function member(state, options)
     return
   end
   state.node = node
-  function state.digest()
-    return digest
-  end
-  function state.get(key)
-    return registers[key]
-  end
   function state.propose(words, fn)
     node:propose(msgpack.encode(words), fn)
   end
@@ -96,7 +149,7 @@ local function member(state, options)
   local methods_of_rpc = {
     read = function(_, key)
       result_of(node:read())
-      return registers[key] or ""
+      return state.get(key) or ""
     end,
   }
   for _, name in ipairs { "write", "cas" } do

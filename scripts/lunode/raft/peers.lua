@@ -49,9 +49,9 @@ local function on_frame(self, from, frame, reply)
   if self.closed or not self.core then
     return
   elseif kind == "snapshot" then
-    return self.snapshots:on_offer(frame, reply)
+    return self.snapshots:on_offer(from, frame, reply)
   elseif kind == "chunk" then
-    return self.snapshots:on_chunk(frame, reply)
+    return self.snapshots:on_chunk(from, frame, reply)
   end
   local message = kind == "message" and events.decode(frame, from, self.id)
   if not message or message.type == "snapshot" and not self.snapshots:is_complete(message, frame[4]) then
@@ -145,7 +145,7 @@ function M:open_transport()
     end,
     on_reply = function(id, frame)
       if type(frame) == "table" and frame[1] == "have" then
-        self.snapshots:on_have(id, frame[2], frame[3])
+        self.snapshots:on_have(id, frame)
       end
     end,
   }

@@ -24,6 +24,7 @@ local store = require "lunode.store"
 local M = {}
 
 local VERSION = 1
+local FULL = { ENOSPC = true, EDQUOT = true }
 local CACHE = 4 << 20 -- bytes: chunks are read once, in order
 
 ---@class lunode.raft.snapshot_meta
@@ -33,6 +34,7 @@ local CACHE = 4 << 20 -- bytes: chunks are read once, in order
 ---@field config string   as of that entry
 ---@field time integer    of that entry, see driver.lua
 ---@field chunks integer
+---@field data string?    the directory of the state, where that is an ordered store: see data.lua
 
 ---@class lunode.raft.storage
 ---@field log lunode.log_handle
@@ -79,6 +81,20 @@ local function write_and_sync(self, change, fn)
   end
 end
 
+---A full disk is no failure: there is room again, some time.
+---@param code string?
+---@return boolean
+function M.is_full(code)
+  return FULL[code] == true
+end
+
+---A name for what a driver's machine has come to.
+---@param driver lunode.raft.driver
+---@return string
+function M.new_name(driver)
+  return ("%d-%s-%x"):format(driver.applied, driver.id, loop.random(0, math.maxinteger))
+end
+
 ---@param meta any  as a peer sent it, or as it was stored
 ---@return boolean
 function M.is_meta(meta)
@@ -88,6 +104,7 @@ function M.is_meta(meta)
   return type(meta) == "table" and type(meta.name) == "string" and #meta.name <= 200 and not meta.name:find "/"
     and whole(meta.index) and whole(meta.term) and math.type(meta.time) == "integer" and whole(meta.chunks)
     and meta.chunks < 1 << 32 and config.decode(meta.config) ~= nil
+    and (meta.data == nil or meta.data == "data-0" or meta.data == "data-1")
 end
 
 local function read_meta(self, row)
