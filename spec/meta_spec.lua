@@ -57,10 +57,12 @@ end
 describe("lunode.meta.lua", function()
   local modules = {
     "batch",
+    "bits",
     "budget",
     "decoder",
     "edit",
     "hash",
+    "lcs",
     "log",
     "loop",
     "mac",
@@ -80,6 +82,7 @@ describe("lunode.meta.lua", function()
     server = "lunode.server",
     handle = "lunode.store_handle",
     snapshot = "lunode.snapshot",
+    members = "lunode.members",
     rows = "lunode.rows",
     decoder_object = "lunode.decoder",
     builder = "lunode.batch",

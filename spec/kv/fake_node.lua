@@ -14,6 +14,8 @@ local save = require "lunode.kv.save"
 local session = require "lunode.kv.session"
 local store = require "lunode.store"
 local tmp = require "lunode.test.tmp"
+local transactions = require "lunode.kv.transactions"
+local watches = require "lunode.kv.watches"
 local writes = require "lunode.kv.writes"
 
 require "lunode.kv"
@@ -266,6 +268,7 @@ end
 function M.new(options)
   options = options or {}
   local self = setmetatable({
+    watches = watches.new(), gather = transactions.gather,
     dir = tmp.dir() .. "/data", clock = 1700000000000, next_id = 1, sessions = {}, host = "127.0.0.1", port = 6380,
     maxclients = 10, requirepass = options.requirepass, run_id = "0", started = 1700000000000,
     stats = { connections = 0, rejected = 0, commands = 0, errors = 0, clients = 0 },

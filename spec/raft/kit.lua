@@ -125,8 +125,8 @@ local function member(state, options)
   local node, err, code = driver.open {
     id = state.id, cluster = options.cluster or "spec", dir = "data", listen = "0.0.0.0" .. RAFT,
     address = state.id .. RAFT, members = state.members, snapshot_bytes = options.snapshot_bytes,
-    election_timeout = options.election_timeout, log_keep = options.log_keep,
-    secret = options.secret, protocol = state.protocol, join = options.join,
+    election_timeout = options.election_timeout, secret = options.secret, protocol = state.protocol,
+    join = options.join, log_keep = options.log_keep,
     store = options.store and { overlay = options.overlay, limit = options.limit } or nil,
     machine = machine,
     on_failure = function(failure)

@@ -465,6 +465,8 @@ families.server = {
   end },
 }
 
+families.bits = require "spec.support.commands_bits"
+
 families.unknown = {
   { 2, function(g)
     local command = { g.chance:pick(UNKNOWN) }
@@ -476,7 +478,7 @@ families.unknown = {
 }
 
 local WEIGHTS = {
-  { 12, "set" }, { 10, "get" }, { 10, "change" }, { 8, "generic" }, { 8, "expiry" }, { 3, "connection" },
+  { 12, "set" }, { 10, "get" }, { 10, "change" }, { 6, "bits" }, { 8, "generic" }, { 8, "expiry" }, { 3, "connection" },
   { 1, "client" }, { 1, "server" }, { 1, "unknown" },
 }
 

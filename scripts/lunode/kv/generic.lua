@@ -94,8 +94,7 @@ local function rename(ctx, from, to, replace)
   if old and not replace then
     return false
   end
-  db:remove(row, value)
-  db:put(target, old, value)
+  db:move(row, value, target, old)
   return true
 end
 

@@ -22,10 +22,14 @@ local FLAG_ORDER = {
   "no_async_loading", "no_multi", "allow_busy",
 }
 local CATEGORY_ORDER = {
-  "keyspace", "read", "write", "string", "pubsub", "admin", "fast", "slow", "blocking", "dangerous", "connection",
+  "keyspace", "read", "write", "set", "sortedset", "list", "hash", "string", "bitmap", "pubsub", "admin", "fast",
+  "slow", "blocking", "dangerous", "connection",
 }
 -- Groups that are a category, under that category's name.
-local GROUP_CATEGORY = { string = "string", generic = "keyspace", connection = "connection" }
+local GROUP_CATEGORY = {
+  string = "string", generic = "keyspace", connection = "connection", bitmap = "bitmap", list = "list", hash = "hash",
+  set = "set", ["sorted-set"] = "sortedset",
+}
 
 local function statuses(set, order, prefix)
   local list = {}
@@ -88,9 +92,9 @@ local function key_specs(options)
     return resp.set { key_spec(access, options.notes, keys[1], keys[2], keys[3]) }
   end
   local list = {}
-  for i, words in ipairs(access) do -- a spec for each key
+  for i, words in ipairs(access) do -- a spec for each key; the last one is for all others, where there may be more
     local at = keys[1] + i - 1
-    list[i] = key_spec(words, nil, at, at, 1)
+    list[i] = key_spec(words, nil, at, i == #access and keys[2] < 0 and keys[2] or at, 1)
   end
   return resp.set(list)
 end

@@ -70,6 +70,11 @@ local M = {}
 ---@field on_failure? fun(err: string)  fail-stop: nothing can be written or applied any more; the node is closed
 ---  (default: loop.report)
 ---@field on_room? fun()  there may be room again, after `room` has said EAGAIN
+---@field on_told? fun(from: string, what: any, answer: fun(what: any))  another member has said so with `tell`; the
+---  answer may come later
+---@field on_answer? fun(from: string, what: any)  to what was told there
+---@field on_link? fun(id: string, up: boolean)  this member's connection to another one: what was told there and not
+---  answered before it was lost may have arrived, and what comes later comes behind that
 ---@field snapshot_bytes? integer  of entries applied since the last snapshot, at which one is made (default 64 MiB)
 ---@field log_keep? integer  bytes of the log kept behind what the store has on disk, for who lags (default 64 MiB)
 ---@field store? { cache: integer?, engine: string?, overlay: integer?, limit: integer? }  see lunode.store.open

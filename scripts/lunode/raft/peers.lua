@@ -5,6 +5,8 @@ local configs = require "lunode.raft.config"
 local events = require "lunode.raft.events"
 local join = require "lunode.raft.join"
 local logger = require "lunode.logger"
+local loop = require "lunode.loop"
+local msgpack = require "lunode.msgpack"
 local transport = require "lunode.raft.transport"
 
 local M = {}
@@ -44,6 +46,25 @@ local function has_room(self, message)
   return self.storage.log:room(bytes)
 end
 
+-- What the driver's owner hears of. It must not raise; if it does, that is reported, and harms nobody.
+local function call_owner(fn, ...)
+  if fn then
+    local ok, err = xpcall(fn, debug.traceback, ...)
+    if not ok then
+      loop.report(err)
+    end
+  end
+end
+
+---Tells another member something that is no matter of Raft's. It comes in the order in which it was told, or it is lost
+---with the connection, and `on_link` tells that.
+---@param id string
+---@param what any  that MessagePack can carry
+---@return boolean sent  false: there is no connection to it
+function M:tell(id, what)
+  return not self.closed and self.transport:send(id, msgpack.encode { "told", what })
+end
+
 local function on_frame(self, from, frame, reply)
   local kind = frame[1]
   if self.closed or not self.core then
@@ -52,6 +73,10 @@ local function on_frame(self, from, frame, reply)
     return self.snapshots:on_offer(from, frame, reply)
   elseif kind == "chunk" then
     return self.snapshots:on_chunk(from, frame, reply)
+  elseif kind == "told" then
+    return call_owner(self.options.on_told, from, frame[2], function(answer)
+      reply { "answer", answer }
+    end)
   end
   local message = kind == "message" and events.decode(frame, from, self.id)
   if not message or message.type == "snapshot" and not self.snapshots:is_complete(message, frame[4]) then
@@ -136,9 +161,11 @@ function M:open_transport()
     end,
     on_connected = function(id)
       self:step { type = "connected", peer = id }
+      call_owner(self.options.on_link, id, true)
     end,
     on_lost = function(id)
       self.snapshots:abort(id)
+      call_owner(self.options.on_link, id, false)
     end,
     on_frame = function(id, frame, reply)
       on_frame(self, id, frame, reply)
@@ -146,6 +173,8 @@ function M:open_transport()
     on_reply = function(id, frame)
       if type(frame) == "table" and frame[1] == "have" then
         self.snapshots:on_have(id, frame)
+      elseif type(frame) == "table" and frame[1] == "answer" then
+        call_owner(self.options.on_answer, id, frame[2])
       end
     end,
   }
