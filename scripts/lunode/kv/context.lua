@@ -57,6 +57,13 @@ function methods:random(low, high)
   return low + value % range
 end
 
+---Of the replies of whoever sent the command.
+---@return 2|3
+function methods:protocol()
+  local session = self.session
+  return session and session.protocol or 2
+end
+
 ---Tells of what has happened to a key (notify-keyspace-events), once the command is done: not if it fails. Off, the
 ---default, it costs a call; where that counts, ask `ctx.notifies` first.
 ---@param class string  one of "g$lshzxetdnm", as Redis has them
