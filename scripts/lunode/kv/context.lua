@@ -1,5 +1,6 @@
 -- What a command's handler gets as its first argument: the keys, the time, chance, and who asks.
 local loop = require "lunode.loop"
+local notify = require "lunode.kv.notify"
 
 local M = {}
 
@@ -76,7 +77,17 @@ function methods:notify(class, event, key)
     local count = #events
     events[count + 1], events[count + 2] = event, key
     self.events = events
+    if not self.db.writing then
+      self:tell_events()
+    end
   end
+end
+
+---Sends what `notify` was told: the command is done.
+function methods:tell_events()
+  local events = self.events
+  self.events = nil
+  notify.tell(self.node, events)
 end
 
 return M
