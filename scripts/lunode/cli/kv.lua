@@ -147,7 +147,11 @@ end
 
 -- The node says what went wrong and what to do; which option does that is ours to say.
 local function explain_failure(message, code)
-  if not message:find("^cannot listen on ") then
+  if code == "EFOREIGN" and message:find "belongs to a member of a cluster$" then
+    return message .. ": give its --id and --cluster-listen, or another --data"
+  elseif code == "EFOREIGN" and message:find "give the same ones$" then
+    return message .. " (--cluster-init)"
+  elseif not message:find("^cannot listen on ") then
     return message
   elseif code == "EACCES" then
     message = message .. "; ports below 1024 are for root, so choose another one"
