@@ -6,7 +6,9 @@ local version = require "lunode.version"
 local M = {}
 
 -- In the order of help. Loaded when needed: `version` and `help` need no loop.
-local VERBS = { "run", "repl", "attach", "kv", "cluster", "backup", "restore", "check", "dump", "test", "version", "help" }
+local VERBS = {
+  "run", "repl", "attach", "kv", "cluster", "backup", "restore", "check", "dump", "test", "version", "help",
+}
 
 local function verb_module(name)
   return require("lunode.cli." .. name)

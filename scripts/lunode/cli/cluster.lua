@@ -179,17 +179,14 @@ end
 
 -- Tries fn until it returns something true, or the time is over; then returns nil and why.
 local function try(given, fn)
-  local deadline, err, result = loop.now() + given.timeout, nil, nil
-  repeat
-    result, err = fn()
-    if result then
-      return result
-    elseif loop.now() + AGAIN < deadline then
-      task.sleep(AGAIN)
-    else
-      return nil, err
+  local deadline = loop.now() + given.timeout
+  while true do
+    local result, err = fn()
+    if result or loop.now() + AGAIN >= deadline then
+      return result, err
     end
-  until false
+    task.sleep(AGAIN)
+  end
 end
 
 -- ---------------------------------------------------------------- the verbs
@@ -283,13 +280,13 @@ local function fault_of(names)
 end
 
 local function run(names, given)
-  local signals, code = {}, nil
+  local signals = {}
   for _, name in ipairs { "INT", "TERM" } do
     signals[#signals + 1] = loop.signal(name, function()
       os.exit(files.EXIT_INTERRUPTED)
     end)
   end
-  code = verbs[names[1]](names, given)
+  local code = verbs[names[1]](names, given)
   for _, signal in ipairs(signals) do
     signal:close()
   end

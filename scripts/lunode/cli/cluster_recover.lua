@@ -12,7 +12,7 @@ local function others(survivor)
   for _, id in ipairs(survivor.config.ids) do
     if id ~= survivor.id then
       local member = survivor.config.members[id]
-      list[#list + 1] = ("%s (%s, %s)"):format(id, member.voter and "voter" or "learner", member.address or "no address")
+      list[#list + 1] = ("%s (%s, %s)"):format(id, member.voter and "voter" or "learner", member.address or "?")
     end
   end
   return table.concat(list, ", ")

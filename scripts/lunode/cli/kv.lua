@@ -182,7 +182,13 @@ local function close_on_signals(node)
     if not closing then
       logger.info("SIG%s: finishing replies, then ending", name)
       closing = true
-      node:close()
+      if node.admin then
+        node.admin:hand_over(function()
+          node:close()
+        end)
+      else
+        node:close()
+      end
     end
   end
   return { loop.signal("TERM", close), loop.signal("INT", close) }

@@ -214,6 +214,24 @@ local function change(admin, finish, wanted)
   ask(admin, core.leader, CHANGE_PATIENCE, done, "change", wanted)
 end
 
+---Hands the leadership over before this member ends, if it leads and anybody else can: so the others need not find out
+---first that it is gone. Calls fn() once.
+---@param fn fun()
+function methods:hand_over(fn)
+  local member = self.node.cluster
+  local best
+  for _, peer in ipairs(member.core and member.core.role == "leader" and member:status().peers or {}) do
+    if peer.voter and peer.state == "replicate" and (not best or peer.match > best.match) then
+      best = peer
+    end
+  end
+  if best then
+    member:transfer(best.id, fn)
+  else
+    fn()
+  end
+end
+
 local function subcommand(name, arity, summary, complexity, run)
   command.command("RAFT|" .. name, {
     arity = arity, flags = { "admin", "noscript", "loading", "stale", "no_multi" }, group = "server", since = VERSION,

@@ -206,7 +206,7 @@ local function open_rows(self, options)
     return nil, err, code
   elseif bytes then
     ok, err, code = recognize(self, options, bytes)
-  elseif self.store:applied() > 0 or self.store:scan()() then
+  elseif self.store:applied() > 0 or self.store:scan("", ("\xff"):rep(16))() then
     return nil, ("%s holds data that are not a cluster's; give a member an empty directory"):format(options.dir),
       "EFOREIGN"
   else
