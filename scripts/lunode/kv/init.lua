@@ -36,6 +36,7 @@ require "lunode.kv.server"
 require "lunode.kv.config"
 require "lunode.kv.introspect"
 require "lunode.kv.slots"
+require "lunode.kv.admin"
 require "lunode.kv.pubsub"
 
 local M = {}
