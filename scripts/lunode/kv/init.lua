@@ -11,6 +11,7 @@ local context = require "lunode.kv.context"
 local database = require "lunode.kv.db"
 local logger = require "lunode.logger"
 local loop = require "lunode.loop"
+local once = require "lunode.kv.once"
 local replicas = require "lunode.replica"
 local resp = require "lunode.resp"
 local save = require "lunode.kv.save"
@@ -34,6 +35,8 @@ require "lunode.kv.expiry"
 require "lunode.kv.server"
 require "lunode.kv.config"
 require "lunode.kv.introspect"
+require "lunode.kv.slots"
+require "lunode.kv.admin"
 require "lunode.kv.pubsub"
 
 local M = {}
@@ -271,6 +274,7 @@ local function start_timers(node)
     local done = due and node.writes:internal("expire")
     timer:again(done and 0 or EXPIRE_INTERVAL)
   end)
+  once.start(node)
 end
 
 -- Opens the replica and the keys in its store, and applies what the log has beyond that.
