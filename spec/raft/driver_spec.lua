@@ -366,6 +366,14 @@ describe("membership", function()
     assert(ok or err.code == "EUNKNOWN", tostring(err)) -- to a leader that leaves before its own disk has the change
   end
 
+  sim_it("shrinks by its leader, who says so although the others are faster", { seeds = 5 }, function(world)
+    local cluster = kit.cluster(world, 3)
+    local leader = cluster:leader()
+    world:fault { kind = "disk_stall", nodes = { leader }, duration = 0.5 }
+    ask(cluster, "change", { kind = "remove", id = leader })
+    assert.is_not.equal(leader, cluster:leader())
+  end)
+
   sim_it("grows by a server that catches up, and shrinks by its leader", { seeds = 5 }, function(world)
     local cluster = kit.cluster(world, 3, { snapshot_bytes = 4000 })
     for i = 1, 100 do
