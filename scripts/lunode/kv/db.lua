@@ -8,8 +8,10 @@
 -- `find` gives a key's row and its present value, `put` and `remove` take them back; so nothing is looked up twice.
 local errors = require "lunode.kv.errors"
 local keys = require "lunode.kv.keys"
+local resp = require "lunode.resp"
 
 local byte, sub = string.byte, string.sub
+local words = resp.words
 local make_row, string_value, expiry_of = keys.row, keys.string_value, keys.expiry
 local expiry_row = keys.expiry_row
 local PLAIN, HAS_EXPIRY = keys.STRING, keys.HAS_EXPIRY -- a string without expiry has nothing but its type in its head
@@ -206,14 +208,14 @@ end
 local function is_gone(self, key, value)
   local expiry = expiry_of(value)
   if expiry and expiry < self.now then
-    self:meet_expired(make_row(key), value)
+    self:meet_expired(make_row(words(key)), value)
     return true
   end
   return false
 end
 
----The string at `key`; nil where there is none. Raises WRONGTYPE.
----@param key string
+---The string at `key`; nil where there is none. Raises WRONGTYPE. Of a view, perhaps a view.
+---@param key any  a string or a view
 ---@return string?
 function methods:get(key)
   local text, value = self.rows:get(key, PLAIN)
@@ -229,8 +231,8 @@ function methods:get(key)
 end
 
 ---Sets a string, whatever the key held before, and its expiry (none: it stays for good).
----@param key string
----@param text string
+---@param key any   a string or a view
+---@param text any  a string or a view
 ---@param expiry? integer  milliseconds since the epoch
 function methods:set(key, text, expiry)
   if not expiry and self.writing then -- over nothing, or over what has no expiry either: one call does it
@@ -243,6 +245,7 @@ function methods:set(key, text, expiry)
       return
     end
   end
+  key, text = words(key, text)
   local row, old = self:find(key)
   self:put(row, old, string_value(text, expiry))
 end

@@ -1,9 +1,10 @@
 -- The one way of a write: from the command, through an entry of the log, to its effect on the keys and its reply.
 --
 -- The commands of one turn of the loop are one entry. Where one node decides, a command runs as it comes, and its reply
--- leaves behind the entry's write, or, with sync "always", behind its sync: `run`. Where a quorum decides, and while the
--- disk is too far behind, commands wait: `submit`. They run when their entry is committed. What a client sends behind a
--- command that waits, waits with it, so that replies keep the order of the commands, those that only read included.
+-- leaves behind the entry's write, or, with sync "always", behind its sync: `run`. Where a quorum decides, and while
+-- the disk is too far behind, commands wait: `submit`. They run when their entry is committed. What a client sends
+-- behind a command that waits, waits with it, so that replies keep the order of the commands, those that only read
+-- included.
 --
 -- A command that a replay or another node runs has no session: it must not depend on who sent it, nor on clock or
 -- chance but ctx.now and ctx:random.
@@ -164,26 +165,35 @@ function methods:run(entry, name, args, ...)
   return value -- it has changed nothing: there is nothing to keep
 end
 
----As `run`, for two arguments: most writes, without what a list of any length costs.
+---As `run`, for two arguments at most: most writes, without what a list of any length costs.
 ---@param entry table  not variadic
----@param name string
----@param a string
----@param b string
+---@param a any  a string, or a view where the entry takes them
+---@param b any
 ---@return any reply
-function methods:run_two(entry, name, a, b)
+function methods:run_short(entry, a, b)
   if self.refusal then
     return self.refusal
   end
-  local ctx, db = self.ctx, self.db
+  local ctx, db, added = self.ctx, self.db, self.batch
   self.kept = false
   db:begin()
   ctx.seed = self.seed + self.count
-  local value = entry.run(ctx, a, b)
-  ctx.seed = nil
-  if db:finish() then
-    return keep(self, value, self.batch:add(name, a, b))
+  local value, bytes
+  if b ~= nil then
+    value = entry.short(ctx, a, b)
+    bytes = db:finish() and added:add(entry.name, a, b)
+  elseif a ~= nil then
+    value = entry.short(ctx, a)
+    bytes = db:finish() and added:add(entry.name, a)
+  else
+    value = entry.short(ctx)
+    bytes = db:finish() and added:add(entry.name)
   end
-  return value
+  ctx.seed = nil
+  if bytes then
+    return keep(self, value, bytes)
+  end
+  return value -- it has changed nothing
 end
 
 ---The command that has just run has failed, or its reply cannot be encoded: as if it had never been.
