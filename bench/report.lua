@@ -1,4 +1,4 @@
--- report.lua echo|kv|rpc SAMPLES MISSING: turns the measurements of bench/run into its table. Runs nothing.
+-- report.lua echo|kv|cluster|rpc SAMPLES MISSING: turns the measurements of bench/run into its table. Runs nothing.
 
 -- Who runs as what, and the most that our CPU time may be of theirs, or the least that our throughput may: section 9 of
 -- the design.
@@ -12,6 +12,12 @@ local benchmarks = {
     title = "calls with a string of 64 B, which echo returns; Neovim's nvim_strwidth its width",
     names = { lunode = "lunode", tarantool = "Tarantool", neovim = "Neovim" },
     reach = function(_, peer) return peer == "tarantool" and 0.5 or nil end,
+  },
+  cluster = {
+    title = "three nodes, 100 clients, keys of 16 B, values of 64 B; CPU is that of all three",
+    names = { lunode = "lunode", etcd = "etcd", single = "single node" },
+    reach = function(_, peer) return peer == "single" and 2.5 or nil end,
+    reach_ops = function(workload) return (workload == "SET" or workload == "GET") and 10 or nil end,
   },
   kv = {
     title = "redis-benchmark, 50 clients, 100,000 keys, 3 B values",

@@ -9,8 +9,9 @@
 --   result.lines        -- with trace: what happened, in words
 --
 -- First a phase with faults, then they end: then a leader must emerge within 10 election timeouts, all that is proposed
--- must commit everywhere, and every read must be answered.
+-- must commit everywhere, every member must answer what it was asked, and what clients saw must be linearizable.
 
+local clients = require "spec.raft.clients"
 local config = require "lunode.raft.config"
 local invariants = require "spec.raft.invariants"
 local node = require "spec.raft.node"
@@ -181,6 +182,7 @@ function methods:boot(n)
   n.boots = n.boots + 1
   n.syncing, n.applying, n.paused, n.held = false, false, false, {}
   self.checks:booting(n)
+  self.clients:booting(n)
   n:boot(clock(n, self.now))
   self.checks:booted(n)
   n.tick_at, n.tick_serial = math.huge, n.tick_serial + 1
@@ -191,7 +193,7 @@ function methods:add_node(id, members)
   local world = self
   local n
   n = node.new {
-    id = id, config = members, now = 0, watch = self.checks.watch,
+    id = id, config = members, now = 0, watch = self.watch,
     random = function()
       return world.chance:int(0, 999) / 1000
     end,
@@ -362,7 +364,7 @@ end
 
 -- Removed servers are replaced by new ones, a few times.
 local function replace(world)
-  if #world.ids < 8 then
+  if #world.ids < 10 then
     world:count "newcomers"
     world:add_node("n" .. #world.ids + 1, assert(config.new {}))
   end
@@ -478,7 +480,8 @@ function methods:read(n)
   end
 end
 
-local function client(world)
+-- Besides spec.raft.clients': proposals in batches, and reads here and there at once.
+local function crowd(world)
   if world.now < world.client_end then
     if world.chance:odds(0.6) then
       world:propose(world:someone())
@@ -489,7 +492,7 @@ local function client(world)
       end
     end
     local gap = world.chance:odds(0.03) and 2 or world.client_gap -- bursts, and silence
-    world:at(world.now + world:between(0, gap), client)
+    world:at(world.now + world:between(0, gap), crowd)
   end
 end
 
@@ -545,6 +548,15 @@ local function await_leader(world)
   return leader
 end
 
+local function owes_nothing(world, leader)
+  for _, id in ipairs(leader.core.config.ids) do
+    if not world.clients:owes_nothing(world.nodes[id]) then
+      return false
+    end
+  end
+  return true
+end
+
 local function converge(world)
   await_leader(world)
   world.client_end = world.now
@@ -558,8 +570,24 @@ local function converge(world)
       world:propose(leader)
     end
     world:run_until(world.now + ELECTION_TIMEOUT)
-  until world.checks:has_converged(last) or world.now >= limit
+  until world.checks:has_converged(last) and owes_nothing(world, leader) or world.now >= limit
   world.checks:converged(last)
+  local all_answered = owes_nothing(world, world.checks:leader())
+  world.checks:demand(all_answered, "somebody was not answered, long after the faults ended")
+  world.clients:check()
+end
+
+-- Who is told what a server does; that it keeps the invariants comes first.
+local function watch(world)
+  local all = { fault = world.checks.watch.fault }
+  for name, method in pairs { update = "stepped", applied = "applied", installed = "installed" } do
+    local check = world.checks.watch[name]
+    all[name] = function(n, ...)
+      check(n, ...)
+      world.clients[method](world.clients, n, ...)
+    end
+  end
+  return all
 end
 
 ---@param seed integer
@@ -574,9 +602,11 @@ function M.run(seed, options)
   world.fault_end = options.seconds or 20
   world.client_end = math.huge
   world.checks = invariants.new(world)
+  world.watch = watch(world)
   draw(world)
+  world.clients = clients.new(world, 4)
   local ok, err = xpcall(function()
-    local count = world.chance:pick { 1, 2, 3, 3, 3, 4, 5, 5 }
+    local count = world.chance:pick { 1, 2, 3, 3, 3, 4, 5, 5, 7 }
     local ids = {}
     for i = 1, count do
       ids[i] = "n" .. i
@@ -587,7 +617,7 @@ function M.run(seed, options)
     for i = count + 1, count + 2 do
       world:add_node("n" .. i, assert(config.new {}))
     end
-    world:at(0.5, client)
+    world:at(0.5, crowd)
     world:at(1.0, inject)
     world:run_until(world.fault_end)
     heal(world)

@@ -10,6 +10,8 @@ local M = {}
 
 local NEEDS_CONNECTION = resp.error("ERR this command is about a connection, and there is none here")
 
+local OF_CONNECTIONS = { connection = true, transactions = true } -- groups
+
 local PROTOCOL = 3
 
 local function find(name, args)
@@ -21,7 +23,7 @@ local function find(name, args)
     return nil, errors.quoting("ERR unknown command '%s'", name)
   elseif #args < entry.min or #args > entry.max then
     return nil, entry.wrong_arity
-  elseif entry.options.group == "connection" or entry.name == "shutdown" then
+  elseif OF_CONNECTIONS[entry.options.group] or entry.name == "shutdown" then
     return nil, NEEDS_CONNECTION
   end
   return entry

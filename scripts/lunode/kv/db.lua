@@ -6,6 +6,7 @@
 --
 -- Two levels. By key, for most commands: get, set, delete, exists. By row, for those that look and then write:
 -- `find` gives a key's row and its present value, `put` and `remove` take them back; so nothing is looked up twice.
+local collection = require "lunode.kv.collection"
 local errors = require "lunode.kv.errors"
 local keys = require "lunode.kv.keys"
 local resp = require "lunode.resp"
@@ -14,7 +15,9 @@ local byte, sub = string.byte, string.sub
 local words = resp.words
 local make_row, string_value, expiry_of = keys.row, keys.string_value, keys.expiry
 local expiry_row = keys.expiry_row
-local PLAIN, HAS_EXPIRY = keys.STRING, keys.HAS_EXPIRY -- a string without expiry has nothing but its type in its head
+local IS_COLLECTION = keys.IS_COLLECTION
+local NOT_PLAIN = keys.HAS_EXPIRY | IS_COLLECTION
+local PLAIN = keys.STRING -- a string without expiry has nothing but its type in its head
 
 local M = {}
 
@@ -27,8 +30,13 @@ local M = {}
 ---@field misses integer
 ---@field expired integer  keys deleted because their time had come
 ---@field changes integer  writes since the start
+---@field collections lunode.kv.collections  the keys that are not strings
+---@field members lunode.members  their elements by name
 ---@field writing boolean  a command that writes is running
 ---@field on_expired fun(row: string)  a command that reads has met a key whose time has come
+---@field on_deleted fun(row: string)  a key was deleted because its time had come
+---@field on_new fun(key: string)?     a key was created
+---@field on_miss fun(key: string)?    a command that reads has not found a key
 local methods = {}
 local db_mt = { __name = "lunode.kv.db", __index = methods }
 
@@ -38,28 +46,36 @@ local function check(err)
   end
 end
 
----@param store lunode.store_handle
----@return lunode.kv.db? db
----@return string? err, lunode.code? code
-function M.open(store)
+-- Whether the keys of a store are of this grammar. A store that holds none gets its mark; `commit`: at once, on disk.
+local function check_format(store, commit)
   local format, err, code = store:get(keys.FORMAT_ROW)
   if err then
     return nil, err, code
   elseif format == nil then
     store:put(keys.FORMAT_ROW, keys.FORMAT)
-    local ok
-    ok, err, code = store:commit(true)
-    if not ok then
-      return nil, err, code
-    end
+    return not commit or store:commit(true)
   elseif format == keys.UNFINISHED then
     return nil, "it is a copy that was never finished; make it again, or give another --data", "ECORRUPT"
   elseif format ~= keys.FORMAT then
     return nil, ("its keys have format %s, this lunode reads format %s"):format(format, keys.FORMAT), "EVERSION"
   end
+  return true
+end
+
+---@param store lunode.store_handle
+---@param replicated? boolean  somebody else says when what is written reaches the disk
+---@return lunode.kv.db? db
+---@return string? err, lunode.code? code
+function M.open(store, replicated)
+  local ok, err, code = check_format(store, not replicated)
+  if not ok then
+    return nil, err, code
+  end
   local self = setmetatable({
     store = store,
     rows = store:rows(keys.META_KIND), -- the same by key, for values that are strings without expiry
+    members = store:members(),
+    collections = nil,
     now = 0,
     keys = 0,
     expires = 0,
@@ -69,22 +85,63 @@ function M.open(store)
     changes = 0,
     writing = false,
     on_expired = function() end,
+    on_deleted = function() end,
+    on_new = nil,
+    on_miss = nil,
     changed = false, -- it has changed something
     saved_keys = 0, -- the counts as of `begin`, for `rollback`
     saved_expires = 0,
+    saved_version = 0,
+    version = 0, -- the last one that a collection was given
+    stored_version = 0,
     stored_keys = -1, -- the counts as the store has them
     stored_expires = -1,
     expiry_cursor = keys.EXPIRY_START, -- no row of the expiry index lies before it: spares walking over tombstones
   }, db_mt)
-  local counts
-  counts, err, code = store:get(keys.COUNT_ROW)
+  ok, err, code = self:read_counts()
+  if not ok then
+    return nil, err, code
+  end
+  return self
+end
+
+---@private
+---@return boolean? ok
+---@return string? err, lunode.code? code
+function methods:read_counts()
+  local counts, err, code = self.store:get(keys.COUNT_ROW)
   if err then
     return nil, err, code
   elseif counts then
     self.keys, self.expires = keys.counts(counts)
     self.stored_keys, self.stored_expires = self.keys, self.expires
   end
-  return self
+  local version
+  version, err, code = self.store:get(keys.VERSION_ROW)
+  if err then
+    return nil, err, code
+  elseif version then
+    self.version = keys.version(version)
+    self.stored_version = self.version
+  end
+  self.collections = collection.new(self)
+  return true
+end
+
+---The keys are in another store from now on: a snapshot took the place of the state.
+---@param store lunode.store_handle
+---@return boolean? ok
+---@return string? err, lunode.code? code
+function methods:attach(store)
+  local ok, err, code = check_format(store, false)
+  if not ok then
+    return nil, err, code
+  end
+  self.store, self.rows, self.members = store, store:rows(keys.META_KIND), store:members()
+  self.keys, self.expires, self.stored_keys, self.stored_expires = 0, 0, -1, -1
+  self.version, self.stored_version = 0, 0
+  self.expiry_cursor = keys.EXPIRY_START
+  return self:read_counts()
 end
 
 -- ---- by row
@@ -102,12 +159,18 @@ function methods:find(key)
     if expiry and expiry < self.now then
       self:meet_expired(row, value)
       return row, nil
+    elseif byte(value) & IS_COLLECTION ~= 0 then
+      value = self.collections:current(key, value)
     end
   end
   return row, value
 end
 
-local function write(self, row, old, value)
+---Writes a key's row, or deletes it, with what is derived from it; of a collection the meta row alone.
+---@param row string
+---@param old string?
+---@param value string?
+function methods:write_row(row, old, value)
   local store = self.store
   self.changed = true
   local before, after = old and expiry_of(old), value and expiry_of(value)
@@ -129,6 +192,9 @@ local function write(self, row, old, value)
     store:put(row, value)
     if not old then
       self.keys = self.keys + 1
+      if self.on_new then
+        self.on_new(keys.key(row))
+      end
     end
   elseif old then
     store:delete(row)
@@ -136,11 +202,32 @@ local function write(self, row, old, value)
   end
 end
 
+local function write(self, row, old, value)
+  if old and byte(old) & IS_COLLECTION ~= 0 then
+    self.collections:overwrite(row, old, value)
+  end
+  self:write_row(row, old, value)
+end
+
 local function require_writing(self)
   if not self.writing then
     error('a command that writes needs the flag "write"', 3)
   end
   self.changes = self.changes + 1
+end
+
+---A command has changed a collection's elements.
+function methods:count_change()
+  require_writing(self)
+  self.changed = true
+end
+
+---A number that no other collection of this node has had.
+---@return integer
+function methods:next_version()
+  require_writing(self)
+  self.version = self.version + 1
+  return self.version
 end
 
 ---Writes a key's row. `old` is the value that `find` gave.
@@ -160,10 +247,33 @@ function methods:remove(row, old)
   write(self, row, old, nil)
 end
 
+---Gives a value another key: its elements stay where they are. The other key is at `target`, which holds `old`.
+---@param row string
+---@param value string
+---@param target string
+---@param old string?
+function methods:move(row, value, target, old)
+  require_writing(self)
+  self.collections:forget(row)
+  self:write_row(row, value, nil)
+  write(self, target, old, value)
+end
+
 -- Deletes a key whose time has come.
 local function expire(self, row, old)
   write(self, row, old, nil)
   self.expired = self.expired + 1
+  self.on_deleted(row)
+end
+
+---Whether a key is there only because nobody has deleted it yet.
+---@param key string
+---@return boolean
+function methods:has_expired(key)
+  local value, err = self.store:get(make_row(key))
+  check(err)
+  local expiry = value and expiry_of(value)
+  return expiry ~= nil and expiry < self.now
 end
 
 function methods:meet_expired(row, value)
@@ -226,8 +336,17 @@ function methods:get(key)
     self.hits = self.hits + 1
     return self:text(value)
   end
-  self.misses = self.misses + 1
+  self:miss(key)
   return nil
+end
+
+---Counts a lookup that found nothing.
+---@param key string
+function methods:miss(key)
+  self.misses = self.misses + 1
+  if self.on_miss and not self.writing then
+    self.on_miss(key)
+  end
 end
 
 ---Sets a string, whatever the key held before, and its expiry (none: it stays for good).
@@ -235,12 +354,15 @@ end
 ---@param text any  a string or a view
 ---@param expiry? integer  milliseconds since the epoch
 function methods:set(key, text, expiry)
-  if not expiry and self.writing then -- over nothing, or over what has no expiry either: one call does it
-    local head = self.rows:put(key, PLAIN, text, HAS_EXPIRY)
+  if not expiry and self.writing then -- over nothing, or over a string without expiry: one call does it
+    local head = self.rows:put(key, PLAIN, text, NOT_PLAIN)
     if head == nil then
       self.keys = self.keys + 1
+      if self.on_new then
+        self.on_new((words(key)))
+      end
     end
-    if head == nil or head & HAS_EXPIRY == 0 then
+    if head == nil or head & NOT_PLAIN == 0 then
       self.changed, self.changes = true, self.changes + 1
       return
     end
@@ -248,6 +370,19 @@ function methods:set(key, text, expiry)
   key, text = words(key, text)
   local row, old = self:find(key)
   self:put(row, old, string_value(text, expiry))
+end
+
+---Writes a row of the node's own, beside the keys; nil deletes it.
+---@param row string  from 0xFF on
+---@param value string?
+function methods:put_own(row, value)
+  require_writing(self)
+  self.changed = true
+  if value then
+    self.store:put(row, value)
+  else
+    self.store:delete(row)
+  end
 end
 
 ---Deletes a key, whatever it holds.
@@ -268,7 +403,7 @@ end
 function methods:exists(key)
   local _, value = self:find(key)
   if value == nil then
-    self.misses = self.misses + 1
+    self:miss(key)
     return false
   end
   self.hits = self.hits + 1
@@ -346,6 +481,7 @@ function methods:flush()
   require_writing(self)
   self.changed = true
   self.store:delete_range("", keys.SYSTEM_START)
+  self.collections:drop()
   self.keys, self.expires = 0, 0
   self.expiry_cursor = keys.EXPIRY_START
 end
@@ -355,7 +491,8 @@ end
 ---A command with the flag "write" begins.
 function methods:begin()
   self.store:begin()
-  self.saved_keys, self.saved_expires = self.keys, self.expires
+  self.saved_keys, self.saved_expires, self.saved_version = self.keys, self.expires, self.version
+  self.collections:begin()
   self.writing, self.changed = true, false
 end
 
@@ -363,19 +500,28 @@ end
 ---@return boolean changed  it has changed something
 function methods:finish()
   self.writing = false
+  if not self.changed then
+    self.version = self.saved_version -- this command is in no log
+  end
   return self.changed
 end
 
 ---It failed: undoes what it wrote.
 function methods:rollback()
   self.store:rollback()
-  self.keys, self.expires = self.saved_keys, self.saved_expires
+  self.keys, self.expires, self.version = self.saved_keys, self.saved_expires, self.saved_version
+  self.collections:rollback()
   self.expiry_cursor = keys.EXPIRY_START -- rows that have been deleted are there again
   self.writing = false
 end
 
 ---The counts into the store: at the end of each entry of the log.
 function methods:save_counts()
+  self.collections:save()
+  if self.version ~= self.stored_version then
+    self.store:put(keys.VERSION_ROW, keys.version_value(self.version))
+    self.stored_version = self.version
+  end
   if self.keys ~= self.stored_keys or self.expires ~= self.stored_expires then
     self.store:put(keys.COUNT_ROW, keys.count_value(self.keys, self.expires))
     self.stored_keys, self.stored_expires = self.keys, self.expires

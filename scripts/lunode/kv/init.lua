@@ -4,6 +4,8 @@
 --   local kv = require "lunode.kv"
 --   kv.command("HITS", { … })
 --   local node = assert(kv.start { host = "127.0.0.1", port = 6380, dir = "data" })
+local channels = require "lunode.kv.channels"
+local cluster = require "lunode.kv.cluster"
 local command = require "lunode.kv.command"
 local context = require "lunode.kv.context"
 local database = require "lunode.kv.db"
@@ -14,16 +16,25 @@ local resp = require "lunode.resp"
 local save = require "lunode.kv.save"
 local sessions = require "lunode.kv.session"
 local tcp_server = require "lunode.tcp_server"
+local transactions = require "lunode.kv.transactions"
+local watches = require "lunode.kv.watches"
 local writes = require "lunode.kv.writes"
 
 require "lunode.kv.connection"
 require "lunode.kv.client"
 require "lunode.kv.strings"
+require "lunode.kv.lcs"
+require "lunode.kv.bits"
+require "lunode.kv.bitfield"
+require "lunode.kv.hashes"
+require "lunode.kv.sets"
+require "lunode.kv.lists"
 require "lunode.kv.generic"
 require "lunode.kv.expiry"
 require "lunode.kv.server"
 require "lunode.kv.config"
 require "lunode.kv.introspect"
+require "lunode.kv.pubsub"
 
 local M = {}
 
@@ -55,15 +66,21 @@ local REMEDIES = {
 ---@field overlay? integer     bytes of writes in memory at which they go to the engine (default 32 MiB)
 ---@field limit? integer       bytes of them past which writes wait (default 96 MiB)
 ---@field segment? integer     bytes of a segment of the log (default 32 MiB)
+---@field id? string           of a member of a cluster
+---@field cluster? lunode.kv.cluster_options  makes the node one; see kv.cluster
 
 ---@class lunode.kv.node
 ---@field host string
 ---@field port integer
 ---@field dir string
 ---@field replica lunode.replica
+---@field cluster lunode.raft.driver?  of a member of a cluster
 ---@field save lunode.kv.save
 ---@field requirepass string?
 ---@field maxclients integer
+---@field watches lunode.kv.watches
+---@field channels lunode.kv.channels
+---@field notify_classes table<string, boolean>
 ---@field started integer   milliseconds since the epoch
 ---@field failed string?    why it had to stop
 ---@field closed boolean
@@ -73,7 +90,8 @@ local node_mt = { __name = "lunode.kv.node", __index = methods }
 
 local OPTION_TYPES = {
   host = "string", port = "number", dir = "string", sync = "string", requirepass = "string", maxclients = "number",
-  cache = "number", engine = "string", overlay = "number", limit = "number", segment = "number",
+  cache = "number", engine = "string", overlay = "number", limit = "number", segment = "number", id = "string",
+  cluster = "table",
 }
 local RANGES = { -- of the numbers
   port = { 0, 65535 }, maxclients = { 1, math.maxinteger }, cache = { 0, math.maxinteger },
@@ -102,6 +120,10 @@ local function check(options)
   elseif options.sync and not SYNC[options.sync] then
     error(('kv.start: sync must be "always", "everysec" or "no", not "%s"'):format(options.sync), 3)
   end
+  local fault = cluster.fault(options)
+  if fault then
+    error(fault, 3)
+  end
 end
 
 local function new_node(options)
@@ -112,11 +134,16 @@ local function new_node(options)
     requirepass = options.requirepass ~= "" and options.requirepass or nil,
     maxclients = options.maxclients or 10000,
     replica = nil,
+    cluster = nil,
     db = nil,
     ctx = nil,
     writes = nil,
     save = nil,
     sessions = {}, -- conn → session
+    watches = watches.new(),
+    channels = channels.new(),
+    notify_classes = {},
+    gather = transactions.gather,
     next_id = 1,
     stats = { connections = 0, rejected = 0, commands = 0, errors = 0, clients = 0 },
     server = nil,
@@ -168,7 +195,7 @@ local function callbacks(node)
     end,
     on_close = function(conn)
       if all[conn] then
-        all[conn].closed = true
+        all[conn]:end_()
         all[conn] = nil
         stats.clients = stats.clients - 1
         if node.closing and stats.clients == 0 and not node:is_waiting() then
@@ -235,6 +262,7 @@ function methods:fail(err)
   end
   self.save:close()
   self.server:close()
+  self.channels:close()
   loop.stop()
 end
 
@@ -250,6 +278,9 @@ end
 -- Opens the replica and the keys in its store, and applies what the log has beyond that.
 local function open_data(node, options)
   local err, code
+  if options.cluster then
+    return cluster.open(node, options)
+  end
   node.replica, err, code = replicas.open {
     dir = options.dir,
     sync = options.sync or "everysec",
@@ -316,6 +347,9 @@ function M.start(options)
     node:commit()
   end)
   start_timers(node)
+  if node.cluster then
+    cluster.start(node, options)
+  end
   return node
 end
 
@@ -338,6 +372,7 @@ function methods:close()
   self.closing = true
   self.save:close()
   self.server:close()
+  self.channels:close()
   for _, timer in pairs(self.timers) do
     timer:close()
   end

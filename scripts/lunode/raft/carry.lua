@@ -25,27 +25,43 @@ function M:ask_machine(fn, ...)
   self:fail(result)
 end
 
+---Stands behind an entry: all that is known of the state but the state itself.
+---@param entry lunode.raft.entry
+function M:note_applied(entry)
+  if entry.type == core.COMMAND then
+    self.time = math.max(self.time, (HEAD:unpack(entry.payload)))
+  elseif entry.type == core.CONFIG then
+    self.applied_config = entry.payload
+  end
+  self.applied, self.applied_term = entry.index, entry.term
+end
+
 local function apply(self, entry)
   local result
   if entry.type == core.COMMAND then
     local time, seed = HEAD:unpack(entry.payload)
-    self.time = math.max(self.time, time)
     result = self:ask_machine(self.machine.apply, {
-      index = entry.index, term = entry.term, time = self.time, seed = seed,
-      payload = entry.payload:sub(HEAD_BYTES + 1),
+      index = entry.index, term = entry.term, time = math.max(self.time, time), seed = seed,
+      payload = entry.payload:sub(HEAD_BYTES + 1), context = self.requests:context_of(entry),
     })
-  elseif entry.type == core.CONFIG then
-    self.applied_config = entry.payload
+  end
+  if self.closed then
+    return
+  end
+  self:note_applied(entry)
+  if entry.type == core.CONFIG then
     self:meet_members()
   end
-  self.applied, self.applied_term = entry.index, entry.term
-  self.grown = self.grown + #entry.payload + HEAD_BYTES
+  self.state:was_applied(entry)
   return result
 end
 
-local function apply_all(self, entries)
-  for i = 1, #entries do
-    local entry = entries[i]
+-- Applies what is committed, as far as the store has room. Core hands out no more than a message holds meanwhile.
+local function apply_all(self)
+  local entries, count = self.to_apply, 0
+  while entries[count + 1] and self.state:has_room() do
+    count = count + 1
+    local entry = entries[count]
     if entry.index ~= self.applied + 1 then
       return self:fail(("entry %d was to be applied behind %d"):format(entry.index, self.applied))
     end
@@ -58,9 +74,23 @@ local function apply_all(self, entries)
       return
     end
   end
+  self.to_apply = table.move(entries, count + 1, #entries, 1, {})
   self.requests:answer_reads(self.applied)
-  if not self.closed and self.grown >= self.options.snapshot_bytes and self.snapshots:make() then
-    self.grown = 0
+end
+
+---The store takes writes again.
+function M:store_has_room()
+  if self.core and not self.stepping then
+    self.stepping = true -- an event that comes up meanwhile waits, as in `step`
+    local ok, err = xpcall(apply_all, debug.traceback, self)
+    self.stepping = false
+    if not ok then
+      return self:fail(err)
+    end
+    self:step_queued()
+  end
+  if not self.closed then
+    self.requests:has_room()
   end
 end
 
@@ -109,7 +139,7 @@ end
 -- A snapshot that was received takes the place of the log and of the state machine.
 local function install(self, asked)
   local disk = self.storage
-  local meta = disk.receiving
+  local meta = self.state:begin_install(assert(self.state:complete(), "there is nothing to install"))
   disk:put_snapshot(meta, function(err)
     if self.closed then
       return
@@ -124,7 +154,13 @@ local function install(self, asked)
         elseif sync_err then
           return self:fail(sync_err)
         end
-        self:restore(meta)
+        self:stand_at(meta)
+        if not self.state:installed(meta) then
+          return
+        end
+        logger.info("raft: a snapshot has taken the place of what was here: all up to entry %d", meta.index)
+        self.requests:were_skipped(meta.index)
+        self:meet_members()
         self:step { type = "snapshot_installed", index = asked.index, log_term = asked.log_term, ok = true }
       end)
     end
@@ -134,18 +170,20 @@ local function install(self, asked)
   end)
 end
 
----Puts a stored snapshot in the place of the state machine's state.
+---Where the state machine stands now.
+---@param name string
+---@return lunode.raft.snapshot_meta
+function M:describe(name)
+  return {
+    name = name, index = self.applied, term = self.applied_term, config = self.applied_config, time = self.time,
+    chunks = 0,
+  }
+end
+
 ---@param meta lunode.raft.snapshot_meta
-function M:restore(meta)
-  if meta.index > 0 then
-    self:ask_machine(self.machine.restore, self.storage:chunks(meta))
-  end
+function M:stand_at(meta)
   self.applied, self.applied_term, self.applied_config = meta.index, meta.term, meta.config
-  self.time, self.told_applied, self.grown = meta.time, meta.index, 0
-  if self.requests and not self.closed then
-    self.requests:were_skipped(meta.index)
-    self:meet_members()
-  end
+  self.time, self.told_applied, self.to_apply = meta.time, meta.index, {}
 end
 
 local function tell_role(self, role)
@@ -188,7 +226,8 @@ local function carry_out(self, update)
     logger.debug("raft: dropped: %s", dropped.reason)
   end
   if update.committed and not self.closed then
-    apply_all(self, update.committed)
+    table.move(update.committed, 1, #update.committed, #self.to_apply + 1, self.to_apply)
+    apply_all(self)
   end
   if update.role and not self.closed then -- last: what was committed may end the requests of a leader that steps down
     tell_role(self, update.role)
@@ -198,8 +237,13 @@ end
 ---Steps core, and carries out what it says. Events that come up meanwhile wait until that is done.
 ---@param event table
 function M:step(event)
+  self.queue[#self.queue + 1] = event
+  self:step_queued()
+end
+
+---Steps core with what waits for it.
+function M:step_queued()
   local queue = self.queue
-  queue[#queue + 1] = event
   if self.stepping or not self.core then
     return
   end

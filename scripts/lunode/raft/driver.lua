@@ -10,17 +10,29 @@
 --       restore = function(pieces) … end, -- puts the state that the pieces are of in the place of the one there is
 --     },
 --   })
+--
+-- Or the state is an ordered store, which the member keeps, syncs and hands to others that lag behind:
+--
+--     machine = {
+--       attach = function(store) … end, -- the store that holds the state: at the start, and after a snapshot came
+--       apply = function(entry) … store:put(…) … return result end,
+--     },
+--
 --   node:propose(payload, function(result, err) … end)  -- err.definite: it did not happen; else perhaps it did
 --   node:read(function(ok, err) … end)                  -- once ok, the state machine holds all that was acknowledged
 --
 -- Without a function, propose and read wait, in a task, and return the same.
 -- A turn of the loop is one batch of proposals, one round for reads, one write and one sync of the log.
 
+local auth = require "lunode.raft.auth"
 local carry = require "lunode.raft.carry"
 local configs = require "lunode.raft.config"
 local core = require "lunode.raft.core"
+local data = require "lunode.raft.data"
+local join = require "lunode.raft.join"
 local loop = require "lunode.loop"
 local peers = require "lunode.raft.peers"
+local pieces = require "lunode.raft.pieces"
 local requests = require "lunode.raft.requests"
 local snapshots = require "lunode.raft.snapshots"
 local storage = require "lunode.raft.storage"
@@ -30,8 +42,10 @@ local M = {}
 
 ---@class lunode.raft.machine
 ---@field apply fun(entry: lunode.raft.applied_entry): any  the result goes to the proposer; must not raise
----@field snapshot fun(): string|fun(): string?  of the state as it is at this moment, whatever is applied later
----@field restore fun(pieces: fun(): string?)
+---@field snapshot? fun(): string|fun(): string?  of the state as it is at this moment, whatever is applied later
+---@field restore? fun(pieces: fun(): string?)
+---@field attach? fun(store: lunode.store_handle): true?, string?, string?  in place of these two: all state is in the
+---  store, which holds what was applied and nothing more; the driver calls `advance` and `close`, and nobody else does
 
 ---@class lunode.raft.applied_entry
 ---@field index integer
@@ -39,26 +53,39 @@ local M = {}
 ---@field time integer  milliseconds since the epoch, as its proposer's clock had it; never less than an earlier entry's
 ---@field seed integer
 ---@field payload string
+---@field context any  what this member has proposed it with, while the proposal is under way; else nil
 
 ---@class lunode.raft.driver_options
 ---@field id string
 ---@field cluster string  the cluster's name: members of different ones refuse each other
+---@field secret? string  of at least 16 bytes that all members share: who does not know it is refused
 ---@field dir string
 ---@field listen string  "HOST:PORT", for the other members
 ---@field address? string  where they reach it (default: as `members` has it, or `listen`)
 ---@field members? table<string, string>  id → address of those who found the cluster, the same for each of them; nil:
 ---  this one waits to be added
+---@field join? string  "HOST:PORT" of a member that this one asks to be added, without `members`
 ---@field machine lunode.raft.machine
 ---@field on_role? fun(role: string, term: integer, leader: string?)  (default: a line in the log)
 ---@field on_failure? fun(err: string)  fail-stop: nothing can be written or applied any more; the node is closed
 ---  (default: loop.report)
+---@field on_room? fun()  there may be room again, after `room` has said EAGAIN
+---@field on_told? fun(from: string, what: any, answer: fun(what: any))  another member has said so with `tell`; the
+---  answer may come later
+---@field on_answer? fun(from: string, what: any)  to what was told there
+---@field on_link? fun(id: string, up: boolean)  this member's connection to another one: what was told there and not
+---  answered before it was lost may have arrived, and what comes later comes behind that
 ---@field snapshot_bytes? integer  of entries applied since the last snapshot, at which one is made (default 64 MiB)
+---@field log_keep? integer  bytes of the log kept behind what the store has on disk, for who lags (default 64 MiB)
+---@field store? { cache: integer?, engine: string?, overlay: integer?, limit: integer? }  see lunode.store.open
 ---@field election_timeout? number  seconds (default 1)
 ---@field heartbeat? number  seconds (default a tenth of it)
+---@field protocol? integer  newest version of the members' protocol to speak (default the newest there is)
 ---@field segment_size? integer  of the log
 
 ---@class lunode.raft.driver
 ---@field id string
+---@field store lunode.store_handle?  the one that holds the state; another one after a snapshot came
 ---@field core lunode.raft?  nil before the log is synced at the start
 ---@field applied integer
 ---@field time integer  of the last entry applied
@@ -84,6 +111,7 @@ end
 
 local function tick(self)
   self.snapshots:tick(self.patience)
+  self.state:tick()
   self:step { type = "tick" }
   if not self.closed then
     arm(self)
@@ -129,8 +157,11 @@ local function check(options)
     error("raft: cluster must be a name of at most 255 bytes", 3)
   elseif type(options.dir) ~= "string" or type(options.listen) ~= "string" then
     error("raft: dir and listen are needed", 3)
-  elseif type(machine) ~= "table" or not (machine.apply and machine.snapshot and machine.restore) then
-    error("raft: machine must have apply, snapshot and restore", 3)
+  elseif type(machine) ~= "table" or not (machine.apply and (machine.attach or machine.snapshot and machine.restore))
+  then
+    error("raft: machine must have apply, and either attach or snapshot and restore", 3)
+  elseif options.secret ~= nil and (type(options.secret) ~= "string" or #options.secret < auth.MIN_SECRET) then
+    error(("raft: secret must have at least %d bytes"):format(auth.MIN_SECRET), 3)
   elseif not founders then
     error("raft: members: " .. err, 3)
   elseif #founders.ids > 0 and not founders.members[options.id] then
@@ -156,7 +187,19 @@ local function make_core(self)
     tick(self)
   end)
   self:meet_members()
+  self.joiner = join.start(self, self.options.join)
   arm(self)
+end
+
+-- The state machine as it was left.
+local function open_state(self)
+  local kind = self.machine.attach and data or pieces
+  local err, code
+  self.state, err, code = kind.open(self)
+  if not self.state then
+    return nil, err, code
+  end
+  return not self.machine.attach or self.state:attach()
 end
 
 ---Opens a member: restores the state machine, and takes part in its cluster from then on.
@@ -169,6 +212,7 @@ function M.open(options)
   o.election_timeout = options.election_timeout or 1.0
   o.heartbeat = options.heartbeat or o.election_timeout / 10
   o.snapshot_bytes = options.snapshot_bytes or 64 << 20
+  o.log_keep = options.log_keep or 64 << 20
   local disk, err, code = storage.open {
     dir = options.dir, cluster = options.cluster, id = options.id, founders = founders,
     segment_size = options.segment_size,
@@ -178,23 +222,27 @@ function M.open(options)
   end
   local self = setmetatable({
     id = options.id, options = o, machine = options.machine, storage = disk, patience = 3 * o.election_timeout,
-    core = nil, transport = nil, requests = nil, snapshots = nil, hook = nil, timer = nil,
+    core = nil, transport = nil, requests = nil, snapshots = nil, hook = nil, timer = nil, joiner = nil,
+    state = nil, -- data or pieces
+    store = nil, -- where the state is an ordered store
+    to_apply = {}, -- committed entries, which wait for room in the store
     applied = 0, applied_term = 0, applied_config = "", time = 0,
     told_applied = 0, -- to core
-    grown = 0, -- bytes applied since the last snapshot
     queue = {}, stepping = false,
     writing = nil, -- { persisted, after } of this turn
     syncing = {}, -- those under way, first to last
     hard_state = nil, closed = false, failed = nil,
   }, metatable)
-  self:restore(disk.snapshot)
-  if self.closed then
-    return nil, self.failed, "ECALLBACK"
+  local ok
+  ok, err, code = open_state(self)
+  if not ok then
+    self:close()
+    return nil, err, code
   end
   self.requests, self.snapshots = requests.new(self, peers.MAX_PAYLOAD, carry.HEAD), snapshots.new(self)
   self.transport, err, code = self:open_transport()
   if not self.transport then
-    disk:close()
+    self:close()
     return nil, err, code
   end
   local term, vote = disk.log:state()
@@ -230,10 +278,13 @@ function methods:close()
     return
   end
   self.closed = true
-  for _, part in ipairs { self.timer or false, self.hook or false, self.transport or false, self.snapshots or false } do
-    if part then
-      part:close()
+  for _, name in ipairs { "timer", "hook", "joiner", "transport", "snapshots" } do
+    if self[name] then
+      self[name]:close()
     end
+  end
+  if self.state then
+    self.state:close()
   end
   self.storage:close()
   if self.requests then
@@ -244,14 +295,14 @@ end
 -- ---------------------------------------------------------------- what it is asked
 
 -- With a function, asks; without one, waits in a task for what it would be called with.
-local function ask(fn, method, requests_of, what)
+local function ask(fn, method, requests_of, what, context)
   if fn then
-    return method(requests_of, what, fn)
+    return method(requests_of, what, fn, context)
   end
   local event = task.event()
   method(requests_of, what, function(result, err)
     event:resolve(result, err)
-  end)
+  end, context)
   local result, err = event:wait()
   if err then
     return nil, err
@@ -263,9 +314,21 @@ end
 ---@param payload string  at most 16 MiB
 ---@param fn? fun(result: any, err: lunode.rpc.error?)  once: with what `apply` returned; or err, whose `leader` is the
 ---  id of the member to ask. err.definite is false where the entry may have been, or may still be, applied
+---@param context? any  this member's `apply` finds it in the entry, unless `fn` was called before
 ---@return any result, lunode.rpc.error? err  without `fn`
-function methods:propose(payload, fn)
-  return ask(fn, self.requests.propose, self.requests, payload)
+function methods:propose(payload, fn, context)
+  return ask(fn, self.requests.propose, self.requests, payload, context)
+end
+
+---Whether so many bytes can be proposed now.
+---@param bytes integer
+---@return true? room
+---@return string? err, lunode.code? code  "EAGAIN": on_room tells when; "ENOSPC": when the disk has room again; …
+function methods:room(bytes)
+  if self.closed then
+    return nil, self.failed or "this member is closed", "ECANCELED"
+  end
+  return self.requests:room(bytes)
 end
 
 ---Asks for a moment at which the state machine holds all that was acknowledged, by any member, before this call.
@@ -291,10 +354,10 @@ function methods:transfer(to, fn)
   return ask(fn, self.requests.other, self.requests, { type = "transfer", to = to })
 end
 
----Makes a snapshot now.
+---Makes a snapshot now, where the machine gives snapshots.
 ---@return boolean begun
 function methods:make_snapshot()
-  return not self.closed and self.snapshots:make()
+  return not self.closed and self.state.make ~= nil and self.state:make()
 end
 
 ---What it knows of the cluster and of itself; see core's `status`.

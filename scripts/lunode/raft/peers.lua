@@ -3,7 +3,10 @@
 
 local configs = require "lunode.raft.config"
 local events = require "lunode.raft.events"
+local join = require "lunode.raft.join"
 local logger = require "lunode.logger"
+local loop = require "lunode.loop"
+local msgpack = require "lunode.msgpack"
 local transport = require "lunode.raft.transport"
 
 local M = {}
@@ -43,14 +46,37 @@ local function has_room(self, message)
   return self.storage.log:room(bytes)
 end
 
+-- What the driver's owner hears of. It must not raise; if it does, that is reported, and harms nobody.
+local function call_owner(fn, ...)
+  if fn then
+    local ok, err = xpcall(fn, debug.traceback, ...)
+    if not ok then
+      loop.report(err)
+    end
+  end
+end
+
+---Tells another member something that is no matter of Raft's. It comes in the order in which it was told, or it is lost
+---with the connection, and `on_link` tells that.
+---@param id string
+---@param what any  that MessagePack can carry
+---@return boolean sent  false: there is no connection to it
+function M:tell(id, what)
+  return not self.closed and self.transport:send(id, msgpack.encode { "told", what })
+end
+
 local function on_frame(self, from, frame, reply)
   local kind = frame[1]
   if self.closed or not self.core then
     return
   elseif kind == "snapshot" then
-    return self.snapshots:on_offer(frame, reply)
+    return self.snapshots:on_offer(from, frame, reply)
   elseif kind == "chunk" then
-    return self.snapshots:on_chunk(frame, reply)
+    return self.snapshots:on_chunk(from, frame, reply)
+  elseif kind == "told" then
+    return call_owner(self.options.on_told, from, frame[2], function(answer)
+      reply { "answer", answer }
+    end)
   end
   local message = kind == "message" and events.decode(frame, from, self.id)
   if not message or message.type == "snapshot" and not self.snapshots:is_complete(message, frame[4]) then
@@ -80,9 +106,17 @@ local function address_of(self, id)
 end
 
 -- Whoever has once been met with a disk must come with that one: without it, it has forgotten what it has promised.
-local function accept(self, id, disk, fn)
+local function accept(self, who, fn)
+  local id, disk = who.id, who.disk
   if not configs.is_id(id) then
     return fn "that is no id"
+  elseif self.storage.group == "" and who.group ~= "" then
+    return self.storage:adopt(who.group, function(failure)
+      if failure and not self.closed then
+        self:fail(failure)
+      end
+      return failure and fn(failure) or accept(self, who, fn)
+    end)
   end
   local known, err = self.storage:disk_of(id)
   if configs.decode(self.applied_config).removed[id] then
@@ -109,27 +143,38 @@ end
 function M:open_transport()
   local o = self.options
   return transport.open {
-    id = self.id, cluster = o.cluster, disk = self.storage.disk, listen = o.listen,
+    id = self.id, cluster = o.cluster, disk = self.storage.disk, secret = o.secret, newest = o.protocol,
+    listen = o.listen,
+    group = function()
+      return self.storage.group
+    end,
     address = o.address or o.members and o.members[self.id] or o.listen,
     patience = self.patience, max_message = MAX_MESSAGE,
     address_of = function(id)
       return address_of(self, id)
     end,
-    accept = function(id, disk, fn)
-      accept(self, id, disk, fn)
+    accept = function(who, fn)
+      accept(self, who, fn)
+    end,
+    on_question = function(id, frame, reply)
+      join.answer(self, id, frame, reply)
     end,
     on_connected = function(id)
       self:step { type = "connected", peer = id }
+      call_owner(self.options.on_link, id, true)
     end,
     on_lost = function(id)
       self.snapshots:abort(id)
+      call_owner(self.options.on_link, id, false)
     end,
     on_frame = function(id, frame, reply)
       on_frame(self, id, frame, reply)
     end,
     on_reply = function(id, frame)
       if type(frame) == "table" and frame[1] == "have" then
-        self.snapshots:on_have(id, frame[2], frame[3])
+        self.snapshots:on_have(id, frame)
+      elseif type(frame) == "table" and frame[1] == "answer" then
+        call_owner(self.options.on_answer, id, frame[2])
       end
     end,
   }

@@ -3,10 +3,13 @@
 
 local errors = require "lunode.rpc.errors"
 local loop = require "lunode.loop"
+local storage = require "lunode.raft.storage"
 
 local M = {}
 
 local CHANGE_HANDS = 2 -- election timeouts in which a transfer must come to an end
+local ENTRY = 64 -- bytes that an entry takes in the log beside what is proposed, at most
+local IN_FLIGHT = 16 << 20 -- bytes of proposals under way, past which there is no room for more
 
 ---@class lunode.raft.requests
 ---@field driver lunode.raft.driver
@@ -24,10 +27,13 @@ function M.new(driver, max_payload, head)
     head = head,
     payloads = {}, -- of this turn's proposals
     callbacks = {}, -- theirs
+    contexts = {}, -- theirs, by number
+    in_flight = 0, -- bytes proposed, of which it is not told yet what became of them
+    said_no = false, -- `room` did
     readers = {}, -- this turn's
     batches = {}, -- id → { callbacks }: what core has been asked and has not answered yet
     last_id = 0,
-    placed = {}, -- index → { term, fn }: in the log, and not applied yet
+    placed = {}, -- index → { term, fn, change, context }: in the log, and not applied yet
     readable = {}, -- list of { index, callbacks }: the state machine has to get there first
     transfer = nil, -- { to, fn, timer }
     time = 0,
@@ -72,9 +78,18 @@ local function later(fn, err)
   end)
 end
 
+-- A proposal under way is one the less.
+local function landed(self, bytes)
+  self.in_flight = self.in_flight - bytes
+  if self.said_no and self.in_flight <= IN_FLIGHT then
+    self:has_room()
+  end
+end
+
 ---@param payload string
 ---@param fn fun(result: any, err: lunode.rpc.error?)
-function methods:propose(payload, fn)
+---@param context any
+function methods:propose(payload, fn, context)
   if type(payload) ~= "string" or type(fn) ~= "function" then
     error("propose needs a string and a function", 3)
   end
@@ -84,8 +99,46 @@ function methods:propose(payload, fn)
   elseif #payload > self.max_payload then
     return later(fn, errors.definite("EMSGSIZE", ("a payload has at most %d bytes"):format(self.max_payload)))
   end
-  self.payloads[#self.payloads + 1], self.callbacks[#self.callbacks + 1] = payload, fn
+  local at, bytes = #self.payloads + 1, #payload
+  self.in_flight = self.in_flight + bytes
+  self.payloads[at], self.contexts[at] = payload, context
+  self.callbacks[at] = function(result, err)
+    landed(self, bytes)
+    fn(result, err)
+  end
   self:wake()
+end
+
+---Whether so many bytes can be proposed now.
+---@param bytes integer
+---@return true? room
+---@return string? err, lunode.code? code
+function methods:room(bytes)
+  local driver = self.driver
+  local ok, err, code = true, nil, nil
+  if self.in_flight > IN_FLIGHT then
+    ok, err, code = nil, "too much waits to be committed", "EAGAIN"
+  elseif driver.store then
+    ok, err, code = driver.store:room()
+  end
+  if ok then
+    ok, err, code = driver.storage.log:room(bytes + ENTRY)
+    if storage.is_full(code) then
+      driver.state:make_room()
+    end
+  end
+  self.said_no = self.said_no or code == "EAGAIN"
+  return ok and true or nil, err, code
+end
+
+---There may be room again: who was told that there is none hears of it.
+function methods:has_room()
+  if self.said_no then
+    self.said_no = false
+    if self.driver.options.on_room then
+      call(self.driver.options.on_room)
+    end
+  end
 end
 
 ---@param _ nil
@@ -110,9 +163,9 @@ function methods:wake()
   end
 end
 
-local function new_batch(self, kind, callbacks)
+local function new_batch(self, kind, callbacks, contexts)
   self.last_id = self.last_id + 1
-  self.batches[self.last_id] = { kind = kind, callbacks = callbacks }
+  self.batches[self.last_id] = { kind = kind, callbacks = callbacks, contexts = contexts or {} }
   return self.last_id
 end
 
@@ -146,21 +199,21 @@ local function stamp(self, payload)
 end
 
 local function submit_proposals(self)
-  local payloads, callbacks, driver = self.payloads, self.callbacks, self.driver
-  self.payloads, self.callbacks = {}, {}
+  local payloads, callbacks, contexts, driver = self.payloads, self.callbacks, self.contexts, self.driver
+  self.payloads, self.callbacks, self.contexts = {}, {}, {}
   if driver.core.role ~= "leader" then
     return call_all(callbacks, nil, no_leader("ENOTLEADER", "not the leader", driver.core.leader))
   end
   local bytes = 0
   for i = 1, #payloads do
     payloads[i] = stamp(self, payloads[i])
-    bytes = bytes + #payloads[i] + 64
+    bytes = bytes + #payloads[i] + ENTRY
   end
   local ok, err, code = driver.storage.log:room(bytes)
   if not ok then
     return call_all(callbacks, nil, errors.definite(code or "ENOSPC", err or "no room on the disk"))
   end
-  driver:step { type = "propose", entries = payloads, id = new_batch(self, "propose", callbacks) }
+  driver:step { type = "propose", entries = payloads, id = new_batch(self, "propose", callbacks, contexts) }
 end
 
 ---Steps core with what was asked in this turn.
@@ -188,7 +241,9 @@ function methods:were_proposed(proposed)
   if batch then
     self.batches[proposed.id] = nil
     for i, fn in ipairs(batch.callbacks) do
-      self.placed[proposed.first + i - 1] = { term = proposed.term, fn = fn, change = batch.kind == "change" }
+      self.placed[proposed.first + i - 1] = {
+        term = proposed.term, fn = fn, change = batch.kind == "change", context = batch.contexts[i],
+      }
     end
   end
 end
@@ -203,6 +258,14 @@ function methods:were_refused(list)
       call_all(batch.callbacks, nil, no_leader(code, refusal.reason, refusal.leader))
     end
   end
+end
+
+---What this very entry was proposed with here.
+---@param entry lunode.raft.entry
+---@return any
+function methods:context_of(entry)
+  local placed = self.placed[entry.index]
+  return placed and placed.term == entry.term and placed.context or nil
 end
 
 ---@param entry lunode.raft.entry
@@ -317,7 +380,7 @@ function methods:close(failure)
   local err = errors.definite("ECANCELED", reason)
   call_all(self.callbacks, nil, err)
   call_all(self.readers, nil, err)
-  self.payloads, self.callbacks, self.readers = {}, {}, {}
+  self.payloads, self.callbacks, self.contexts, self.readers = {}, {}, {}, {}
   local ids = {}
   for id in pairs(self.batches) do
     ids[#ids + 1] = id

@@ -5,6 +5,8 @@
 -- time on the disk, and the node goes on meanwhile. While the disk is full, each append fails, as if it always needed a
 -- new segment; truncations and states have room in reserve. A write or sync that fails ends the log.
 
+local journals = require "lunode.sim.log_journal"
+
 local M = {}
 
 local TEXTS = { EIO = "Input/output error", ENOSPC = "No space left on device", ENOENT = "there is no such directory" }
@@ -14,89 +16,6 @@ local MAX_PAYLOAD = 1 << 30
 local KINDS = { -- as a check tells them
   entry = "entry", state = "state", suffix = "truncate suffix", prefix = "truncate prefix", reset = "reset",
 }
-local COMPACT = 1000 -- records of a journal, after which those on the disk are folded into what lies below them
-
--- ---------------------------------------------------------------- what the records leave
-
----@class lunode.sim.log_facts
----@field first integer
----@field last integer
----@field base_term integer  of the entry before the first
----@field entries table<integer, table>
----@field term integer       the hard state
----@field vote string?
-
-local function new_facts()
-  return { first = 1, last = 0, base_term = 0, entries = {}, term = 0, vote = nil }
-end
-
-local function copy_facts(facts)
-  local copy = { first = facts.first, last = facts.last, base_term = facts.base_term, entries = {} }
-  copy.term, copy.vote = facts.term, facts.vote
-  table.move(facts.entries, facts.first, facts.last, facts.first, copy.entries)
-  return copy
-end
-
-local function term_at(facts, index)
-  if index == facts.first - 1 then
-    return facts.base_term
-  end
-  local entry = index >= facts.first and index <= facts.last and facts.entries[index]
-  return entry and entry.term or nil
-end
-
-local function forget(facts, from, to)
-  for i = from, to do
-    facts.entries[i] = nil
-  end
-end
-
-local apply = {}
-
-function apply.entry(facts, record)
-  facts.last = record.index
-  facts.entries[record.index] = record
-end
-
-function apply.suffix(facts, record)
-  forget(facts, record.index, facts.last)
-  facts.last = record.index - 1
-end
-
-function apply.prefix(facts, record)
-  forget(facts, facts.first, record.index)
-  facts.first, facts.base_term = record.index + 1, record.term
-end
-
-function apply.reset(facts, record)
-  forget(facts, facts.first, facts.last)
-  facts.first, facts.last, facts.base_term = record.index + 1, record.index, record.term
-end
-
-function apply.state(facts, record)
-  facts.term, facts.vote = record.term, record.vote
-end
-
-local function replay(journal)
-  local facts = copy_facts(journal.base)
-  for _, record in ipairs(journal.records) do
-    apply[record.kind](facts, record)
-  end
-  return facts
-end
-
--- What is safe, and would be read again at each open, becomes the base.
-local function compact(disk, journal)
-  local count = journal.synced_at <= disk.node.world.now and journal.synced or journal.before
-  if count < COMPACT then
-    return
-  end
-  for i = 1, count do
-    local record = journal.records[i]
-    apply[record.kind](journal.base, record)
-  end
-  disk:drop(journal, count)
-end
 
 -- ---------------------------------------------------------------- arguments
 
@@ -187,7 +106,7 @@ local function on_synced(self, position, code)
   self.counts.synced_bytes = self.counts.synced_bytes + self.written_bytes - self.safe_bytes
   self.safe_bytes = self.syncing_bytes
   self.safe, self.synced_index = position, self.syncing_index
-  compact(self.disk, self.journal)
+  journals.compact(self.disk, self.journal)
   complete(self)
   if not self.closed then
     self.begin_sync()
@@ -247,7 +166,7 @@ local function will_flush(self)
 end
 
 local function put(self, record, bytes)
-  apply[record.kind](self.facts, record)
+  journals.apply(self.facts, record)
   self.buffer[#self.buffer + 1] = record
   self.position = self.position + 1
   self.bytes = self.bytes + (RECORD + bytes + 7) // 8 * 8
@@ -268,7 +187,7 @@ function methods:append(kind, payload, term)
     misuse(2, 2, "append", "a type is 0 … 127")
   end
   payload = check_string(payload, 3, "append")
-  local last_term = term_at(facts, facts.last)
+  local last_term = journals.term(facts, facts.last)
   term = term == nil and last_term or check_integer(term, 4, "append")
   if self.code then
     return failure(self)
@@ -329,7 +248,7 @@ function methods:truncate_prefix(index, term)
   check_open(self, "truncate_prefix")
   index = check_integer(index, 2, "truncate_prefix")
   local facts = self.facts
-  local known = term_at(facts, index)
+  local known = journals.term(facts, index)
   if term ~= nil then
     term = check_integer(term, 3, "truncate_prefix")
   elseif index > facts.last then
@@ -407,7 +326,7 @@ end
 
 function methods:term(index)
   check_open(self, "term")
-  local term = term_at(self.facts, check_integer(index, 2, "term"))
+  local term = journals.term(self.facts, check_integer(index, 2, "term"))
   if not term then
     return nil, ("the log has no entry %d"):format(index), "ERANGE"
   end
@@ -538,7 +457,7 @@ local function new_handle(node, dir, journal, options)
   local self = setmetatable({
     dir = dir, disk = disk, journal = journal, loop = node.loop,
     segment_size = options.segment_size or SEGMENT,
-    facts = replay(journal),
+    facts = journals.replay(journal),
     buffer = {}, waiters = {},
     position = 0, written = 0, safe = 0, -- records since it was opened: made, flushed, on disk
     bytes = HEADER, written_bytes = HEADER, safe_bytes = HEADER,
@@ -597,7 +516,7 @@ function M.module(node)
     end
     if not journal then
       journal = disk:create(name)
-      journal.base = new_facts()
+      journal.base = journals.new_facts()
     end
     code = disk:sync(journal) -- what a killed process has written may not be on the disk yet
     if code then
@@ -614,7 +533,7 @@ function M.module(node)
     if not journal then
       return nil, ("cannot check the log in %s: No such file or directory"):format(dir), "ENOENT"
     end
-    local facts, entries, bytes = replay(journal), 0, HEADER
+    local facts, entries, bytes = journals.replay(journal), 0, HEADER
     for number, record in ipairs(journal.records) do
       local is_entry = record.kind == "entry"
       entries = entries + (is_entry and 1 or 0)

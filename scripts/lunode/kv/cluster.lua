@@ -1,0 +1,241 @@
+-- A key-value node as a member of a cluster: its keys are the state machine of a lunode.raft.driver, and its commands
+-- go the way of kv.replicated. Decides nothing about consensus.
+--
+--   kv.start { id = "n1", port = 6381, dir = "data/n1",
+--     cluster = { listen = "127.0.0.1:7001", init = { n1 = "127.0.0.1:7001", n2 = …, n3 = … } } }
+--
+-- Rows of its own in the state: 0xFF "member/" id → "HOST:PORT", where clients reach a member; each says so itself.
+local context = require "lunode.kv.context"
+local database = require "lunode.kv.db"
+local driver = require "lunode.raft.driver"
+local logger = require "lunode.logger"
+local loop = require "lunode.loop"
+local replicated = require "lunode.kv.replicated"
+local save = require "lunode.kv.save"
+local writes = require "lunode.kv.writes"
+
+local M = {}
+
+local NAME = "lunode kv"
+local ELECTION_TIMEOUT = 1.0
+local PATIENCE = 3 -- election timeouts: how long commands wait for a leader
+local ANNOUNCE_AGAIN = 1.0 -- seconds
+
+local MEMBER_ROW = "\xFFmember/"
+
+---@class lunode.kv.cluster_options
+---@field listen string  "HOST:PORT", for the other members
+---@field address? string  where they reach it (default: as `init` has it, or `listen`)
+---@field init? table<string, string>  id → address of those who found the cluster, the same for each of them; nil: this
+---  one waits to be added
+---@field join? string  the address of a member that it is to be added by; see kv.join
+---@field name? string  (default "lunode kv")
+---@field secret? string  that all members know
+---@field announce? string  "HOST:PORT", where clients reach it (default: as it listens)
+---@field redirect? "forward"|"moved"  what a client gets that asks one who does not lead: its reply, or who leads
+---  (default "forward")
+---@field election_timeout? number  seconds (default 1)
+---@field heartbeat? number  seconds
+---@field log_keep? integer  bytes of the log that are kept for members that lag
+
+local FIELDS = {
+  listen = "string", address = "string", init = "table", join = "string", name = "string", secret = "string",
+  announce = "string", redirect = "string", election_timeout = "number", heartbeat = "number", log_keep = "number",
+}
+
+---Checks kv.start's options.
+---@param options lunode.kv.options
+---@return string? fault
+function M.fault(options)
+  local given = options.cluster
+  if not given then
+    return options.id and "kv.start: id is for a member of a cluster; give cluster = { listen = …, init = … }, too"
+  elseif not options.id then
+    return "kv.start: a member of a cluster needs an id"
+  end
+  for name, value in pairs(given) do
+    if not FIELDS[name] then
+      return ("kv.start: unknown option cluster.%s"):format(tostring(name))
+    elseif type(value) ~= FIELDS[name] then
+      return ("kv.start: cluster.%s must be a %s, not a %s"):format(name, FIELDS[name], type(value))
+    end
+  end
+  if not given.listen then
+    return "kv.start: cluster.listen is missing"
+  elseif given.redirect and given.redirect ~= "forward" and given.redirect ~= "moved" then
+    return 'kv.start: cluster.redirect must be "forward" or "moved"'
+  end
+end
+
+-- ---------------------------------------------------------------- the replica
+
+-- What others of the node look at in its replica.
+local function stand_in(node)
+  local member = node.cluster
+  local fields = {
+    store = function()
+      return member.store
+    end,
+    applied = function()
+      return member.applied
+    end,
+    waiting = function()
+      return node.writes:count_waiting()
+    end,
+  }
+  return setmetatable({
+    sync = "always",
+    dir = node.dir,
+    log = member.storage.log,
+    commits_at_once = function()
+      return false
+    end,
+    close = function()
+      member:close()
+      return true
+    end,
+    abandon = function()
+      member:close()
+    end,
+  }, { __index = function(_, name)
+    return fields[name] and fields[name]()
+  end })
+end
+
+-- ---------------------------------------------------------------- what the driver tells
+
+local function on_role(node, role, term, leader)
+  local member = node.cluster
+  logger.info("cluster: id=%s role=%s term=%d leader=%s applied=%d", member.id, role, term, leader or "none",
+    member.applied)
+  node.writes:role_changed()
+end
+
+-- The state, when the node starts and when a snapshot has come.
+local function attach(node, store)
+  if node.db then
+    local ok, err, code = node.db:attach(store)
+    if ok then
+      node.writes:was_replaced()
+    end
+    return ok, err, code
+  end
+  local err, code
+  node.db, err, code = database.open(store, true)
+  return node.db and true, err, code
+end
+
+local function on_told(node, from, what, answer)
+  if type(what) == "table" and what[1] == "forward" then
+    node.writes:take_forwarded(from, what, answer)
+  end
+end
+
+-- ---------------------------------------------------------------- members
+
+writes.internal("member", function(ctx, id, address)
+  ctx.db:put_own(MEMBER_ROW .. id, address)
+end)
+
+---Where clients reach a member.
+---@param node lunode.kv.node
+---@param id string
+---@return string? host, integer? port
+function M.client_address(node, id)
+  local text = node.db.store:get(MEMBER_ROW .. id)
+  local host, port = (text or ""):match("^(.*):(%d+)$")
+  return host, math.tointeger(tonumber(port))
+end
+
+-- All have to know where clients reach this one.
+local function announce(node)
+  local core, now = node.cluster.core, loop.now()
+  if core and core.leader and core.config.members[node.cluster.id] and now >= node.announce_at then
+    if node.db.store:get(MEMBER_ROW .. node.cluster.id) ~= node.announced then
+      node.announce_at = now + ANNOUNCE_AGAIN
+      node.writes:submit_own("member", node.cluster.id, node.announced)
+    end
+  end
+end
+
+local WILDCARDS = { ["0.0.0.0"] = true, ["::"] = true, [""] = true }
+
+-- Where it listens for clients; on all addresses, that at which the members reach it.
+local function default_address(node, address)
+  local host = node.host
+  if WILDCARDS[host] then
+    host = address:match("^%[(.*)%]:%d+$") or address:match("^(.*):%d+$")
+  end
+  return ("%s:%d"):format(host, node.port)
+end
+
+-- ---------------------------------------------------------------- opening
+
+---Opens the member, and with it the node's keys.
+---@param node lunode.kv.node
+---@param options lunode.kv.options
+---@return true? ok
+---@return string? err, lunode.code? code
+function M.open(node, options)
+  local given = options.cluster
+  local election_timeout = given.election_timeout or ELECTION_TIMEOUT
+  local err, code
+  node.cluster, err, code = driver.open {
+    id = options.id, cluster = given.name or NAME, secret = given.secret, dir = options.dir, listen = given.listen,
+    address = given.address, members = given.init, election_timeout = given.election_timeout,
+    heartbeat = given.heartbeat, segment_size = options.segment, log_keep = given.log_keep,
+    store = { cache = options.cache, engine = options.engine, overlay = options.overlay, limit = options.limit },
+    machine = {
+      attach = function(store)
+        return attach(node, store)
+      end,
+      apply = function(entry)
+        node.writes:apply(entry)
+      end,
+    },
+    on_role = function(role, term, leader)
+      on_role(node, role, term, leader)
+    end,
+    on_room = function()
+      node.writes:resume()
+    end,
+    on_told = function(from, what, answer)
+      on_told(node, from, what, answer)
+    end,
+    on_answer = function(_, what)
+      node.writes:was_answered(what)
+    end,
+    on_link = function(id, up)
+      node.writes:link_changed(id, up)
+    end,
+    on_failure = function(failure)
+      node:fail(failure)
+    end,
+  }
+  if not node.cluster then
+    return nil, err, code
+  end
+  node.ctx = context.new(node, node.db)
+  node.replica = stand_in(node)
+  node.started = node:read_clock()
+  node.writes = replicated.new(node, node.replica, node.cluster, PATIENCE * election_timeout)
+  node.save = save.new(node)
+  node.redirects = given.redirect == "moved"
+  return true
+end
+
+---The node listens: it begins to take part.
+---@param node lunode.kv.node
+---@param options lunode.kv.options
+function M.start(node, options)
+  local given = options.cluster
+  local heartbeat = given.heartbeat or (given.election_timeout or ELECTION_TIMEOUT) / 10
+  local address = given.address or given.init and given.init[options.id] or given.listen
+  node.announced, node.announce_at = given.announce or default_address(node, address), loop.now()
+  node.timers.cluster = loop.timer(heartbeat, function()
+    announce(node)
+    node.writes:tick()
+  end, heartbeat)
+end
+
+return M
