@@ -345,7 +345,7 @@ end
 function methods:miss(key)
   self.misses = self.misses + 1
   if self.on_miss and not self.writing then
-    self.on_miss(key)
+    self.on_miss((words(key)))
   end
 end
 
