@@ -168,8 +168,8 @@ local MAXCLIENTS = resp.error("ERR max number of clients reached")
 
 local function callbacks(node)
   local all, stats = node.sessions, node.stats
-  local on_message, on_long_message
-  on_message, on_long_message, node.end_turn = sessions.dispatchers(node)
+  local on_message, on_long_message, on_short_message
+  on_message, on_long_message, node.end_turn, on_short_message = sessions.dispatchers(node)
   return {
     decoder = "resp",
     cap = OUTPUT_CAP,
@@ -185,7 +185,9 @@ local function callbacks(node)
       all[conn] = sessions.new(node, conn, node.next_id, node.ctx.now or node:read_clock())
       node.next_id = node.next_id + 1
     end,
+    names = command.names,
     on_message = on_message,
+    on_short_message = on_short_message,
     on_long_message = on_long_message,
     on_error = sessions.error_handler(node),
     on_bad_message = function(conn, err)
