@@ -11,6 +11,7 @@ local context = require "lunode.kv.context"
 local database = require "lunode.kv.db"
 local logger = require "lunode.logger"
 local loop = require "lunode.loop"
+local once = require "lunode.kv.once"
 local replicas = require "lunode.replica"
 local resp = require "lunode.resp"
 local save = require "lunode.kv.save"
@@ -37,6 +38,8 @@ require "lunode.kv.expiry"
 require "lunode.kv.server"
 require "lunode.kv.config"
 require "lunode.kv.introspect"
+require "lunode.kv.slots"
+require "lunode.kv.admin"
 require "lunode.kv.pubsub"
 
 local M = {}
@@ -168,8 +171,8 @@ local MAXCLIENTS = resp.error("ERR max number of clients reached")
 
 local function callbacks(node)
   local all, stats = node.sessions, node.stats
-  local on_message, on_long_message
-  on_message, on_long_message, node.end_turn = sessions.dispatchers(node)
+  local on_message, on_long_message, on_short_message
+  on_message, on_long_message, node.end_turn, on_short_message = sessions.dispatchers(node)
   return {
     decoder = "resp",
     cap = OUTPUT_CAP,
@@ -185,7 +188,9 @@ local function callbacks(node)
       all[conn] = sessions.new(node, conn, node.next_id, node.ctx.now or node:read_clock())
       node.next_id = node.next_id + 1
     end,
+    names = command.names,
     on_message = on_message,
+    on_short_message = on_short_message,
     on_long_message = on_long_message,
     on_error = sessions.error_handler(node),
     on_bad_message = function(conn, err)
@@ -274,6 +279,7 @@ local function start_timers(node)
     local done = due and node.writes:internal("expire")
     timer:again(done and 0 or EXPIRE_INTERVAL)
   end)
+  once.start(node)
 end
 
 -- Opens the replica and the keys in its store, and applies what the log has beyond that.

@@ -32,6 +32,9 @@ command.command("GET", {
   run = function(ctx, key)
     return ctx.db:get(key)
   end,
+  views = function(ctx, key)
+    return ctx.db:get(key)
+  end,
 })
 
 -- What follows SET's value. Options may repeat; the last time given counts.
@@ -86,6 +89,10 @@ command.command("SET", {
     if option then
       return set_with_options(ctx, key, text, set_options { option, ... })
     end
+    ctx.db:set(key, text)
+    return OK
+  end,
+  views = function(ctx, key, text)
     ctx.db:set(key, text)
     return OK
   end,
