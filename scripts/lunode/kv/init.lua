@@ -16,6 +16,7 @@ local save = require "lunode.kv.save"
 local sessions = require "lunode.kv.session"
 local tcp_server = require "lunode.tcp_server"
 local transactions = require "lunode.kv.transactions"
+local blocking = require "lunode.kv.blocking"
 local watches = require "lunode.kv.watches"
 local writes = require "lunode.kv.writes"
 
@@ -26,6 +27,7 @@ require "lunode.kv.lcs"
 require "lunode.kv.bits"
 require "lunode.kv.bitfield"
 require "lunode.kv.lists"
+require "lunode.kv.list_waits"
 require "lunode.kv.generic"
 require "lunode.kv.expiry"
 require "lunode.kv.server"
@@ -135,6 +137,7 @@ local function new_node(options)
     save = nil,
     sessions = {}, -- conn → session
     watches = watches.new(),
+    blocking = nil,
     gather = transactions.gather,
     next_id = 1,
     stats = { connections = 0, rejected = 0, commands = 0, errors = 0, clients = 0 },
@@ -148,6 +151,7 @@ local function new_node(options)
     run_id = ("%016x%016x%08x"):format(loop.random(0, math.maxinteger), loop.random(0, math.maxinteger),
       loop.random(0, 0xFFFFFFFF)),
   }, node_mt)
+  self.blocking = blocking.new(self)
   return self
 end
 
@@ -234,6 +238,7 @@ end
 ---of output.
 function methods:commit()
   if not (self.failed or self.closed) then
+    self.blocking:end_turn()
     self.writes:end_turn(self.ctx.now or self:read_clock())
   end
   self.end_turn()
