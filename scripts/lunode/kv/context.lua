@@ -1,5 +1,6 @@
 -- What a command's handler gets as its first argument: the keys, the time, chance, and who asks.
 local loop = require "lunode.loop"
+local notify = require "lunode.kv.notify"
 
 local M = {}
 
@@ -57,6 +58,13 @@ function methods:random(low, high)
   return low + value % range
 end
 
+---Of the replies of whoever sent the command.
+---@return 2|3
+function methods:protocol()
+  local session = self.session
+  return session and session.protocol or 2
+end
+
 ---Tells of what has happened to a key (notify-keyspace-events), once the command is done: not if it fails. Off, the
 ---default, it costs a call; where that counts, ask `ctx.notifies` first.
 ---@param class string  one of "g$lshzxetdnm", as Redis has them
@@ -69,7 +77,17 @@ function methods:notify(class, event, key)
     local count = #events
     events[count + 1], events[count + 2] = event, key
     self.events = events
+    if not self.db.writing then
+      self:tell_events()
+    end
   end
+end
+
+---Sends what `notify` was told: the command is done.
+function methods:tell_events()
+  local events = self.events
+  self.events = nil
+  notify.tell(self.node, events)
 end
 
 return M

@@ -33,6 +33,8 @@ local M = {}
 ---@field writing boolean  a command that writes is running
 ---@field on_expired fun(row: string)  a command that reads has met a key whose time has come
 ---@field on_deleted fun(row: string)  a key was deleted because its time had come
+---@field on_new fun(key: string)?     a key was created
+---@field on_miss fun(key: string)?    a command that reads has not found a key
 local methods = {}
 local db_mt = { __name = "lunode.kv.db", __index = methods }
 
@@ -82,6 +84,8 @@ function M.open(store, replicated)
     writing = false,
     on_expired = function() end,
     on_deleted = function() end,
+    on_new = nil,
+    on_miss = nil,
     changed = false, -- it has changed something
     saved_keys = 0, -- the counts as of `begin`, for `rollback`
     saved_expires = 0,
@@ -186,6 +190,9 @@ function methods:write_row(row, old, value)
     store:put(row, value)
     if not old then
       self.keys = self.keys + 1
+      if self.on_new then
+        self.on_new(keys.key(row))
+      end
     end
   elseif old then
     store:delete(row)
@@ -327,8 +334,17 @@ function methods:get(key)
     self.hits = self.hits + 1
     return self:text(value)
   end
-  self.misses = self.misses + 1
+  self:miss(key)
   return nil
+end
+
+---Counts a lookup that found nothing.
+---@param key string
+function methods:miss(key)
+  self.misses = self.misses + 1
+  if self.on_miss and not self.writing then
+    self.on_miss(key)
+  end
 end
 
 ---Sets a string, whatever the key held before, and its expiry (none: it stays for good).
@@ -340,6 +356,9 @@ function methods:set(key, text, expiry)
     local head = self.rows:put(key, PLAIN, text, NOT_PLAIN)
     if head == nil then
       self.keys = self.keys + 1
+      if self.on_new then
+        self.on_new(key)
+      end
     end
     if head == nil or head & NOT_PLAIN == 0 then
       self.changed, self.changes = true, self.changes + 1
@@ -381,7 +400,7 @@ end
 function methods:exists(key)
   local _, value = self:find(key)
   if value == nil then
-    self.misses = self.misses + 1
+    self:miss(key)
     return false
   end
   self.hits = self.hits + 1

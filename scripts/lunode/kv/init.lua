@@ -4,6 +4,7 @@
 --   local kv = require "lunode.kv"
 --   kv.command("HITS", { … })
 --   local node = assert(kv.start { host = "127.0.0.1", port = 6380, dir = "data" })
+local channels = require "lunode.kv.channels"
 local cluster = require "lunode.kv.cluster"
 local command = require "lunode.kv.command"
 local context = require "lunode.kv.context"
@@ -26,6 +27,8 @@ require "lunode.kv.strings"
 require "lunode.kv.lcs"
 require "lunode.kv.bits"
 require "lunode.kv.bitfield"
+require "lunode.kv.hashes"
+require "lunode.kv.sets"
 require "lunode.kv.lists"
 require "lunode.kv.list_waits"
 require "lunode.kv.generic"
@@ -33,6 +36,7 @@ require "lunode.kv.expiry"
 require "lunode.kv.server"
 require "lunode.kv.config"
 require "lunode.kv.introspect"
+require "lunode.kv.pubsub"
 
 local M = {}
 
@@ -77,6 +81,8 @@ local REMEDIES = {
 ---@field requirepass string?
 ---@field maxclients integer
 ---@field watches lunode.kv.watches
+---@field channels lunode.kv.channels
+---@field notify_classes table<string, boolean>
 ---@field started integer   milliseconds since the epoch
 ---@field failed string?    why it had to stop
 ---@field closed boolean
@@ -138,6 +144,8 @@ local function new_node(options)
     sessions = {}, -- conn → session
     watches = watches.new(),
     blocking = nil,
+    channels = channels.new(),
+    notify_classes = {},
     gather = transactions.gather,
     next_id = 1,
     stats = { connections = 0, rejected = 0, commands = 0, errors = 0, clients = 0 },
@@ -257,6 +265,7 @@ function methods:fail(err)
   end
   self.save:close()
   self.server:close()
+  self.channels:close()
   loop.stop()
 end
 
@@ -366,6 +375,7 @@ function methods:close()
   self.closing = true
   self.save:close()
   self.server:close()
+  self.channels:close()
   for _, timer in pairs(self.timers) do
     timer:close()
   end

@@ -6,6 +6,7 @@
 -- "-ERR internal error" and closes; the node lives.
 --
 -- This is the hot path: per command no table, no closure and no string is made here.
+local channels = require "lunode.kv.channels"
 local command = require "lunode.kv.command"
 local errors = require "lunode.kv.errors"
 local logger = require "lunode.logger"
@@ -45,6 +46,7 @@ local HELD_BYTES = 256 -- of a command, beside its words
 ---@field waiting integer    commands whose replies are still to come
 ---@field diverted boolean   what it sends takes the long way (kv.divert): it waits, or is in a transaction, or …
 ---@field multi table?       what it has queued since MULTI
+---@field subscriptions table?  the names and the counts of its subscriptions (kv.channels)
 ---@field watching table<string, table>?  the keys that it watches
 ---@field blocked lunode.kv.blocking_waiter?  it waits for an element
 ---@field held table?        what it has sent behind a command that may block
@@ -75,6 +77,7 @@ function M.new(node, conn, id, now)
     waiting = node.cluster and 1 or 0, -- in a cluster all commands take the way of those that wait
     diverted = node.cluster ~= nil,
     multi = nil,
+    subscriptions = nil,
     watching = nil,
     blocked = nil,
     held = nil,
@@ -98,7 +101,13 @@ end
 
 ---To be called when one of the states has changed that `divert` looks at.
 function methods:update()
-  self.diverted = self.waiting > 0 or self.multi ~= nil or self.held ~= nil -- in a cluster, always
+  self.diverted = self.waiting > 0 or self.multi ~= nil or self.held ~= nil or self:is_listener()
+end
+
+---Whether it has subscriptions, and a protocol in which messages look like replies.
+---@return boolean
+function methods:is_listener()
+  return self.subscriptions ~= nil and self.protocol == 2 and channels.class(self) == "pubsub"
 end
 
 ---@param authenticated boolean
@@ -111,14 +120,17 @@ end
 function methods:set_protocol(protocol)
   self.protocol = protocol
   self.conn:set { protocol = protocol }
+  self:update()
 end
 
 ---Back to how a new connection is: RESET.
 function methods:reset()
-  self:set_protocol(2)
   self.name, self.read_mode, self.redirects = "", nil, nil
   self.multi, self.watched = nil, false
   self:unwatch()
+  self.node.channels:forget(self)
+  self.node.channels:set_limit(self)
+  self:set_protocol(2)
   if self.node.requirepass then
     self:set_authenticated(false)
   end
@@ -143,6 +155,7 @@ function methods:end_()
   self.closed = true
   self:unwatch()
   self.node.blocking:forget(self)
+  self.node.channels:forget(self)
 end
 
 -- ---- keys that it watches

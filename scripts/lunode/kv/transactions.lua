@@ -8,6 +8,7 @@
 -- at all. So nobody else has to check it again.
 --
 --   args of exec = (count name argument…)…      count: of the words that follow
+local SUBSCRIBERS_PING = require("lunode.kv.divert").SUBSCRIBERS_PING
 local command = require "lunode.kv.command"
 local logger = require "lunode.logger"
 local resp = require "lunode.resp"
@@ -92,8 +93,9 @@ local function run_each(ctx, args)
     local entry = entry_of(name, own)
     if session then
       session.command = entry
+      entry = entry.name == "ping" and session:is_listener() and SUBSCRIBERS_PING or entry
     end
-    if session or entry.write then -- to whom would the others reply?
+    if session or entry.write or entry.options.may_replicate then -- to whom would the others reply?
       ctx.seed = seed and seed + at
       local bytes, has_changed, at_fault = run_one(ctx, entry, own)
       replies[#replies + 1] = bytes
@@ -167,7 +169,7 @@ function M.gather(session, entry, name, args)
   words[#words + 1] = name
   table.move(args, 1, #args, #words + 1, words)
   multi.count = multi.count + 1
-  multi.writes = multi.writes or entry.write
+  multi.writes = multi.writes or entry.write or session.node.cluster and entry.options.may_replicate or false
   multi.replicates = multi.replicates or entry.write or entry.options.may_replicate
   multi.bytes = multi.bytes + bytes_of(args) + #name + 2 * WORD_BYTES
   if multi.bytes > MOST_BYTES then

@@ -148,12 +148,16 @@ local function keep(self, value, bytes)
     if not ok then
       self.batch:undo()
       self.db:rollback()
+      self.ctx.events = nil
       return misconf(err)
     end
     self.reserved = bytes + RESERVE
   end
   self.kept = true
   self.count = self.count + 1
+  if self.ctx.events then
+    self.ctx:tell_events()
+  end
   return value
 end
 
@@ -265,7 +269,7 @@ function methods:undo()
   elseif self.db.writing then
     self.db:rollback()
   end
-  self.ctx.seed = nil
+  self.ctx.seed, self.ctx.events = nil, nil
 end
 
 ---Before a command of many writes: what it is refused with, if not all of it can be.
@@ -422,9 +426,13 @@ local function call(self, entry, args, ...)
     if entry.write and db:finish() then
       self:touch(entry, args or { ... })
     end
+    if self.ctx.events then
+      self.ctx:tell_events()
+    end
     return result, false
   elseif entry.write then
     db:rollback()
+    self.ctx.events = nil
   end
   local value, faulty = M.answer_for(entry, result)
   return resp.encode(value), faulty
