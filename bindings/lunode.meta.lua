@@ -681,6 +681,14 @@ function members:has(prefix, member) end
 ---@return integer hash
 function members:put(prefix, member, value) end
 
+---As `put`, and gives the value that was there.
+---@param prefix string
+---@param member string
+---@param value string
+---@return string? old
+---@return integer hash
+function members:swap(prefix, member, value) end
+
 ---Stores a member's value, unless it is there already.
 ---@param prefix string
 ---@param member string
