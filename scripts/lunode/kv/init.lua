@@ -18,6 +18,7 @@ local save = require "lunode.kv.save"
 local sessions = require "lunode.kv.session"
 local tcp_server = require "lunode.tcp_server"
 local transactions = require "lunode.kv.transactions"
+local blocking = require "lunode.kv.blocking"
 local watches = require "lunode.kv.watches"
 local writes = require "lunode.kv.writes"
 
@@ -33,6 +34,7 @@ require "lunode.kv.zsets"
 require "lunode.kv.zset_ranges"
 require "lunode.kv.zset_algebra"
 require "lunode.kv.lists"
+require "lunode.kv.list_waits"
 require "lunode.kv.generic"
 require "lunode.kv.expiry"
 require "lunode.kv.server"
@@ -147,6 +149,7 @@ local function new_node(options)
     save = nil,
     sessions = {}, -- conn → session
     watches = watches.new(),
+    blocking = nil,
     channels = channels.new(),
     notify_classes = {},
     gather = transactions.gather,
@@ -162,6 +165,7 @@ local function new_node(options)
     run_id = ("%016x%016x%08x"):format(loop.random(0, math.maxinteger), loop.random(0, math.maxinteger),
       loop.random(0, 0xFFFFFFFF)),
   }, node_mt)
+  self.blocking = blocking.new(self)
   return self
 end
 
@@ -250,6 +254,7 @@ end
 ---of output.
 function methods:commit()
   if not (self.failed or self.closed) then
+    self.blocking:end_turn()
     self.writes:end_turn(self.ctx.now or self:read_clock())
   end
   self.end_turn()
