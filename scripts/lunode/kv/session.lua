@@ -147,6 +147,12 @@ function methods:end_()
   self.node.channels:forget(self)
 end
 
+---Whether it may be closed because it has sent nothing for long: `timeout`.
+---@return boolean
+function methods:may_time_out()
+  return not (self.blocked or self.monitors) and channels.class(self) == "normal"
+end
+
 -- ---- keys that it watches
 
 ---@param key string
