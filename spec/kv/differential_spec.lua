@@ -34,6 +34,8 @@ local NAMES = {
   "HSET", "HMSET", "HSETNX", "HGET", "HMGET", "HEXISTS", "HSTRLEN", "HLEN", "HDEL", "HGETALL", "HKEYS", "HVALS", "HSCAN",
   "HRANDFIELD", "HINCRBY", "HINCRBYFLOAT", "SADD", "SREM", "SMOVE", "SISMEMBER", "SMISMEMBER", "SCARD", "SMEMBERS",
   "SSCAN", "SRANDMEMBER", "SPOP", "SINTER", "SUNION", "SDIFF", "SINTERSTORE", "SUNIONSTORE", "SDIFFSTORE", "SINTERCARD",
+  "LPUSH", "RPUSH", "LPUSHX", "RPUSHX", "LPOP", "RPOP",
+  "LLEN", "LINDEX", "LSET", "LRANGE", "LTRIM", "LREM", "LINSERT", "LPOS", "LMOVE", "RPOPLPUSH", "LMPOP",
 }
 
 -- Runs sequences from `seed` on until `count` commands have run. The failures' texts.

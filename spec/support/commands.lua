@@ -471,6 +471,7 @@ families.server = {
 }
 
 families.bits = require "spec.support.commands_bits"
+families.lists = require "spec.support.commands_lists"
 
 families.unknown = {
   { 2, function(g)
@@ -483,8 +484,8 @@ families.unknown = {
 }
 
 local WEIGHTS = {
-  { 12, "string_set" }, { 10, "get" }, { 10, "change" }, { 6, "bits" }, { 8, "generic" }, { 8, "expiry" },
-  { 3, "connection" }, { 1, "client" }, { 1, "server" }, { 1, "unknown" }, { 8, "hash" }, { 8, "set" },
+  { 12, "string_set" }, { 10, "get" }, { 10, "change" }, { 6, "bits" }, { 8, "lists" }, { 8, "generic" },
+  { 8, "expiry" }, { 3, "connection" }, { 1, "client" }, { 1, "server" }, { 1, "unknown" }, { 8, "hash" }, { 8, "set" },
 }
 
 -- ---------------------------------------------------------------- sequences

@@ -34,6 +34,7 @@ local M = {}
 ---@field deprecated? {since: string, replaced_by: string}
 ---@field replace? boolean        an entry of this name may exist
 ---@field numkeys? table          {at, access}: the argument `at` tells how many keys follow it
+---@field more_keys? string[][]   keys that only its other arguments tell of: {access, notes} each
 ---@field getkeys? fun(args: string[]): table?  where its keys are, in place of all this (kv.getkeys)
 ---@field arrive? fun(session: lunode.kv.session, args: string[]): any, table?, string[]?  as it arrives, whatever its
 ---   session still waits for: the reply; or nil, and `run` follows, or that of another entry with other arguments
@@ -43,8 +44,8 @@ local M = {}
 local FIELDS = {
   arity = "number", run = "function", variadic = "boolean", flags = "table", keys = "table", access = "any",
   notes = "string", group = "string", acl = "table", tips = "table", summary = "string", since = "string",
-  complexity = "string", deprecated = "table", replace = "boolean", numkeys = "table", getkeys = "function",
-  arrive = "function", immediate = "boolean", may_replicate = "boolean",
+  complexity = "string", deprecated = "table", replace = "boolean", numkeys = "table", more_keys = "table",
+  getkeys = "function", arrive = "function", immediate = "boolean", may_replicate = "boolean",
 }
 
 local FLAGS = {

@@ -16,7 +16,7 @@
 --                                                  a deleted collection's elements are never met again
 --     hash  : prefix hash:u32be field → value      hash = XXH32(field, 0), so that HSCAN's cursor is a number, too
 --     set   : prefix hash:u32be member → ""
---     list  : prefix index:u64be → value           more = the first one's index; indices count up, and wrap
+--     list  : prefix index:u64be → value           more = the first one's index; a new list begins at 2^62
 --     zset  : prefix 'm' hash:u32be member → score more = how many rows 'n' there are
 --             prefix 's' score member → "" | "-"   in their order; "-": the score is -0, which is ordered as 0
 --             prefix 'n' score member → span:u32be some members: how many there are from this one to the next row 'n'
