@@ -167,6 +167,17 @@ function methods:watch(key, db)
   end
 end
 
+---Whether a key that it watches has changed.
+---@return boolean
+function methods:has_dirty_keys()
+  for key, was in pairs(self.watching or {}) do
+    if not self.node.watches:is_same(key, was.token, was.existed) then
+      return true
+    end
+  end
+  return false
+end
+
 ---Watches no key any more.
 ---@return boolean same  none of them had changed
 function methods:unwatch()
