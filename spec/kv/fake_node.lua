@@ -7,6 +7,7 @@
 --   node:advance(1000)             -- milliseconds
 --
 -- fake_node.new { sync = "always" }: commands that write wait for node:commit().
+local blocking = require "lunode.kv.blocking"
 local channels = require "lunode.kv.channels"
 local context = require "lunode.kv.context"
 local database = require "lunode.kv.db"
@@ -138,6 +139,7 @@ end
 
 ---The turn of the loop ends, and the next one begins.
 function node_methods:finish_turn()
+  self.blocking:end_turn()
   self.writes:end_turn(self.clock)
   self.end_turn()
   self:read_clock()
@@ -276,6 +278,7 @@ function M.new(options)
     maxclients = 10, requirepass = options.requirepass, run_id = "0", started = 1700000000000,
     stats = { connections = 0, rejected = 0, commands = 0, errors = 0, clients = 0 },
   }, { __index = node_methods })
+  self.blocking = blocking.new(self)
   self.replica = new_replica(self, options.sync)
   self.save = save.new(self)
   self:open()

@@ -166,6 +166,7 @@ function M.command(name, options)
     write = flags.write or false,
     reads = flags.readonly or false,
     no_auth = flags.no_auth or false,
+    blocks = flags.blocking or false,
     no_multi = flags.no_multi or false,
     arrive = options.arrive,
     immediate = options.immediate or false,

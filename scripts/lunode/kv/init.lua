@@ -18,6 +18,7 @@ local save = require "lunode.kv.save"
 local sessions = require "lunode.kv.session"
 local tcp_server = require "lunode.tcp_server"
 local transactions = require "lunode.kv.transactions"
+local blocking = require "lunode.kv.blocking"
 local watches = require "lunode.kv.watches"
 local writes = require "lunode.kv.writes"
 
@@ -30,6 +31,7 @@ require "lunode.kv.bitfield"
 require "lunode.kv.hashes"
 require "lunode.kv.sets"
 require "lunode.kv.lists"
+require "lunode.kv.list_waits"
 require "lunode.kv.generic"
 require "lunode.kv.expiry"
 require "lunode.kv.server"
@@ -143,6 +145,7 @@ local function new_node(options)
     save = nil,
     sessions = {}, -- conn → session
     watches = watches.new(),
+    blocking = nil,
     channels = channels.new(),
     notify_classes = {},
     settings = parameters.defaults(),
@@ -159,6 +162,7 @@ local function new_node(options)
     run_id = ("%016x%016x%08x"):format(loop.random(0, math.maxinteger), loop.random(0, math.maxinteger),
       loop.random(0, 0xFFFFFFFF)),
   }, node_mt)
+  self.blocking = blocking.new(self)
   return self
 end
 
@@ -274,6 +278,7 @@ end
 ---of output.
 function methods:commit()
   if not (self.failed or self.closed) then
+    self.blocking:end_turn()
     self.writes:end_turn(self.ctx.now or self:read_clock())
   end
   self.end_turn()

@@ -214,21 +214,23 @@ end
 
 -- ---- who has to know what changes
 
----Tells those who watch keys what a command has changed.
+---Tells those who watch keys, or wait for elements, what a command has changed.
 ---@param entry table
 ---@param args string[]
 function methods:touch(entry, args)
-  local watches = self.node.watches
-  if watches.count == 0 or entry.options.touches == false then
+  local watches, blocking = self.node.watches, self.node.blocking
+  if watches.count == 0 and blocking.count == 0 or entry.options.touches == false then
     return
   end
   local found = getkeys.has_keys(entry) and getkeys.find(entry, args)
   if not found then
+    blocking:touch_all()
     return watches:touch_all(entry.name == "flushall" or entry.name == "flushdb")
   end
   for _, key in ipairs(found) do
     if getkeys.is_written(key.access) then
       watches:touch(args[key.at])
+      blocking:touch(args[key.at])
     end
   end
 end
@@ -249,9 +251,10 @@ local function run_two_and_touch(self, entry, name, a, b)
   return value
 end
 
----To be called when the first key is watched, and when the last one no longer is: until then, nobody pays for it.
+---To be called when the first key is watched or waited for, and when the last one no longer is: until then, nobody
+---pays for it.
 function methods:update()
-  local watched = self.node.watches.count > 0
+  local watched = self.node.watches.count > 0 or self.node.blocking.count > 0
   self.run = watched and run_and_touch or nil
   self.run_two = watched and run_two_and_touch or nil
 end
@@ -390,6 +393,9 @@ function methods:reply(waiter, bytes, faulty)
   local session = waiter.session
   if session then
     session:answer(bytes)
+    if waiter.entry.blocks and session.held and not session.blocked then
+      self.node.blocking:release(session)
+    end
     if faulty then
       session:quit()
     end
