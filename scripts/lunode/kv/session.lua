@@ -157,6 +157,12 @@ function methods:end_()
   self.node.channels:forget(self)
 end
 
+---Whether it may be closed because it has sent nothing for long: `timeout`.
+---@return boolean
+function methods:may_time_out()
+  return not (self.blocked or self.monitors) and channels.class(self) == "normal"
+end
+
 -- ---- keys that it watches
 
 ---@param key string
@@ -169,6 +175,17 @@ function methods:watch(key, db)
     watching[key] = { token = self.node.watches:add(key), existed = value ~= nil }
     self.node.writes:update()
   end
+end
+
+---Whether a key that it watches has changed.
+---@return boolean
+function methods:has_dirty_keys()
+  for key, was in pairs(self.watching or {}) do
+    if not self.node.watches:is_same(key, was.token, was.existed) then
+      return true
+    end
+  end
+  return false
 end
 
 ---Watches no key any more.
