@@ -356,7 +356,8 @@ describe("the options of a member", function()
       return node.closed
     end)
     local listen = "127.0.0.1:" .. ports.free()
-    local _, err, code = kv.start { port = 0, dir = dir, id = "n1", cluster = { listen = listen, init = { n1 = listen } } }
+    local cluster = { listen = listen, init = { n1 = listen } }
+    local _, err, code = kv.start { port = 0, dir = dir, id = "n1", cluster = cluster }
     assert.equal("EFOREIGN", code, err)
     dir = tmp.dir() .. "/data"
     node = assert(kv.start { port = 0, dir = dir, id = "n1", cluster = { listen = listen, init = { n1 = listen } } })
