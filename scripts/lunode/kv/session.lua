@@ -45,6 +45,7 @@ local MOST_WAITING = 1024
 ---@field watching table<string, table>?  the keys that it watches
 ---@field closed boolean
 ---@field unit lunode.kv.unit?  in a cluster: with the last command of it that writes
+---@field watch_id string?  in a cluster: of what it watches (kv.replicated_watches)
 ---@field read_mode "leader"|"stale"|nil  in a cluster: which state is good enough for it (nil: linearizable)
 ---@field max_age number  seconds: how old, for "stale"
 ---@field redirects boolean?  in a cluster: whether it is told who leads; nil: as the node is set
@@ -78,6 +79,7 @@ function M.new(node, conn, id, now)
     leaving = false,
     closed = false,
     unit = nil,
+    watch_id = nil,
     read_mode = nil,
     max_age = 0,
     redirects = nil,
@@ -173,6 +175,8 @@ function methods:unwatch()
   end
   if watching then
     node.writes:update()
+  elseif self.watch_id then
+    node.writes.watching:leave(self)
   end
   return same
 end
