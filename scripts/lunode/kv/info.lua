@@ -43,7 +43,7 @@ function sections.clients(ctx)
     { "connected_clients", ctx.node.stats.clients },
     { "cluster_connections", 0 },
     { "maxclients", ctx.node.maxclients },
-    { "blocked_clients", 0 },
+    { "blocked_clients", ctx.node.blocking.count },
   }
 end
 
