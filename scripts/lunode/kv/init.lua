@@ -183,6 +183,7 @@ local function callbacks(node)
       node.next_id = node.next_id + 1
     end,
     names = command.names,
+    ahead = node.db.rows,
     on_message = on_message,
     on_short_message = on_short_message,
     on_long_message = on_long_message,
