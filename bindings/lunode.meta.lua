@@ -204,6 +204,7 @@ function conn:is_open() end
 ---@field on_long_message? fun(conn: lunode.conn, name: string, args: string[]): any  as on_message, for commands of more than 4096 words; without it the decoder refuses them
 ---@field on_short_message? fun(conn: lunode.conn, value: any, a: any, b: any): any  as on_message, for commands of up to two arguments whose name is bound in `names`, which gives the value
 ---@field names? lunode.resp.names  decoder "resp"
+---@field ahead? lunode.rows  with `names`: where the first arguments of commands that take views are keys. Those of commands that come together are fetched into the processor's cache together
 ---@field on_error? fun(conn: lunode.conn, err: any): any  on_message raised `err` (a string comes with its traceback, another value as it is); what it returns is the reply, and the connection goes on. Without it, the connection closes with code ECALLBACK
 ---@field on_bad_message? fun(conn: lunode.conn, err: string)  the decoder refused the input; a last answer can be written here; then the connection closes with code EPROTO
 
