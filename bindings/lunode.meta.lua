@@ -930,6 +930,40 @@ function slot.of(key) end
 ---@return string
 function slot.row(kind, key) end
 
+-- ---------------------------------------------------------------- lunode.score
+
+---Scores of sorted sets, as text, as numbers, and as 8 bytes that are in the order of the numbers: pure functions. There is one zero.
+---@class lunode.score
+local score = {}
+
+---The double that a text spells, as C's strtod reads it, but all of the text and nothing before it.
+---@param text string
+---@return number? value  nil where it is something else, NaN, or past a double's range
+function score.parse(text) end
+
+---As strtod reads it: spaces may come before, a NUL ends it, nothing is 0, and what is past the range infinite.
+---@param text string
+---@return number? value  nil where it is something else, or NaN
+function score.bound(text) end
+
+---@param value number
+---@return string bytes
+function score.encode(value) end
+
+---As `parse`, then `encode`.
+---@param text string
+---@return string? bytes
+function score.read(text) end
+
+---@param bytes string  that begin with a score
+---@return number
+function score.decode(bytes) end
+
+---Parts strings that begin with a score.
+---@param list string[]
+---@return table  what follows the score of the first one, the score, what follows that of the second one …
+function score.split(list) end
+
 -- ---------------------------------------------------------------- lunode.bits
 
 ---Bits in strings: pure functions. Bit 0 is the highest one of the first byte.
@@ -1237,6 +1271,7 @@ return {
   mac = mac,
   msgpack = msgpack,
   resp = resp,
+  score = score,
   slot = slot,
   store = store,
   tcp_client = tcp_client,
