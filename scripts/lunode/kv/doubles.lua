@@ -73,10 +73,14 @@ function M.lenient(text)
   return (read(text))
 end
 
----As "%.17g" writes it.
+---As ZSCAN writes a score: an integer as such, up to a half of the 64-bit range.
 ---@param value number
 ---@return string
 function M.format(value)
+  local n = math.tointeger(value)
+  if n and math.abs(n) <= math.maxinteger // 2 then
+    return ("%d"):format(n)
+  end
   return ("%.17g"):format(value)
 end
 

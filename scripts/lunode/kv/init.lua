@@ -11,6 +11,8 @@ local context = require "lunode.kv.context"
 local database = require "lunode.kv.db"
 local logger = require "lunode.logger"
 local loop = require "lunode.loop"
+local once = require "lunode.kv.once"
+local parameters = require "lunode.kv.parameters"
 local replicas = require "lunode.replica"
 local resp = require "lunode.resp"
 local save = require "lunode.kv.save"
@@ -40,6 +42,8 @@ require "lunode.kv.expiry"
 require "lunode.kv.server"
 require "lunode.kv.config"
 require "lunode.kv.introspect"
+require "lunode.kv.slots"
+require "lunode.kv.admin"
 require "lunode.kv.pubsub"
 
 local M = {}
@@ -87,6 +91,7 @@ local REMEDIES = {
 ---@field watches lunode.kv.watches
 ---@field channels lunode.kv.channels
 ---@field notify_classes table<string, boolean>
+---@field settings table  what CONFIG SET changes and has no other place: see kv.parameters
 ---@field started integer   milliseconds since the epoch
 ---@field failed string?    why it had to stop
 ---@field closed boolean
@@ -150,6 +155,7 @@ local function new_node(options)
     blocking = nil,
     channels = channels.new(),
     notify_classes = {},
+    settings = parameters.defaults(),
     gather = transactions.gather,
     next_id = 1,
     stats = { connections = 0, rejected = 0, commands = 0, errors = 0, clients = 0 },
@@ -169,15 +175,17 @@ end
 
 -- ---- connections
 
+local KEEPALIVE = parameters.defaults().keepalive
 local MAXCLIENTS = resp.error("ERR max number of clients reached")
 
 local function callbacks(node)
   local all, stats = node.sessions, node.stats
-  local on_message, on_long_message
-  on_message, on_long_message, node.end_turn = sessions.dispatchers(node)
+  local on_message, on_long_message, on_short_message
+  on_message, on_long_message, node.end_turn, on_short_message = sessions.dispatchers(node)
   return {
     decoder = "resp",
     cap = OUTPUT_CAP,
+    keepalive = parameters.keepalive(node.settings.keepalive),
     on_connect = function(conn)
       if stats.clients >= node.maxclients then
         stats.rejected = stats.rejected + 1
@@ -189,8 +197,13 @@ local function callbacks(node)
       stats.clients = stats.clients + 1
       all[conn] = sessions.new(node, conn, node.next_id, node.ctx.now or node:read_clock())
       node.next_id = node.next_id + 1
+      if node.settings.keepalive ~= KEEPALIVE then
+        conn:set { keepalive = parameters.keepalive(node.settings.keepalive) }
+      end
     end,
+    names = command.names,
     on_message = on_message,
+    on_short_message = on_short_message,
     on_long_message = on_long_message,
     on_error = sessions.error_handler(node),
     on_bad_message = function(conn, err)
@@ -223,6 +236,30 @@ function methods:list_sessions()
     return a.id < b.id
   end)
   return list
+end
+
+---Closes clients that have sent nothing for `timeout` seconds, and wait for nothing.
+---@param seconds integer  0: none
+function methods:set_timeout(seconds)
+  self.settings.timeout = seconds
+  if self.timers.idle then
+    self.timers.idle:close()
+  end
+  self.timers.idle = seconds > 0 and loop.timer(1, function()
+    local now = self.ctx.now or self:read_clock()
+    for _, session in ipairs(self:list_sessions()) do
+      if now - session.last > seconds * 1000 and session:may_time_out() then
+        session.conn:close()
+      end
+    end
+  end, 1) or nil
+end
+
+---Counts from zero: CONFIG RESETSTAT.
+function methods:reset_stats()
+  local stats, db = self.stats, self.db
+  stats.connections, stats.rejected, stats.commands, stats.errors = 0, 0, 0, 0
+  db.hits, db.misses, db.expired = 0, 0, 0
 end
 
 ---The password that clients must give from now on; "" for none. Those connected stay as they are.
@@ -280,6 +317,7 @@ local function start_timers(node)
     local done = due and node.writes:internal("expire")
     timer:again(done and 0 or EXPIRE_INTERVAL)
   end)
+  once.start(node)
 end
 
 -- Opens the replica and the keys in its store, and applies what the log has beyond that.
