@@ -18,7 +18,7 @@ local metatable = { __index = methods, __name = "lunode.raft.requests" }
 
 ---@param driver lunode.raft.driver
 ---@param max_payload integer
----@param head string  format of time and seed, in front of a payload
+---@param head string  format of time, seed and the payload's own format, in front of a payload
 ---@return lunode.raft.requests
 function M.new(driver, max_payload, head)
   return setmetatable({
@@ -200,10 +200,10 @@ end
 
 -- ---------------------------------------------------------------- submitted, once a turn
 
--- Time and seed of an entry, the only clock and chance that applying it has.
+-- Time and seed of an entry, the only clock and chance that applying it has; and which format it is of.
 local function stamp(self, payload)
   self.time = math.max(self.time, self.driver.time, math.floor(loop.time() * 1000))
-  return self.head:pack(self.time, loop.random(math.mininteger, math.maxinteger)) .. payload
+  return self.head:pack(self.time, loop.random(math.mininteger, math.maxinteger), self.driver:format()) .. payload
 end
 
 local function submit_proposals(self)
