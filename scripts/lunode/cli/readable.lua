@@ -31,9 +31,9 @@ end
 
 -- ---- entries of the log
 
--- Heads of a payload: the time and the seed (lunode.replica); and in a cluster, whose terms begin with 1, the unit
--- (kv.replicated).
-local HEAD_BYTES, UNIT_BYTES = 16, 24
+-- Bytes before the commands. Of lunode.replica: the time and the seed. In a cluster, whose terms begin with 1, that and
+-- the format (raft/carry), then the unit (kv.replicated).
+local HEAD, CLUSTER_HEAD = 16, 17 + 24
 
 ---Goes through the commands of an entry of a key-value node's log.
 ---@param entry { payload: string, term: integer }
@@ -41,7 +41,7 @@ local HEAD_BYTES, UNIT_BYTES = 16, 24
 ---@return integer? time  milliseconds since the epoch
 ---@return string? err  what is wrong with it
 function M.commands(entry, fn)
-  local payload, head = entry.payload, HEAD_BYTES + (entry.term > 0 and UNIT_BYTES or 0)
+  local payload, head = entry.payload, entry.term > 0 and CLUSTER_HEAD or HEAD
   if #payload < head then
     return nil, "it is too short for its head"
   end
