@@ -501,7 +501,8 @@ end
 function methods:begin()
   self.begin_rows(self.store)
   self.saved_keys, self.saved_expires, self.saved_version = self.keys, self.expires, self.version
-  self.collections:begin()
+  local collections = self.collections
+  collections.command, collections.opened_count = collections.command + 1, 0
   self.writing, self.changed = true, false
 end
 
