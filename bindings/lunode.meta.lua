@@ -825,9 +825,10 @@ function log_handle:append(type, payload, term) end
 
 ---Makes sure that an entry with so many bytes of payload can be appended next: for who has to know before doing what is to be logged.
 ---@param bytes integer
+---@param wait? boolean  for a segment that the log's thread is still making (default true)
 ---@return boolean? ok
----@return string? err, lunode.code? code  as `append`
-function log_handle:room(bytes) end
+---@return string? err, lunode.code? code  as `append`; "EAGAIN" without `wait`: soon
+function log_handle:room(bytes, wait) end
 
 ---Index of the first entry; `last() + 1` where there is none.
 ---@return integer index
