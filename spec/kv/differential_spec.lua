@@ -81,7 +81,7 @@ describe("the generator and the comparison", function()
       return command[1]:upper() == "STRLEN" and reply ~= ":0\r\n" and reply:find("^:") and ":77\r\n" or reply
     end)
     local steps = commands.sequence(SEED)
-    steps[#steps + 1] = { { "APPEND", "a", "some" } }
+    steps[#steps + 1] = { { "SET", "a", "some" } }
     steps[#steps + 1] = { { "strlen", "a" } }
     assert.is_truthy(d:run(steps))
     local few, difference = d:shrink(steps)

@@ -206,6 +206,7 @@ local function callbacks(node)
       end
     end,
     names = command.names,
+    ahead = node.db.rows,
     on_message = on_message,
     on_short_message = on_short_message,
     on_long_message = on_long_message,
