@@ -468,7 +468,8 @@ families.server = {
       { "RENAME", "a", "b" }, { "DEL", "a", "b", "c" }, { "SET", "a", "b", "c", "d" }, { "CLIENT", "ID" },
       { "MGET", "x", "y" }, { "GET", "a", "b" }, { "", "" }, { "LMPOP", "2", "a", "b", "LEFT" },
       { "LMPOP", "x", "a", "b" }, { "BLPOP", "a", "b", "0" }, { "SORT", "a", "STORE", "b" },
-      { "BITOP", "AND", "x", "y" }, { "LMPOP", "5", "a", "b" }, { "OBJECT", "ENCODING", "a" }, { "ZUNIONSTORE", "a", "1", "b" },
+      { "BITOP", "AND", "x", "y" }, { "LMPOP", "5", "a", "b" }, { "OBJECT", "ENCODING", "a" },
+      { "ZUNIONSTORE", "a", "1", "b" },
     }) }, exact = true }
   end },
 }

@@ -4,7 +4,7 @@
 --   body     = "LUNO" version:u8 type:u8 content
 --   content  = bytes                        of a string
 --            | (length:u32be bytes)…        of a list its elements, of a set its members, of a hash its fields and
---                                           values, of a sorted set its members and scores (8 bytes, as zset.encode)
+--                                           values, of a sorted set its members and scores (8 bytes, as lunode.score)
 local command = require "lunode.kv.command"
 local elements = require "lunode.kv.elements"
 local errors = require "lunode.kv.errors"

@@ -3,6 +3,7 @@
 local keys = require "lunode.kv.keys"
 local list = require "lunode.kv.list"
 local members = require "lunode.kv.members"
+local score = require "lunode.score"
 local zset = require "lunode.kv.zset"
 
 local M = {}
@@ -36,7 +37,7 @@ function M.all(db, key, type)
   local c = db.collections:read(key, type)
   local all = zset.by_rank(db, c, 0, c.count - 1, false, true)
   for i = 2, #all, 2 do
-    all[i] = zset.encode(all[i])
+    all[i] = score.encode(all[i])
   end
   return all
 end
@@ -60,11 +61,12 @@ add[keys.HASH] = function(db, c, field, value)
   return added
 end
 
-add[keys.ZSET] = function(db, c, member, score)
-  if #score ~= 8 or zset.decode(score) ~= zset.decode(score) then
+add[keys.ZSET] = function(db, c, member, bytes)
+  local number = #bytes == 8 and score.decode(bytes)
+  if not number or number ~= number then -- the second one is NaN
     return false
   end
-  return (zset.put(db, c, member, zset.decode(score)))
+  return (zset.put(db, c, member, score.encode(number)))
 end
 
 ---Puts a value into a key, in place of what it holds. REQUIRES: there is one element at least.
