@@ -123,10 +123,12 @@ local function skip_name(options)
   local run = options.run
   if options.variadic then
     return function(ctx, args)
+      ctx.word = args[1]
       return run(ctx, table.move(args, 2, #args + 1, 1))
     end
   end
-  return function(ctx, _, ...)
+  return function(ctx, word, ...)
+    ctx.word = word
     return run(ctx, ...)
   end
 end
@@ -168,6 +170,10 @@ function M.command(name, options)
     no_auth = flags.no_auth or false,
     blocks = flags.blocking or false,
     no_multi = flags.no_multi or false,
+    admin = flags.admin or false,
+    skip_slowlog = flags.skip_slowlog or false,
+    may_replicate = options.may_replicate or false,
+    timed = not flags.fast, -- how long it takes is looked at: what Redis calls fast cannot take long
     arrive = options.arrive,
     immediate = options.immediate or false,
     subcommands = {}, -- by name, as by_name
@@ -184,7 +190,7 @@ function M.command(name, options)
   for _, spelling in ipairs { own_name:upper(), own_name:lower() } do
     home[spelling] = entry
     if home == by_name then
-      local short = not (entry.write or entry.variadic) and entry.run
+      local short = not (entry.write or entry.variadic or entry.timed) and entry.run
       M.without_arguments[spelling] = short and entry.min == 0 and entry or nil
       M.with_one[spelling] = short and entry.min <= 1 and entry.max >= 1 and entry or nil
       local two = entry.write and not entry.variadic and entry.min <= 2 and entry.max >= 2

@@ -11,6 +11,7 @@
 local SUBSCRIBERS_PING = require("lunode.kv.divert").SUBSCRIBERS_PING
 local command = require "lunode.kv.command"
 local logger = require "lunode.logger"
+local loop = require "lunode.loop"
 local resp = require "lunode.resp"
 local writes_module = require "lunode.kv.writes"
 
@@ -97,7 +98,14 @@ local function run_each(ctx, args)
     end
     if session or entry.write or entry.options.may_replicate then -- to whom would the others reply?
       ctx.seed = seed and seed + at
+      local started = entry.timed and loop.time()
+      if session and ctx.node.monitors.count > 0 then
+        ctx.node.monitors:show(session, entry, name, own)
+      end
       local bytes, has_changed, at_fault = run_one(ctx, entry, own)
+      if started then
+        ctx.node.timing:done(session, entry, name, own, started)
+      end
       replies[#replies + 1] = bytes
       changed, faulty = changed or has_changed, faulty or at_fault
     end
