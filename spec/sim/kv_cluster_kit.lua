@@ -89,8 +89,8 @@ end
 
 ---@param world lunode.sim.world
 ---@param count integer
----@param options? table  of the nodes: overlay, segment, log_keep, election_timeout, redirect; meddle: what is called in
----  each before it starts
+---@param options? table  of the nodes: overlay, segment, log_keep, election_timeout, redirect; meddle: what is called
+---  in each before it starts
 function M.cluster(world, count, options)
   local self = setmetatable({
     world = world, options = options or {}, names = {}, states = {}, places = {},

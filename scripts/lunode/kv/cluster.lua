@@ -5,11 +5,13 @@
 --     cluster = { listen = "127.0.0.1:7001", init = { n1 = "127.0.0.1:7001", n2 = …, n3 = … } } }
 --
 -- Rows of its own in the state: 0xFF "member/" id → "HOST:PORT", where clients reach a member; each says so itself.
+local admin = require "lunode.kv.admin"
 local context = require "lunode.kv.context"
 local database = require "lunode.kv.db"
 local driver = require "lunode.raft.driver"
 local logger = require "lunode.logger"
 local loop = require "lunode.loop"
+local members = require "lunode.kv.cluster_members"
 local replicated = require "lunode.kv.replicated"
 local save = require "lunode.kv.save"
 local writes = require "lunode.kv.writes"
@@ -20,8 +22,6 @@ local NAME = "lunode kv"
 local ELECTION_TIMEOUT = 1.0
 local PATIENCE = 3 -- election timeouts: how long commands wait for a leader
 local ANNOUNCE_AGAIN = 1.0 -- seconds
-
-local MEMBER_ROW = "\xFFmember/"
 
 ---@class lunode.kv.cluster_options
 ---@field listen string  "HOST:PORT", for the other members
@@ -91,6 +91,7 @@ local function stand_in(node)
       return false
     end,
     close = function()
+      node.admin:close()
       member:close()
       return true
     end,
@@ -108,6 +109,7 @@ local function on_role(node, role, term, leader)
   local member = node.cluster
   logger.info("cluster: id=%s role=%s term=%d leader=%s applied=%d", member.id, role, term, leader or "none",
     member.applied)
+  node.known_leader = leader or node.known_leader
   node.writes:role_changed()
 end
 
@@ -126,32 +128,25 @@ local function attach(node, store)
 end
 
 local function on_told(node, from, what, answer)
-  if type(what) == "table" and what[1] == "forward" then
+  local kind = type(what) == "table" and what[1]
+  if kind == "forward" then
     node.writes:take_forwarded(from, what, answer)
+  elseif kind == "admin" then
+    node.admin:was_told(what, answer)
   end
 end
 
 -- ---------------------------------------------------------------- members
 
 writes.internal("member", function(ctx, id, address)
-  ctx.db:put_own(MEMBER_ROW .. id, address)
+  ctx.db:put_own(members.row(id), address)
 end)
-
----Where clients reach a member.
----@param node lunode.kv.node
----@param id string
----@return string? host, integer? port
-function M.client_address(node, id)
-  local text = node.db.store:get(MEMBER_ROW .. id)
-  local host, port = (text or ""):match("^(.*):(%d+)$")
-  return host, math.tointeger(tonumber(port))
-end
 
 -- All have to know where clients reach this one.
 local function announce(node)
   local core, now = node.cluster.core, loop.now()
   if core and core.leader and core.config.members[node.cluster.id] and now >= node.announce_at then
-    if node.db.store:get(MEMBER_ROW .. node.cluster.id) ~= node.announced then
+    if node.db.store:get(members.row(node.cluster.id)) ~= node.announced then
       node.announce_at = now + ANNOUNCE_AGAIN
       node.writes:submit_own("member", node.cluster.id, node.announced)
     end
@@ -182,7 +177,7 @@ function M.open(node, options)
   local err, code
   node.cluster, err, code = driver.open {
     id = options.id, cluster = given.name or NAME, secret = given.secret, dir = options.dir, listen = given.listen,
-    address = given.address, members = given.init, election_timeout = given.election_timeout,
+    address = given.address, members = given.init, join = given.join, election_timeout = given.election_timeout,
     heartbeat = given.heartbeat, segment_size = options.segment, log_keep = given.log_keep,
     store = { cache = options.cache, engine = options.engine, overlay = options.overlay, limit = options.limit },
     machine = {
@@ -202,11 +197,18 @@ function M.open(node, options)
     on_told = function(from, what, answer)
       on_told(node, from, what, answer)
     end,
-    on_answer = function(_, what)
-      node.writes:was_answered(what)
+    on_answer = function(from, what)
+      if type(what) == "table" and what[1] == "admin" then
+        node.admin:was_answered(from, what)
+      else
+        node.writes:was_answered(what)
+      end
     end,
     on_link = function(id, up)
       node.writes:link_changed(id, up)
+      if not up then
+        node.admin:link_lost(id)
+      end
     end,
     on_failure = function(failure)
       node:fail(failure)
@@ -220,7 +222,8 @@ function M.open(node, options)
   node.started = node:read_clock()
   node.writes = replicated.new(node, node.replica, node.cluster, PATIENCE * election_timeout)
   node.save = save.new(node)
-  node.redirects = given.redirect == "moved"
+  node.admin = admin.new(node)
+  node.redirects, node.cluster_name, node.known_leader = given.redirect == "moved", given.name or NAME, nil
   return true
 end
 

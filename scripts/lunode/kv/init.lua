@@ -12,6 +12,7 @@ local database = require "lunode.kv.db"
 local logger = require "lunode.logger"
 local loop = require "lunode.loop"
 local monitor = require "lunode.kv.monitor"
+local once = require "lunode.kv.once"
 local parameters = require "lunode.kv.parameters"
 local replicas = require "lunode.replica"
 local resp = require "lunode.resp"
@@ -32,6 +33,9 @@ require "lunode.kv.bits"
 require "lunode.kv.bitfield"
 require "lunode.kv.hashes"
 require "lunode.kv.sets"
+require "lunode.kv.zsets"
+require "lunode.kv.zset_ranges"
+require "lunode.kv.zset_algebra"
 require "lunode.kv.lists"
 require "lunode.kv.list_waits"
 require "lunode.kv.generic"
@@ -42,6 +46,8 @@ require "lunode.kv.introspect"
 require "lunode.kv.client_modes"
 require "lunode.kv.latency"
 require "lunode.kv.memory"
+require "lunode.kv.slots"
+require "lunode.kv.admin"
 require "lunode.kv.pubsub"
 require "lunode.kv.slowlog"
 
@@ -186,8 +192,8 @@ local MAXCLIENTS = resp.error("ERR max number of clients reached")
 
 local function callbacks(node)
   local all, stats = node.sessions, node.stats
-  local on_message, on_long_message
-  on_message, on_long_message, node.end_turn = sessions.dispatchers(node)
+  local on_message, on_long_message, on_short_message
+  on_message, on_long_message, node.end_turn, on_short_message = sessions.dispatchers(node)
   return {
     decoder = "resp",
     cap = OUTPUT_CAP,
@@ -207,7 +213,9 @@ local function callbacks(node)
         conn:set { keepalive = parameters.keepalive(node.settings.keepalive) }
       end
     end,
+    names = command.names,
     on_message = on_message,
+    on_short_message = on_short_message,
     on_long_message = on_long_message,
     on_error = sessions.error_handler(node),
     on_bad_message = function(conn, err)
@@ -322,6 +330,7 @@ local function start_timers(node)
     local done = due and node.writes:internal("expire")
     timer:again(done and 0 or EXPIRE_INTERVAL)
   end)
+  once.start(node)
 end
 
 -- Opens the replica and the keys in its store, and applies what the log has beyond that.

@@ -19,8 +19,7 @@ local hush, is_paused, take = divert_module.hush, divert_module.is_paused, diver
 local writes_module = require "lunode.kv.writes"
 local answer_for, refusing = writes_module.answer_for, writes_module.refusing
 local find, subcommand = command.find, command.subcommand
-local without_arguments, with_one = command.without_arguments, command.with_one
-local writes_with_two = command.writes_with_two
+local words = resp.words
 
 local M = {}
 
@@ -379,6 +378,7 @@ end
 ---@return fun(conn: lunode.conn, name: string, ...): any
 ---@return fun(conn: lunode.conn, name: string, args: string[]): any
 ---@return fun() end_turn  to be called at the end of each turn of the loop
+---@return fun(conn: lunode.conn, entry: table, a: any, b: any): any  on_short_message
 function M.dispatchers(node)
   local sessions, ctx, stats, writes = node.sessions, node.ctx, node.stats, node.writes
   local current, session -- the connection whose commands are running, and its session
@@ -468,7 +468,7 @@ function M.dispatchers(node)
     return (writes:run(entry, name, nil, a, b, c, ...))
   end
 
-  -- The long way: names in mixed case, subcommands, commands that write or take a list, many arguments, refusals.
+  -- The long way: subcommands, commands that take a list, many arguments, refusals.
   local function perform(name, count, a, b, c, ...)
     local entry, refusal = admit(session, find(name), name, count, a, b, c, ...)
     session.command = entry
@@ -500,27 +500,35 @@ function M.dispatchers(node)
     stats.commands = stats.commands + 1
     if session.diverted then
       return divert(name, { a, b, c, ... })
-    elseif a == nil then
-      local entry = without_arguments[name]
-      if entry and session.authenticated then
-        session.command = entry
-        return (entry.run(ctx))
-      end
-    elseif b == nil then
-      local entry = with_one[name]
-      if entry and session.authenticated then
-        session.command = entry
-        return (entry.run(ctx, a))
-      end
-    elseif c == nil then
-      local entry = writes_with_two[name]
-      if entry and session.authenticated and writes:ready() then
-        session.command = entry
-        return (writes:run_two(entry, name, a, b))
-      end
     end
     local count = a == nil and 0 or b == nil and 1 or c == nil and 2 or 3 + select("#", ...)
     return perform(name, count, a, b, c, ...)
+  end
+
+  -- What most messages are: a command of two arguments at most, its entry found already.
+  local function on_short_message(conn, entry, a, b)
+    if conn ~= current then
+      switch_to(conn)
+    end
+    local write = entry.write
+    if session.diverted or not session.authenticated or write and (ctx.notifies or not writes:ready()) then
+      if a == nil then
+        return on_message(conn, entry.name)
+      elseif b == nil then
+        return on_message(conn, entry.name, words(a))
+      end
+      return on_message(conn, entry.name, words(a, b))
+    end
+    stats.commands = stats.commands + 1
+    session.command = entry
+    if write then
+      return (writes:run_short(entry, a, b))
+    elseif b ~= nil then
+      return (entry.short(ctx, a, b))
+    elseif a ~= nil then
+      return (entry.short(ctx, a))
+    end
+    return (entry.short(ctx))
   end
 
   local function on_long_message(conn, name, args)
@@ -562,7 +570,7 @@ function M.dispatchers(node)
     current, ctx.now = nil, nil
   end
 
-  return on_message, on_long_message, end_turn
+  return on_message, on_long_message, end_turn, on_short_message
 end
 
 ---Makes the on_error of a node's connections: answers for a command that raised.

@@ -32,6 +32,9 @@ command.command("GET", {
   run = function(ctx, key)
     return ctx.db:get(key)
   end,
+  views = function(ctx, key)
+    return ctx.db:get(key)
+  end,
 })
 
 -- What follows SET's value. Options may repeat; the last time given counts.
@@ -94,6 +97,10 @@ command.command("SET", {
     if ctx.notifies then
       ctx:notify("$", "set", key)
     end
+    return OK
+  end,
+  views = function(ctx, key, text)
+    ctx.db:set(key, text)
     return OK
   end,
 })

@@ -16,6 +16,7 @@ local logger = require "lunode.logger"
 local resp = require "lunode.resp"
 
 local getmetatable, xpcall = getmetatable, xpcall
+local words = resp.words
 
 local M = {}
 
@@ -190,26 +191,35 @@ function methods:run(entry, name, args, ...)
   return value -- it has changed nothing: there is nothing to keep
 end
 
----As `run`, for two arguments: most writes, without what a list of any length costs.
+---As `run`, for two arguments at most: most writes, without what a list of any length costs.
 ---@param entry table  not variadic
----@param name string
----@param a string
----@param b string
+---@param a any  a string, or a view where the entry takes them
+---@param b any
 ---@return any reply
-function methods:run_two(entry, name, a, b)
+function methods:run_short(entry, a, b)
   if self.refusal then
     return self.refusal
   end
-  local ctx, db = self.ctx, self.db
+  local ctx, db, added = self.ctx, self.db, self.batch
   self.kept = false
   db:begin()
   ctx.seed = self.seed + self.count
-  local value = entry.run(ctx, a, b)
-  ctx.seed = nil
-  if db:finish() then
-    return keep(self, value, self.batch:add(name, a, b))
+  local value, bytes
+  if b ~= nil then
+    value = entry.short(ctx, a, b)
+    bytes = db:finish() and added:add(entry.name, a, b)
+  elseif a ~= nil then
+    value = entry.short(ctx, a)
+    bytes = db:finish() and added:add(entry.name, a)
+  else
+    value = entry.short(ctx)
+    bytes = db:finish() and added:add(entry.name)
   end
-  return value
+  ctx.seed = nil
+  if bytes then
+    return keep(self, value, bytes)
+  end
+  return value -- it has changed nothing
 end
 
 -- ---- who has to know what changes
@@ -243,10 +253,10 @@ local function run_and_touch(self, entry, name, args, ...)
   return value
 end
 
-local function run_two_and_touch(self, entry, name, a, b)
-  local value = methods.run_two(self, entry, name, a, b)
+local function run_short_and_touch(self, entry, a, b)
+  local value = methods.run_short(self, entry, a, b)
   if self.kept then
-    self:touch(entry, { a, b })
+    self:touch(entry, a == nil and {} or b == nil and { words(a) } or { words(a, b) })
   end
   return value
 end
@@ -256,7 +266,7 @@ end
 function methods:update()
   local watched = self.node.watches.count > 0 or self.node.blocking.count > 0
   self.run = watched and run_and_touch or nil
-  self.run_two = watched and run_two_and_touch or nil
+  self.run_short = watched and run_short_and_touch or nil
 end
 
 ---The command that has just run has failed, or its reply cannot be encoded: as if it had never been.

@@ -167,16 +167,16 @@ end
 ---of those counted, for what it has persisted itself (10.2.1).
 function M:maybe_commit()
   local index = self:quorum_value("match", self.log.persisted)
-  if index <= self.commit or self.log:term(index) ~= self.term then
-    return
+  if index > self.commit and self.log:term(index) == self.term then
+    self.commit = index
+    for i = 1, #self.peer_list do
+      tell_commit(self, self.peer_list[i])
+    end
+    self:start_round()
   end
-  self.commit = index
-  for i = 1, #self.peer_list do
-    tell_commit(self, self.peer_list[i])
-  end
-  self:start_round()
-  if self.config_index <= self.commit and not self.config:is_voter(self.id) then
-    self:become_follower(self.term, nil) -- 4.2.2: it led until its removal was committed
+  -- 4.2.2: it leads until its removal is committed; and durable here, too, so that it can tell who asked for it.
+  if not self.config:is_voter(self.id) and self.config_index <= math.min(self.commit, self.log.persisted) then
+    self:become_follower(self.term, nil)
   end
 end
 

@@ -53,7 +53,7 @@ return {
   -- ------------------------------------------------------------ replication
   {
     name = "committing entries of older terms by counting", transcript = "commit_current_term", module = LEADER,
-    from = "if index <= self.commit or self.log:term(index) ~= self.term then", to = "if index <= self.commit then",
+    from = "if index > self.commit and self.log:term(index) == self.term then", to = "if index > self.commit then",
   },
   {
     name = "the leader counts what it has only stored", transcript = "commit_leader_persisted", module = LEADER,
@@ -152,7 +152,7 @@ return {
   },
   {
     name = "a removed leader leads on", transcript = "membership_leader_removed", module = LEADER, swarm = false,
-    from = "if self.config_index <= self.commit and not self.config:is_voter(self.id) then", to = "if false then",
+    from = "self.config_index <= math.min(self.commit, self.log.persisted) then", to = "false then",
   },
   {
     name = "a removed server campaigns", transcript = "membership_leader_removed", module = ELECTION, swarm = false,
