@@ -82,8 +82,8 @@ describe("the generator and the comparison", function()
       return command[1]:upper() == "STRLEN" and reply ~= ":0\r\n" and reply:find("^:") and ":77\r\n" or reply
     end)
     local steps = commands.sequence(SEED)
-    steps[#steps + 1] = { { "APPEND", "a", "some" } }
-    steps[#steps + 1] = { { "strlen", "a" } }
+    steps[#steps + 1] = { { "APPEND", "of its own", "some" } }
+    steps[#steps + 1] = { { "strlen", "of its own" } }
     assert.is_truthy(d:run(steps))
     local few, difference = d:shrink(steps)
     assert.equal(2, #few)
