@@ -125,10 +125,12 @@ local function skip_name(options)
   local run = options.run
   if options.variadic then
     return function(ctx, args)
+      ctx.word = args[1]
       return run(ctx, table.move(args, 2, #args + 1, 1))
     end
   end
-  return function(ctx, _, ...)
+  return function(ctx, word, ...)
+    ctx.word = word
     return run(ctx, ...)
   end
 end
@@ -156,7 +158,8 @@ local function bind(name, entry, options)
   if few then
     most = math.min(debug.getinfo(few, "u").nparams - 1, SHORT)
   end
-  if entry.run and (few or not entry.variadic) and entry.min <= most then
+  local looked_at = entry.timed and not entry.write -- how long it takes: not on the short way
+  if entry.run and (few or not entry.variadic) and entry.min <= most and not looked_at then
     local views = options.views and 1 or options.short and 2
     M.names:bind(name, entry, entry.min, math.min(entry.max, most), views or false)
   else
@@ -185,6 +188,10 @@ function M.command(name, options)
     no_auth = flags.no_auth or false,
     blocks = flags.blocking or false,
     no_multi = flags.no_multi or false,
+    admin = flags.admin or false,
+    skip_slowlog = flags.skip_slowlog or false,
+    may_replicate = options.may_replicate or false,
+    timed = not flags.fast, -- how long it takes is looked at: what Redis calls fast cannot take long
     arrive = options.arrive,
     immediate = options.immediate or false,
     subcommands = {}, -- by name, as by_name
