@@ -9,9 +9,9 @@ local storage = require "lunode.raft.storage"
 
 local M = {}
 
--- payload of a command = time:i64be seed:i64be, then what was proposed
-M.HEAD = ">i8i8"
-local HEAD, HEAD_BYTES = M.HEAD, 16
+-- payload of a command = time:i64be seed:i64be format:u8, then what was proposed
+M.HEAD = ">i8i8B"
+local HEAD, HEAD_BYTES = M.HEAD, 17
 
 local AGAIN = 0.1 -- seconds until a full disk is tried again
 
@@ -43,9 +43,14 @@ end
 local function apply(self, entry)
   local result
   if entry.type == core.COMMAND then
-    local time, seed = HEAD:unpack(entry.payload)
+    local time, seed, format = HEAD:unpack(entry.payload)
+    if format > self.options.format then -- to go on without it, or with half of it, would be another state than others'
+      return self:fail(("entry %d is of format %d, and this version knows up to %d: this member, or "
+        .. "others, were upgraded; start it with the newer version, and nothing is lost"):format(entry.index, format,
+        self.options.format))
+    end
     result = self:ask_machine(self.machine.apply, {
-      index = entry.index, term = entry.term, time = math.max(self.time, time), seed = seed,
+      index = entry.index, term = entry.term, time = math.max(self.time, time), seed = seed, format = format,
       payload = entry.payload:sub(HEAD_BYTES + 1), context = self.requests:context_of(entry),
     })
   end

@@ -176,6 +176,7 @@ function M:open_transport()
   local o = self.options
   return transport.open {
     id = self.id, cluster = o.cluster, disk = self.storage.disk, secret = o.secret, newest = o.protocol,
+    format = o.format,
     listen = o.listen,
     group = function()
       return self.storage.group

@@ -21,7 +21,7 @@ local metatable = { __index = methods, __name = "lunode.raft.requests" }
 
 ---@param driver lunode.raft.driver
 ---@param max_payload integer
----@param head string  format of time and seed, in front of a payload
+---@param head string  format of time, seed and the payload's own format, in front of a payload
 ---@return lunode.raft.requests
 function M.new(driver, max_payload, head)
   return setmetatable({
@@ -239,7 +239,7 @@ end
 
 -- ---------------------------------------------------------------- submitted, once a turn
 
--- Time and seed of an entry, the only clock and chance that applying it has.
+-- Time and seed of an entry, the only clock and chance that applying it has; and which format it is of.
 local function stamp(self, payload)
   local now = math.floor(loop.time() * 1000)
   self.time = math.max(self.time, self.driver.time, now)
@@ -250,7 +250,7 @@ local function stamp(self, payload)
         (self.time - now) // 1000)
     end
   end
-  return self.head:pack(self.time, loop.random(math.mininteger, math.maxinteger)) .. payload
+  return self.head:pack(self.time, loop.random(math.mininteger, math.maxinteger), self.driver:format()) .. payload
 end
 
 local function submit_proposals(self)
