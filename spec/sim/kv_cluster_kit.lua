@@ -39,7 +39,8 @@ local function watch(stores, told)
       if told.digests[index] then
         told.compared = told.compared + 1
         if told.digests[index] ~= sum then
-          error(("entry %d leaves another state than on another member, or the first time"):format(index), 0)
+          told.diverged = ("entry %d leaves another state than on another member, or the first time"):format(index)
+          error(told.diverged, 0)
         end
       end
       told.digests[index] = sum
@@ -112,7 +113,7 @@ end
 function M.cluster(world, count, options)
   local self = setmetatable({
     world = world, options = options or {}, names = {}, states = {}, places = {},
-    told = { digests = {}, compared = 0 },
+    told = { digests = {}, compared = 0, diverged = nil },
   }, metatable)
   local members = {}
   for i = 1, count do
@@ -170,6 +171,7 @@ function methods:run(seconds)
   local ends = self.world.now + seconds
   while self.world.now < ends do
     self.world:run(math.min(0.25, ends - self.world.now))
+    assert(not self.told.diverged, self.told.diverged)
     for _, name in ipairs(self.names) do
       local node = self.world:get(name)
       if node.state == "ended" and node.exit_code then

@@ -26,11 +26,11 @@ local MORE = {
   "RENAME hk lk", "SET hk v", "READMODE STALE n", "READMODE LEADER", "READMODE LINEARIZABLE", "CLUSTER SLOTS",
 }
 
-local function fail_for_a_while(world, cluster, kinds, intensity)
+local function fail_for_a_while(world, cluster, kinds, intensity, seconds)
   if kinds then
-    world:swarm { duration = 30, quiet = 5, intensity = intensity, kinds = kinds, nodes = cluster.names }
+    world:swarm { duration = seconds, quiet = 5, intensity = intensity, kinds = kinds, nodes = cluster.names }
   end
-  cluster:run(35)
+  cluster:run(seconds + 5)
   world:heal()
   for _, name in ipairs(cluster.names) do
     if world:get(name).state ~= "up" then -- a disk that failed has ended it
@@ -55,7 +55,7 @@ function M.linearizable(world, count, kinds, options)
   for i, name in ipairs(CLIENTS) do
     world:node(name, kit.client, { name, histories, i * 30, i, told, cluster.places })
   end
-  fail_for_a_while(world, cluster, kinds, slow and 6 or 3)
+  fail_for_a_while(world, cluster, kinds, slow and 6 or 3, 30)
   if slow then
     slow:stop()
   end
@@ -85,7 +85,7 @@ function M.alike(world, count, kinds, options)
   for i = 1, 3 do
     world:node("noise" .. i, kit.noise, { true, cluster.places, MORE })
   end
-  fail_for_a_while(world, cluster, kinds, 3)
+  fail_for_a_while(world, cluster, kinds, 4, 15)
   for i = 1, 3 do
     world:kill("noise" .. i)
   end
