@@ -30,17 +30,16 @@ local NAMES = {
   "MSETNX", "APPEND", "STRLEN", "GETRANGE", "SETRANGE", "INCR", "DECR", "INCRBY", "DECRBY", "INCRBYFLOAT", "DEL",
   "UNLINK", "EXISTS", "TYPE", "TOUCH", "RENAME", "RENAMENX", "RANDOMKEY", "KEYS", "SCAN", "EXPIRE", "PEXPIRE",
   "EXPIREAT", "PEXPIREAT", "TTL", "PTTL", "EXPIRETIME", "PEXPIRETIME", "PERSIST", "SUBSTR", "LCS", "SETBIT", "GETBIT",
-  "BITCOUNT", "BITPOS", "BITOP", "BITFIELD", "BITFIELD_RO",
-  "LPUSH", "RPUSH", "LPUSHX", "RPUSHX", "LPOP", "RPOP",
-  "LLEN", "LINDEX", "LSET", "LRANGE", "LTRIM", "LREM", "LINSERT", "LPOS", "LMOVE", "RPOPLPUSH", "LMPOP",
-  "HSET", "HMSET", "HSETNX", "HGET", "HMGET", "HEXISTS", "HSTRLEN", "HLEN", "HDEL", "HGETALL", "HKEYS", "HVALS",
-  "HSCAN", "HRANDFIELD", "HINCRBY", "HINCRBYFLOAT",
-  "SADD", "SREM", "SMOVE", "SISMEMBER", "SMISMEMBER", "SCARD", "SMEMBERS", "SSCAN", "SRANDMEMBER", "SPOP",
-  "SINTER", "SUNION", "SDIFF", "SINTERSTORE", "SUNIONSTORE", "SDIFFSTORE", "SINTERCARD",
-  "ZADD", "ZINCRBY", "ZREM", "ZSCORE", "ZMSCORE", "ZRANK", "ZREVRANK", "ZCARD", "ZSCAN", "ZRANDMEMBER",
-  "ZPOPMIN", "ZPOPMAX", "ZMPOP", "ZRANGE", "ZREVRANGE", "ZRANGEBYSCORE", "ZREVRANGEBYSCORE", "ZRANGEBYLEX",
-  "ZREVRANGEBYLEX", "ZRANGESTORE", "ZCOUNT", "ZLEXCOUNT", "ZREMRANGEBYRANK", "ZREMRANGEBYSCORE", "ZREMRANGEBYLEX",
-  "ZUNION", "ZINTER", "ZDIFF", "ZUNIONSTORE", "ZINTERSTORE", "ZDIFFSTORE", "ZINTERCARD",
+  "BITCOUNT", "BITPOS", "BITOP", "BITFIELD", "BITFIELD_RO", "LPUSH", "RPUSH", "LPUSHX", "RPUSHX", "LPOP", "RPOP",
+  "LLEN", "LINDEX", "LSET", "LRANGE", "LTRIM", "LREM", "LINSERT", "LPOS", "LMOVE", "RPOPLPUSH", "LMPOP", "HSET",
+  "HMSET", "HSETNX", "HGET", "HMGET", "HEXISTS", "HSTRLEN", "HLEN", "HDEL", "HGETALL", "HKEYS", "HVALS", "HSCAN",
+  "HRANDFIELD", "HINCRBY", "HINCRBYFLOAT", "SADD", "SREM", "SMOVE", "SISMEMBER", "SMISMEMBER", "SCARD", "SMEMBERS",
+  "SSCAN", "SRANDMEMBER", "SPOP", "SINTER", "SUNION", "SDIFF", "SINTERSTORE", "SUNIONSTORE", "SDIFFSTORE", "SINTERCARD",
+  "ZADD", "ZINCRBY", "ZREM", "ZSCORE", "ZMSCORE", "ZRANK", "ZREVRANK", "ZCARD", "ZSCAN", "ZRANDMEMBER", "ZPOPMIN",
+  "ZPOPMAX", "ZMPOP", "ZRANGE", "ZREVRANGE", "ZRANGEBYSCORE", "ZREVRANGEBYSCORE", "ZRANGEBYLEX", "ZREVRANGEBYLEX",
+  "ZRANGESTORE", "ZCOUNT", "ZLEXCOUNT", "ZREMRANGEBYRANK", "ZREMRANGEBYSCORE", "ZREMRANGEBYLEX", "ZUNION", "ZINTER",
+  "ZDIFF", "ZUNIONSTORE", "ZINTERSTORE", "ZDIFFSTORE", "ZINTERCARD", "BLPOP", "BRPOP", "BLMOVE", "BRPOPLPUSH", "BLMPOP",
+  "BZPOPMIN", "BZPOPMAX", "BZMPOP", "COPY", "SWAPDB", "SORT", "SORT_RO", "OBJECT", "DUMP",
 }
 
 -- Runs sequences from `seed` on until `count` commands have run. The failures' texts.
@@ -82,7 +81,7 @@ describe("the generator and the comparison", function()
       return command[1]:upper() == "STRLEN" and reply ~= ":0\r\n" and reply:find("^:") and ":77\r\n" or reply
     end)
     local steps = commands.sequence(SEED)
-    steps[#steps + 1] = { { "APPEND", "a", "some" } }
+    steps[#steps + 1] = { { "SET", "a", "some" } }
     steps[#steps + 1] = { { "strlen", "a" } }
     assert.is_truthy(d:run(steps))
     local few, difference = d:shrink(steps)
@@ -151,7 +150,8 @@ end
 
 local SUBCOMMANDS = {
   "CLIENT|ID", "CLIENT|SETNAME", "CLIENT|GETNAME", "CLIENT|INFO", "CLIENT|LIST", "COMMAND|COUNT", "COMMAND|DOCS",
-  "COMMAND|INFO", "CONFIG|GET",
+  "COMMAND|INFO", "CONFIG|GET", "CLIENT|UNBLOCK", "OBJECT|ENCODING", "OBJECT|FREQ", "OBJECT|IDLETIME",
+  "OBJECT|REFCOUNT", "OBJECT|HELP", "RESTORE", "MOVE",
 }
 
 local function with_subcommands()
@@ -217,6 +217,8 @@ describe("the node", function()
     assert.is_true(#met > 0)
   end)
 
+  local answered = {}
+
   -- A new node for each round: what each sequence deletes stays in LevelDB for a while, and makes walks slower.
   for round = 1, ROUNDS do
     it(("answers as redis-server does, to the byte (round %d)"):format(round), function()
@@ -225,10 +227,16 @@ describe("the node", function()
       local failures = explore(d, SEED + (round - 1) * 100000, COMMANDS)
       assert.equal("", table.concat(failures, "\n\n"), "redis-server first, the node second")
       assert.is_true(d.total >= COMMANDS)
-      for _, name in ipairs(NAMES) do
-        assert.is_truthy(d.answered[name], name .. " was never answered without an error")
+      for name in pairs(d.answered) do
+        answered[name] = true
       end
       assert.equal(0, node:stop(), node.process:stderr())
     end)
   end
+
+  it("has answered every command, and not with an error", function()
+    for _, name in ipairs(NAMES) do
+      assert.is_truthy(answered[name], name .. " was never answered without an error")
+    end
+  end)
 end)
