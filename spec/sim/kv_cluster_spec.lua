@@ -51,7 +51,8 @@ end)
 local BUGS = {
   {
     name = "a member reads without asking anybody", world = "linearizable", kinds = "NETWORK",
-    module = "lunode.kv.replicated", from = "if not entry.reads then\n    return true", to = "if true then\n    return true",
+    module = "lunode.kv.replicated", from = "if not entry.reads then\n    return true",
+    to = "if true then\n    return true",
   },
   {
     name = "what is unknown is sent again", world = "linearizable", kinds = "NETWORK", rare = true,
