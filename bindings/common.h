@@ -23,7 +23,9 @@ void ln_new_type(lua_State *L, const char *name, const luaL_Reg *methods, lua_CF
 int luaopen_lunode_decoder(lua_State *L);
 int luaopen_lunode_hash(lua_State *L);
 int luaopen_lunode_batch(lua_State *L);
+int luaopen_lunode_bits(lua_State *L);
 int luaopen_lunode_budget(lua_State *L);
+int luaopen_lunode_lcs(lua_State *L);
 int luaopen_lunode_log(lua_State *L);
 int luaopen_lunode_loop(lua_State *L);
 int luaopen_lunode_msgpack(lua_State *L);

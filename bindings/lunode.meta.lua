@@ -256,6 +256,17 @@ function server:sock() end
 ---@return integer count  open connections of this server
 function server:connections() end
 
+---A gate for what its connections send, where a reply answers for something that is not safe yet: what they have queued
+---in this turn of the loop and what they queue after it leaves only once `release` was called with this mark, or a higher one. What
+---was queued in turns before is as it was. Also a connection that closes sends what it holds first. To be called before
+---the turn ends: in `loop.before_sleep` at the latest.
+---@param mark integer  not negative; a lower one than before changes nothing
+function server:hold(mark) end
+
+---Lets go what waits for this mark, or for a lower one.
+---@param mark integer
+function server:release(mark) end
+
 -- ---------------------------------------------------------------- lunode.decoder
 
 ---The decoders of connections without a socket: pure functions of bytes, for scripts that get their bytes elsewhere, and for
@@ -335,6 +346,11 @@ function resp.status(text) end
 ---@param text string  "ERR …", with its code in front
 ---@return lunode.resp.raw
 function resp.error(text) end
+
+---Bytes that are replies already: any number of them, "" for a command that is answered later, or not at all.
+---@param bytes string
+---@return lunode.resp.raw
+function resp.raw(bytes) end
 
 ---RESP3 map from a flat list {key, value, …}; RESP2: the flat array.
 ---@param list any[]
@@ -531,6 +547,24 @@ function handle:rollback() end
 ---@return fun(): string?, string?
 function handle:scan(from, to, options) end
 
+---The rows of a range as one list, in order: for those who want them all, at a fraction of what a scan costs.
+---@param from string    first key, inclusive
+---@param to? string     end, exclusive (default: no end)
+---@param what? string   "keys", "values", or "both": key, value, key, value … (default "both")
+---@param limit? integer at most so many rows (default: all)
+---@param skip? integer  bytes left out at the start of each key (default 0)
+---@param reverse? boolean  from the last row to the first (default false)
+---@param offset? integer  rows left out before the first one (default 0)
+---@return string[]
+function handle:collect(from, to, what, limit, skip, reverse, offset) end
+
+---How many rows a range has; it walks over them.
+---@param from string     first key, inclusive
+---@param to? string      end, exclusive (default: no end)
+---@param limit? integer  it stops there (default: none)
+---@return integer
+function handle:count(from, to, limit) end
+
 ---The rows as they are now, whatever is written later. Costs memory up to the next flush, then disk space, until it is closed or collected.
 ---@return lunode.snapshot? snapshot
 ---@return string? err, lunode.code? code  "EINVAL" in the middle of an entry; "EAGAIN" too many were taken while the flush was behind
@@ -541,6 +575,11 @@ function handle:snapshot() end
 ---@param kind string  one byte
 ---@return lunode.rows
 function handle:rows(kind) end
+
+---The rows of members, for the hot paths: each is `prefix hash:u32be member`, with hash = XXH32(member, 0), put together without a
+---string of Lua's.
+---@return lunode.members
+function handle:members() end
 
 ---How much waits for `commit`, or for the flush.
 ---@return integer count  writes in memory only
@@ -618,6 +657,43 @@ function rows:get(key, head) end
 ---@param unless? integer (default 0) bits: where the head there has one of them, nothing is written
 ---@return integer? head  of the value that was there; -1 where that was empty; nil: there was no row
 function rows:put(key, head, text, unless) end
+
+---Of an open store; once that is closed, its methods raise. They raise, too, where a row cannot be read or written.
+---@class lunode.members
+local members = {}
+
+---@param prefix string
+---@param member string
+---@return string? value  nothing: there is no such member
+function members:get(prefix, member) end
+
+---@param prefix string
+---@param member string
+---@return boolean exists
+---@return integer hash
+function members:has(prefix, member) end
+
+---Stores a member's value, in place of the one that is there.
+---@param prefix string
+---@param member string
+---@param value string
+---@return boolean existed
+---@return integer hash
+function members:put(prefix, member, value) end
+
+---Stores a member's value, unless it is there already.
+---@param prefix string
+---@param member string
+---@param value string
+---@return boolean added
+---@return integer hash
+function members:add(prefix, member, value) end
+
+---@param prefix string
+---@param member string
+---@return boolean existed
+---@return integer hash
+function members:delete(prefix, member) end
 
 ---@class lunode.snapshot
 local snapshot = {}
@@ -811,6 +887,53 @@ function slot.of(key) end
 ---@return string
 function slot.row(kind, key) end
 
+-- ---------------------------------------------------------------- lunode.bits
+
+---Bits in strings: pure functions. Bit 0 is the highest one of the first byte.
+---@class lunode.bits
+local bits = {}
+
+---How many of the bits are set.
+---@param text string
+---@param first integer
+---@param last integer  included; before `first`: none
+---@return integer
+function bits.count(text, first, last) end
+
+---The first of the bits that is so.
+---@param text string
+---@param bit 0|1
+---@param first integer
+---@param last integer  included; before `first`: none
+---@return integer? at  nil where there is none
+function bits.find(text, bit, first, last) end
+
+---Combines strings bit by bit. All count as followed by zeros, up to the length of the longest one.
+---@param op "and"|"or"|"xor"
+---@param text string
+---@param ... string
+---@return string
+function bits.combine(op, text, ...) end
+
+---The string with all bits turned over.
+---@param text string
+---@return string
+function bits.invert(text) end
+
+-- ---------------------------------------------------------------- lunode.lcs
+
+---The longest common subsequence of two strings: a pure function.
+---@class lunode.lcs
+local lcs = {}
+
+---Finds the subsequence that Redis's LCS finds. It is made of runs: bytes that both strings have in a row. Takes a bit of memory for each
+---pair of bytes, and as long as it takes to look at each pair. Raises where the strings are past 4 GiB, or there are more than 2^47 pairs.
+---@param a string
+---@param b string
+---@return integer length
+---@return integer[] runs  the last one first, each three numbers: where it begins in a, where in b, how long it is
+function lcs.of(a, b) end
+
 -- ---------------------------------------------------------------- lunode.hash
 
 ---Hashes of values, for seeds and traces. Not against people who want collisions.
@@ -822,6 +945,24 @@ local hash = {}
 ---@param ... string|number|boolean|nil
 ---@return integer  64 bits
 function hash.of(seed, ...) end
+
+-- ---------------------------------------------------------------- lunode.mac
+
+---Message authentication codes: who knows a secret, without saying it. The binary has it; lunode.so for a stock Lua does not.
+---@class lunode.mac
+local mac = {}
+
+---HMAC with SHA-256 (RFC 2104), by libsodium.
+---@param secret string  of any length; at least 16 bytes that nobody can guess
+---@param text string
+---@return string  32 bytes
+function mac.of(secret, text) end
+
+---Whether two strings are the same, in a time that does not tell where they differ (but their lengths may show).
+---@param a string
+---@param b string
+---@return boolean
+function mac.equal(a, b) end
 
 -- ---------------------------------------------------------------- lunode.watchdog
 
@@ -1042,12 +1183,15 @@ function watcher:close() end
 
 return {
   batch = batch,
+  bits = bits,
   budget = budget,
   decoder = decoder,
   edit = edit,
   hash = hash,
+  lcs = lcs,
   log = log,
   loop = loop,
+  mac = mac,
   msgpack = msgpack,
   resp = resp,
   slot = slot,

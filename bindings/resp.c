@@ -136,6 +136,17 @@ static int make_raw(lua_State *L, int (*put)(struct ln_buffer *, const char *, s
     return 1;
 }
 
+/* Bytes that are replies already. */
+static int resp_raw(lua_State *L) {
+    size_t len = 0;
+    const char *bytes = luaL_checklstring(L, 1, &len);
+    void *raw = lua_newuserdatauv(L, len, 0);
+    if (len > 0)
+        memcpy(raw, bytes, len);
+    luaL_setmetatable(L, LN_RESP_RAW_TYPE);
+    return 1;
+}
+
 static int resp_status(lua_State *L) {
     return make_raw(L, ln_resp_put_status);
 }
@@ -177,7 +188,8 @@ static int resp_verbatim(lua_State *L) {
 
 static int raw_tostring(lua_State *L) {
     const char *bytes = luaL_checkudata(L, 1, LN_RESP_RAW_TYPE);
-    lua_pushlstring(L, bytes, lua_rawlen(L, 1) - 2);
+    size_t len = lua_rawlen(L, 1);
+    lua_pushlstring(L, bytes, len >= 2 ? len - 2 : 0);
     return 1;
 }
 
@@ -312,7 +324,7 @@ static const luaL_Reg resp_functions[] = {
     {"status", resp_status}, {"error", resp_error}, {"map", resp_map},
     {"set", resp_set},       {"push", resp_push},   {"verbatim", resp_verbatim},
     {"encode", resp_encode}, {"reply", resp_reply}, {"command", resp_command},
-    {"decode", resp_decode}, {NULL, NULL}};
+    {"decode", resp_decode}, {"raw", resp_raw},     {NULL, NULL}};
 
 static void set_tostring(lua_State *L, const char *type, lua_CFunction tostring) {
     luaL_getmetatable(L, type);

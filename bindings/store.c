@@ -2,6 +2,7 @@
 #include "store.h"
 #include "lua_loop.h"
 #include "store_dir.h"
+#include "store_members.h"
 #include "store_rows.h"
 
 #include <errno.h>
@@ -22,6 +23,8 @@ struct store_box {
     struct ln_value value;  /* of the read under way; freed later where pushing it raised */
     lua_State *main;
 };
+
+enum { WHAT_KEYS, WHAT_VALUES, WHAT_BOTH };
 
 struct snapshot_box {
     struct ln_snapshot *snapshot; /* NULL: closed */
@@ -372,7 +375,98 @@ static int snapshot_close(lua_State *L) {
     return 0;
 }
 
+/* What collect and count take: a range, walked here: calls of Lua's are most of a scan. */
+struct walk {
+    struct scan_box *box;
+    lua_Integer limit, offset;
+    size_t skip;
+    int what;
+};
+
+static void open_walk(lua_State *L, struct walk *w, bool reverse) {
+    struct ln_store *store = check_store(L)->store;
+    size_t from_len, to_len = 0;
+    const char *from = luaL_checklstring(L, 2, &from_len);
+    const char *to = luaL_optlstring(L, 3, NULL, &to_len);
+    w->box = lua_newuserdatauv(L, sizeof *w->box, 0);
+    w->box->scan = NULL;
+    luaL_setmetatable(L, SCAN_TYPE);
+    int rc = ln_store_scan(store, from, from_len, to, to_len, reverse, &w->box->scan);
+    if (rc != LN_OK)
+        luaL_error(L, "cannot scan: %s", ln_status_text(rc));
+}
+
+static void close_walk(struct walk *w) {
+    ln_scan_close(w->box->scan);
+    w->box->scan = NULL;
+}
+
+/* False at the end. */
+static bool next_row(lua_State *L, struct walk *w, struct ln_overlay_row *row) {
+    struct ln_detail detail;
+    int rc = ln_scan_next(w->box->scan, &detail, row);
+    if (rc != LN_OK && rc != LN_EOF)
+        luaL_error(L, "%s", detail.text);
+    return rc == LN_OK;
+}
+
+/* Into the list on top of the stack. */
+static void collect(lua_State *L, struct walk *w) {
+    struct ln_overlay_row row;
+    lua_Integer count = 0;
+    while (w->limit > 0 && next_row(L, w, &row)) {
+        if (w->offset > 0) {
+            w->offset--;
+            continue;
+        }
+        size_t start = row.klen < w->skip ? row.klen : w->skip;
+        if (w->what != WHAT_VALUES) {
+            lua_pushlstring(L, row.key + start, row.klen - start);
+            lua_rawseti(L, -2, ++count);
+        }
+        if (w->what != WHAT_KEYS) {
+            lua_pushlstring(L, row.value, row.vlen);
+            lua_rawseti(L, -2, ++count);
+        }
+        w->limit--;
+    }
+}
+
+static int store_collect(lua_State *L) {
+    static const char *const whats[] = {
+        [WHAT_KEYS] = "keys", [WHAT_VALUES] = "values", [WHAT_BOTH] = "both", NULL};
+    struct walk w = {
+        .what = luaL_checkoption(L, 4, "both", whats),
+        .limit = luaL_optinteger(L, 5, LUA_MAXINTEGER),
+        .offset = luaL_optinteger(L, 8, 0),
+    };
+    lua_Integer skip = luaL_optinteger(L, 6, 0);
+    luaL_argcheck(L, skip >= 0, 6, "at least 0 expected");
+    w.skip = (size_t)skip;
+    open_walk(L, &w, lua_toboolean(L, 7));
+    lua_createtable(L, w.limit > 0 && w.limit < 1024 ? (int)w.limit : 0, 0);
+    collect(L, &w);
+    close_walk(&w);
+    return 1;
+}
+
+static int store_count(lua_State *L) {
+    struct walk w = {.limit = luaL_optinteger(L, 4, LUA_MAXINTEGER)};
+    struct ln_overlay_row row;
+    lua_Integer count = 0;
+    open_walk(L, &w, false);
+    while (count < w.limit && next_row(L, &w, &row))
+        count++;
+    close_walk(&w);
+    lua_pushinteger(L, count);
+    return 1;
+}
+
 /* ---- rows of users' keys */
+
+static int store_members(lua_State *L) {
+    return ln_store_members_new(L, &check_store(L)->store);
+}
 
 static int store_rows(lua_State *L) {
     return ln_store_rows_new(L, &check_store(L)->store);
@@ -530,15 +624,27 @@ static int store_remove(lua_State *L) {
 }
 
 static const luaL_Reg store_methods[] = {
-    {"get", store_get},         {"put", store_put},
-    {"delete", store_delete},   {"delete_range", store_delete_range},
-    {"begin", store_begin},     {"rollback", store_rollback},
-    {"scan", store_scan},       {"snapshot", store_snapshot},
-    {"rows", store_rows},       {"pending", store_pending},
-    {"commit", store_commit},   {"advance", store_advance},
-    {"applied", store_applied}, {"room", store_room},
-    {"flush", store_flush},     {"stats", store_stats},
-    {"close", store_close},     {NULL, NULL},
+    {"get", store_get},
+    {"put", store_put},
+    {"delete", store_delete},
+    {"delete_range", store_delete_range},
+    {"begin", store_begin},
+    {"rollback", store_rollback},
+    {"scan", store_scan},
+    {"snapshot", store_snapshot},
+    {"rows", store_rows},
+    {"members", store_members},
+    {"collect", store_collect},
+    {"count", store_count},
+    {"pending", store_pending},
+    {"commit", store_commit},
+    {"advance", store_advance},
+    {"applied", store_applied},
+    {"room", store_room},
+    {"flush", store_flush},
+    {"stats", store_stats},
+    {"close", store_close},
+    {NULL, NULL},
 };
 
 static const luaL_Reg snapshot_methods[] = {
@@ -578,6 +684,7 @@ int luaopen_lunode_store(lua_State *L) {
     lua_pushcfunction(L, store_gc);
     lua_setfield(L, -2, "__gc");
     ln_store_rows_type(L);
+    ln_store_members_type(L);
     ln_new_type(L, SNAPSHOT_TYPE, snapshot_methods, snapshot_close);
     luaL_newmetatable(L, SCAN_TYPE);
     luaL_setfuncs(L, scan_meta, 0);

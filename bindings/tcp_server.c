@@ -129,10 +129,31 @@ static int server_connections(lua_State *L) {
     return 1;
 }
 
-static const luaL_Reg server_methods[] = {{"close", server_close},
-                                          {"sock", server_sock},
-                                          {"connections", server_connections},
-                                          {NULL, NULL}};
+static uint64_t check_mark(lua_State *L) {
+    lua_Integer mark = luaL_checkinteger(L, 2);
+    luaL_argcheck(L, mark >= 0, 2, "a mark is not negative");
+    return (uint64_t)mark;
+}
+
+static int server_hold(lua_State *L) {
+    struct server_box *box = check_server(L);
+    uint64_t mark = check_mark(L);
+    if (box->server)
+        ln_tcp_server_hold(box->server, mark);
+    return 0;
+}
+
+static int server_release(lua_State *L) {
+    struct server_box *box = check_server(L);
+    uint64_t mark = check_mark(L);
+    if (box->server)
+        ln_tcp_server_release(box->server, mark);
+    return 0;
+}
+
+static const luaL_Reg server_methods[] = {
+    {"close", server_close}, {"sock", server_sock},       {"connections", server_connections},
+    {"hold", server_hold},   {"release", server_release}, {NULL, NULL}};
 static const luaL_Reg functions[] = {{"listen", server_listen}, {NULL, NULL}};
 
 int luaopen_lunode_tcp_server(lua_State *L) {

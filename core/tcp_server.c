@@ -20,12 +20,21 @@ struct ln_tcp_server {
     struct ln_unix_file file; /* of a Unix socket */
     struct ln_tcp_server_options options;
     size_t connections;
+    struct ln_gate gate;
     struct ln_timer pause; /* while descriptors are short */
     struct ln_job close_job;
 };
 
 size_t ln_tcp_server_connections(const struct ln_tcp_server *server) {
     return server->connections;
+}
+
+void ln_tcp_server_hold(struct ln_tcp_server *server, uint64_t mark) {
+    ln_gate_hold(&server->gate, mark);
+}
+
+void ln_tcp_server_release(struct ln_tcp_server *server, uint64_t mark) {
+    ln_gate_release(&server->gate, mark, ln_stream_released);
 }
 
 int ln_tcp_server_sock(const struct ln_tcp_server *server, struct ln_addr *out) {
@@ -98,6 +107,8 @@ static void on_pause_over(struct ln_timer *timer) {
 
 static int welcome(struct ln_tcp_server *server, int fd) {
     struct ln_stream *s = ln_stream_new(server->loop, server->options.events, NULL);
+    if (s)
+        s->gate = &server->gate;
     int rc = s ? ln_stream_adopt(s, fd) : -ENOMEM;
     if (rc != LN_OK) {
         free(s);
@@ -174,6 +185,7 @@ int ln_tcp_listen(struct ln_loop *loop, const struct ln_addr *addr,
         return -ENOMEM;
     server->loop = loop;
     server->options = *options;
+    ln_gate_init(&server->gate);
     server->fd = socket(addr->ss.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     int rc = server->fd < 0 ? -errno : bind_and_listen(server, addr);
     if (rc == LN_OK)

@@ -36,6 +36,10 @@ void ln_tcp_server_close(struct ln_tcp_server *server);
 /* Closes without telling anyone, for owners that go away: no callback follows. */
 void ln_tcp_server_discard(struct ln_tcp_server *server);
 
+/* A gate for the output of its connections: see tcp_gate.h. */
+void ln_tcp_server_hold(struct ln_tcp_server *server, uint64_t mark);
+void ln_tcp_server_release(struct ln_tcp_server *server, uint64_t mark);
+
 size_t ln_tcp_server_connections(const struct ln_tcp_server *server);
 int ln_tcp_server_sock(const struct ln_tcp_server *server, struct ln_addr *out);
 

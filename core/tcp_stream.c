@@ -132,6 +132,7 @@ static void on_closing(struct ln_job *job) {
         s->events->on_close(s, s->status);
     ln_job_cancel(&s->flush_job);
     ln_job_cancel(&s->resume_job);
+    ln_gate_leave(&s->held);
     if (s->fd >= 0)
         close(s->fd);
     if (s->released)
@@ -186,9 +187,14 @@ static void finish_close(struct ln_stream *s) {
         ln_stream_abort(s, rc);
 }
 
+static void linger(struct ln_stream *s);
+
 static void on_linger(struct ln_timer *timer) {
     struct ln_stream *s = LN_OWNER(struct ln_stream, timer, timer);
-    ln_stream_abort(s, LN_EWRITE_TIMEOUT);
+    if (ln_gate_holds(&s->held) && !s->want_write) /* it is not the peer who keeps us waiting */
+        linger(s);
+    else
+        ln_stream_abort(s, LN_EWRITE_TIMEOUT);
 }
 
 /* CLOSING, with something left to send: events are only for that, within the linger. */
@@ -290,12 +296,20 @@ const struct ln_stream_timeouts *ln_stream_timeouts(const struct ln_stream *s) {
 
 /* ---- output */
 
-/* Sends until the queue is empty or the kernel's buffer is full. False when the stream was aborted.
- */
+/* How many of the bytes queued may leave. */
+static size_t sendable(struct ln_stream *s) {
+    size_t len = ln_buffer_len(&s->out);
+    if (!s->gate)
+        return len;
+    return (size_t)(ln_gate_pass(s->gate, &s->held, s->bytes_written + len) - s->bytes_written);
+}
+
+/* Sends until the queue is empty, or what is left is held, or the kernel's buffer is full. False
+ * when the stream was aborted. */
 static bool send_queue(struct ln_stream *s) {
     bool would_block = false;
-    while (ln_buffer_len(&s->out) > 0 && !would_block) {
-        size_t len = ln_buffer_len(&s->out);
+    size_t len = sendable(s);
+    while (len > 0 && !would_block) {
         ssize_t n = send(s->fd, ln_buffer_data(&s->out), len, MSG_NOSIGNAL | MSG_DONTWAIT);
         if (n < 0 && errno == EINTR)
             continue;
@@ -309,6 +323,7 @@ static bool send_queue(struct ln_stream *s) {
             s->bytes_written += (uint64_t)n;
         }
         would_block = n < 0 || (size_t)n < len;
+        len -= n > 0 ? (size_t)n : 0;
     }
     if (would_block && !s->want_write) {
         s->last_write = ln_loop_now(s->loop); /* from here on the peer is waited for */
@@ -356,6 +371,12 @@ static void on_flush(struct ln_job *job) {
 
 static void flush_later(struct ln_stream *s) {
     ln_loop_flush(s->loop, &s->flush_job, on_flush);
+}
+
+void ln_stream_released(struct ln_held *held) {
+    struct ln_stream *s = LN_OWNER(struct ln_stream, held, held);
+    if (!s->want_write)
+        flush_later(s);
 }
 
 static int writable_status(const struct ln_stream *s) {

@@ -3,6 +3,7 @@
 #ifndef LUNODE_TCP_STREAM_IMPL_H
 #define LUNODE_TCP_STREAM_IMPL_H
 
+#include "tcp_gate.h"
 #include "tcp_stream.h"
 
 struct ln_stream {
@@ -29,11 +30,13 @@ struct ln_stream {
     bool ended;     /* the peer's FIN was read */
     bool shutdown;  /* ours is asked for: no more writes */
     bool fin_sent;
-    bool draining;   /* closing: all is sent, and input is dropped until the peer has it */
-    int unacked;     /* draining: bytes that the peer has not acknowledged yet */
-    bool aborted;    /* the closing job is queued, or running */
-    bool full;       /* a write answered LN_STREAM_FULL and on_writable is owed */
-    bool want_write; /* the kernel's buffer was full: wait for EPOLLOUT */
+    bool draining;        /* closing: all is sent, and input is dropped until the peer has it */
+    int unacked;          /* draining: bytes that the peer has not acknowledged yet */
+    bool aborted;         /* the closing job is queued, or running */
+    bool full;            /* a write answered LN_STREAM_FULL and on_writable is owed */
+    bool want_write;      /* the kernel's buffer was full: wait for EPOLLOUT */
+    struct ln_gate *gate; /* NULL: none; it outlives the stream */
+    struct ln_held held;  /* output that the gate holds back */
     /* Whoever made the stream: is told when it is freed. */
     void (*released)(struct ln_stream *s, void *maker);
     void *maker;
@@ -46,5 +49,8 @@ struct ln_stream *ln_stream_new(struct ln_loop *loop, const struct ln_stream_eve
 /* Takes fd over: the stream is OPEN, and what was queued will be sent. On failure the stream is as
  * before and fd still the caller's. */
 int ln_stream_adopt(struct ln_stream *s, int fd);
+
+/* A gate has let some of its output go: it is sent in the next flush phase. */
+void ln_stream_released(struct ln_held *held);
 
 #endif

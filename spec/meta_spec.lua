@@ -57,12 +57,15 @@ end
 describe("lunode.meta.lua", function()
   local modules = {
     "batch",
+    "bits",
     "budget",
     "decoder",
     "edit",
     "hash",
+    "lcs",
     "log",
     "loop",
+    "mac",
     "msgpack",
     "resp",
     "slot",
@@ -79,6 +82,7 @@ describe("lunode.meta.lua", function()
     server = "lunode.server",
     handle = "lunode.store_handle",
     snapshot = "lunode.snapshot",
+    members = "lunode.members",
     rows = "lunode.rows",
     decoder_object = "lunode.decoder",
     builder = "lunode.batch",

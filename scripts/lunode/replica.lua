@@ -29,6 +29,9 @@ local TERM = 0 -- of all entries, while there is one member
 -- A full disk is no failure: there is room again, some time.
 local FULL = { ENOSPC = true, EDQUOT = true }
 
+-- Seconds that a sync may take with "everysec" before writes wait for it: what is lost in a power cut stays bounded.
+local SLOW_SYNC = 2
+
 local IN_FLIGHT = 64 << 20 -- bytes proposed and not yet committed: past that, `room` says EAGAIN
 
 ---@class lunode.entry
@@ -43,6 +46,8 @@ local IN_FLIGHT = 64 << 20 -- bytes proposed and not yet committed: past that, `
 ---@field sync "always"|"everysec"|"no"
 ---@field apply fun(entry: lunode.entry)
 ---@field on_room? fun()     there may be room again, after `room` had said EAGAIN
+---@field hold? fun(index: integer)     "always": what follows from the entries up to this one must not be told yet
+---@field release? fun(index: integer)  they are on disk: now it may
 ---@field on_failure fun(err: string)
 ---@field cache? integer   bytes of the store's caches
 ---@field engine? string   "leveldb", "rocksdb", "memory"
@@ -87,6 +92,8 @@ function M.open(options)
     sync = options.sync,
     apply = options.apply,
     on_room = options.on_room or function() end,
+    hold = options.hold or function() end,
+    release = options.release or function() end,
     on_failure = options.on_failure,
     store = nil,
     log = nil,
@@ -97,6 +104,9 @@ function M.open(options)
     in_flight_bytes = 0,
     waiting = 0, -- entries in flight
     unsynced = false, -- something was appended since the last sync began
+    syncing = 0, -- syncs under way
+    sync_due = math.huge, -- when the first of them takes too long
+    too_slow = false, -- so `room` has said EAGAIN
     making_room = false, -- the store flushes, so that the log can let go of entries
     failed = nil,
     closed = false,
@@ -172,10 +182,11 @@ function methods:next_entry(time)
   return self.time, self.seed
 end
 
----Whether an entry counts as committed as soon as it is written.
+---Whether what an entry holds may be done before it is appended: it is `record`ed then. With "always" nobody may be
+---told of it, nor what others have read of it, until it is on disk: between `hold` and `release`.
 ---@return boolean
 function methods:commits_at_once()
-  return self.sync ~= "always" and self.waiting == 0
+  return self.waiting == 0
 end
 
 ---Whether so many bytes can be proposed now.
@@ -185,6 +196,9 @@ end
 function methods:room(bytes)
   if self.in_flight_bytes > IN_FLIGHT then
     return nil, "too much waits for the disk", "EAGAIN"
+  elseif loop.now() > self.sync_due and self.sync == "everysec" then
+    self.too_slow = true
+    return nil, "the disk has been syncing for seconds", "EAGAIN"
   end
   local ok, err, code = self.store:room()
   if not ok then
@@ -233,17 +247,21 @@ function methods:record(payload, time, seed)
   if index then
     self.applied = index
     self.store:advance(index)
+    if self.sync == "always" then
+      self.hold(index)
+      self:sync_log()
+    end
   end
   return index
 end
 
----Appends an entry; `apply` is called with it once it is committed, within this call where that is at once.
+---Appends an entry; `apply` is called with it once it is committed: within this call, or once it is on disk ("always").
 ---@param payload string
 ---@param time integer  milliseconds since the epoch
 ---@param context any   comes back as entry.context
 ---@return integer? index  nil: on_failure was told
 function methods:propose(payload, time, context)
-  local at_once = self:commits_at_once()
+  local at_once = self.sync ~= "always" and self.waiting == 0
   payload = pack(HEAD, self:next_entry(time)) .. payload
   local index = append(self, payload)
   if index and at_once then
@@ -275,19 +293,33 @@ end
 
 -- ---- disk
 
+-- Everything up to index is on disk.
+local function synced(self, index)
+  self.syncing = self.syncing - 1
+  self.sync_due = self.syncing > 0 and loop.now() + SLOW_SYNC or math.huge
+  self.release(index)
+  self:commit(index)
+  if self.too_slow then
+    self.too_slow = false
+    self.on_room()
+  end
+end
+
 ---Begins to sync what was appended, if anything was since the last time. Proposals are committed when that is done.
 function methods:sync_log()
   if not self.unsynced or self.failed then
     return
   end
   self.unsynced = false
+  self.syncing = self.syncing + 1
+  self.sync_due = math.min(self.sync_due, loop.now() + SLOW_SYNC)
   local ok, failure = self.log:sync(function(err, _, index)
     if self.closed then
       return
     elseif err then
       self:fail(err)
     else
-      self:commit(index)
+      synced(self, index)
     end
   end)
   if not ok then
@@ -300,6 +332,9 @@ function methods:set_sync(sync)
   self.sync = sync
   if sync ~= "no" then
     self:sync_log() -- nothing else would, of what was written before
+  end
+  if sync == "always" and self.log:synced() < self.log:last() then
+    self.hold(self.log:last()) -- reads see it
   end
 end
 

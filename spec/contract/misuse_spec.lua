@@ -150,4 +150,21 @@ describe("the real modules and the simulated ones", function()
       end
     end
   end)
+
+  it("and the marks of gates", function()
+    local servers = { [real] = kit.listen(real, {}), [simulated] = kit.listen(simulated, {}) }
+    for _, method in ipairs { "hold", "release" } do
+      for _, argument in ipairs(VALUES) do
+        compare(("server:%s(%s)"):format(method, argument.name), function(world)
+          return (said(function()
+            if method == "hold" then -- called by name: messages have it
+              servers[world]:hold(argument.value)
+            else
+              servers[world]:release(argument.value)
+            end
+          end))
+        end)
+      end
+    end
+  end)
 end)

@@ -7,6 +7,7 @@
 --   node:advance(1000)             -- milliseconds
 --
 -- fake_node.new { sync = "always" }: commands that write wait for node:commit().
+local channels = require "lunode.kv.channels"
 local context = require "lunode.kv.context"
 local database = require "lunode.kv.db"
 local resp = require "lunode.resp"
@@ -14,6 +15,8 @@ local save = require "lunode.kv.save"
 local session = require "lunode.kv.session"
 local store = require "lunode.store"
 local tmp = require "lunode.test.tmp"
+local transactions = require "lunode.kv.transactions"
+local watches = require "lunode.kv.watches"
 local writes = require "lunode.kv.writes"
 
 require "lunode.kv"
@@ -266,6 +269,7 @@ end
 function M.new(options)
   options = options or {}
   local self = setmetatable({
+    watches = watches.new(), channels = channels.new(), notify_classes = {}, gather = transactions.gather,
     dir = tmp.dir() .. "/data", clock = 1700000000000, next_id = 1, sessions = {}, host = "127.0.0.1", port = 6380,
     maxclients = 10, requirepass = options.requirepass, run_id = "0", started = 1700000000000,
     stats = { connections = 0, rejected = 0, commands = 0, errors = 0, clients = 0 },

@@ -301,13 +301,13 @@ describe("a member that was away", function()
     assert(world:run_until(function()
       local node = cluster:is_up(away)
       name = node and node.storage.receiving and node.storage.receiving.name
-      return name and node.snapshots.received > 5
+      return name and node.state.received > 5
     end))
     world:fault { kind = "reset", nodes = { cluster:leader(), away } }
     local least
     assert(world:run_until(function()
       local node = cluster:is_up(away)
-      least = math.min(least or 1000, node.snapshots.received)
+      least = math.min(least or 1000, node.state.received)
       return node.storage.snapshot.name == name
     end))
     assert.is_true(least > 5, "it began anew")
@@ -363,7 +363,7 @@ describe("membership", function()
     end
     node[method](node, table.unpack(words))
     local ok, err = cluster:finish(outcome)
-    assert(ok, tostring(err))
+    assert(ok or err.code == "EUNKNOWN", tostring(err)) -- to a leader that leaves before its own disk has the change
   end
 
   sim_it("shrinks by its leader, who says so although the others are faster", { seeds = 5 }, function(world)

@@ -3,6 +3,16 @@
 
 local kit = require "spec.raft.kit"
 
+local function others(cluster, name)
+  local list = {}
+  for _, other in ipairs(cluster.names) do
+    if other ~= name then
+      list[#list + 1] = other
+    end
+  end
+  return list
+end
+
 local function cluster_of(world, count, options)
   options = options or {}
   options.store = true
@@ -128,4 +138,80 @@ describe("a cluster whose state is a store", function()
       assert.equal(1, told)
       assert.is_true(node:room(1000))
     end)
+end)
+
+-- One that was away while the log of the others was cut, and their stores have grown.
+local function lagging(world, options, megabytes)
+  local cluster = cluster_of(world, 3, options)
+  local away = others(cluster, cluster:leader())[1]
+  world:crash(away)
+  for _ = 1, 5 do
+    assert(cluster:finish(cluster:propose(cluster:leader(), "pad", megabytes * 1000000)))
+  end
+  for i = 1, 150 do
+    cluster:write("k" .. i, ("v"):rep(100))
+  end
+  assert.is_true(cluster.state[cluster:leader()].node.storage.log:first() > 20, "the log was not cut")
+  return cluster, away
+end
+
+local SMALL = { log_keep = 2000, overlay = 4000 }
+
+describe("a member that lags behind a store's log", function()
+  sim_it("is sent a copy, and stands on it from there", { seeds = 5 }, function(world)
+    local cluster, away = lagging(world, SMALL, 1)
+    world:restart(away)
+    cluster:agree(cluster.names)
+    local node = cluster.state[away].node
+    assert.equal("data-1", node.state.name)
+    assert.equal(node.store, node.state.store)
+    assert.equal(3, cluster.state[away].attached) -- at two starts, and to the copy
+    for _, how in ipairs { "crash", "kill" } do
+      world[how](world, away)
+      world:restart(away)
+      cluster:write("k", how)
+      cluster:agree(cluster.names)
+      assert.equal(how, cluster.state[away].get "k")
+      assert.equal("data-1", cluster.state[away].node.state.name)
+    end
+  end)
+
+  sim_it("goes on where a broken connection left it", { seeds = 3, world = { bandwidth = 800000 } }, function(world)
+    local cluster, away = lagging(world, SMALL, 4)
+    world:restart(away)
+    local name
+    assert(world:run_until(function()
+      local node = cluster:is_up(away)
+      local receiving = node and node.state.copies.receiving
+      name = receiving and receiving.meta.name
+      return receiving and receiving.n > 5
+    end))
+    world:fault { kind = "reset", nodes = { cluster:leader(), away } }
+    local least = math.huge
+    assert(world:run_until(function()
+      local node = cluster:is_up(away)
+      least = math.min(least, node.state.copies.receiving and node.state.copies.receiving.n or math.huge)
+      return node.storage.snapshot.name == name
+    end))
+    assert.is_true(least > 5, "it began anew")
+    cluster:agree(cluster.names)
+  end)
+
+  sim_it("has the old state or the new one whenever the power fails, and nothing else", { seeds = 5 }, function(world)
+    local cluster, away = lagging(world, SMALL, 1)
+    local before
+    for i = 1, 12 do
+      world:restart(away)
+      assert(world:run_until(function()
+        return cluster.state[away].node
+      end, 5))
+      local node = cluster.state[away].node
+      before = before or node.applied
+      assert.is_true(node.applied == before or node.applied > 150, "it stands at " .. node.applied)
+      world:run(world:stream("spec"):between(0, 0.1 * i))
+      world:crash(away)
+    end
+    world:restart(away)
+    cluster:agree(cluster.names)
+  end)
 end)

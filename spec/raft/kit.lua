@@ -4,9 +4,11 @@
 --   cluster:leader(10)                             waits for one that a majority follows; raises
 --   cluster:propose(name, key, value)              an outcome: { result, err, done }
 --   cluster:clients(h, { "ann", "bob" }, 30)       nodes that read, write and compare-and-set, and write it down
+--   cluster:change_members(rng)                    begins some change of the membership, if one leads
 --
 -- A register's machine knows what it has applied: `digest` of all entries, so that members can be compared. With
--- `store = true` among the options it is one whose state is an ordered store.
+-- `store = true` among the options it is one whose state is an ordered store. Whenever two members have applied up to
+-- the same index, their digests must be the same; `agree` compares their rows, too.
 
 local M = {}
 
@@ -46,6 +48,7 @@ local function table_machine(state)
   return {
     apply = function(entry)
       digest = hash.of(digest, entry.index, entry.time, entry.seed, entry.payload)
+      state.applied(entry.index, digest)
       local words = msgpack.decode(entry.payload)
       return commands[words[1]](table.unpack(words, 2))
     end,
@@ -75,6 +78,13 @@ local function store_machine(state)
   function state.get(key)
     return rows:get("r" .. key)
   end
+  function state.rows()
+    local sum = 0
+    for key, value in rows:scan "" do
+      sum = hash.of(sum, key, value)
+    end
+    return sum
+  end
   local commands = {
     write = function(key, value)
       rows:put("r" .. key, value)
@@ -96,12 +106,14 @@ local function store_machine(state)
   }
   return {
     attach = function(store)
+      state.copies = state.copies + (rows and 1 or 0)
       rows, state.attached = store, (state.attached or 0) + 1
       digest = math.tointeger(store:get "digest" or 0)
       return true
     end,
     apply = function(entry)
       digest = hash.of(digest, entry.index, entry.time, entry.seed, entry.payload)
+      state.applied(entry.index, digest)
       rows:put("digest", tostring(digest))
       local words = msgpack.decode(entry.payload)
       return commands[words[1]](table.unpack(words, 2))
@@ -125,7 +137,8 @@ local function member(state, options)
   local node, err, code = driver.open {
     id = state.id, cluster = options.cluster or "spec", dir = "data", listen = "0.0.0.0" .. RAFT,
     address = state.id .. RAFT, members = state.members, snapshot_bytes = options.snapshot_bytes,
-    election_timeout = options.election_timeout, log_keep = options.log_keep,
+    election_timeout = options.election_timeout, secret = options.secret, protocol = state.protocol,
+    join = options.join, log_keep = options.log_keep,
     store = options.store and { overlay = options.overlay, limit = options.limit } or nil,
     machine = machine,
     on_failure = function(failure)
@@ -161,9 +174,10 @@ end
 
 ---@param world lunode.sim.world
 ---@param count integer
----@param options? table  of the driver: snapshot_bytes, election_timeout; cluster
+---@param options? table  of the driver: snapshot_bytes, election_timeout, secret, join; cluster
 function M.cluster(world, count, options)
-  local self = setmetatable({ world = world, options = options or {}, state = {}, names = {} }, metatable)
+  local self = setmetatable({ world = world, options = options or {}, state = {}, names = {}, all = {},
+    digests = {} }, metatable)
   world:on_crash(function(node)
     if self.state[node.name] then
       self.state[node.name].node = nil
@@ -182,7 +196,15 @@ end
 
 ---One more; without members it waits to be added.
 function methods:member(name, members, options)
-  self.state[name] = { id = name, members = members }
+  self.all[#self.all + 1] = name
+  self.state[name] = {
+    id = options and options.id or name, members = members, copies = 0,
+    applied = function(index, digest)
+      local known = self.digests[index] or digest
+      self.digests[index] = known
+      assert(known == digest, ("%s has another state at %d"):format(name, index))
+    end,
+  }
   self.world:node(name, member, { self.state[name], options or self.options })
   return self.state[name]
 end
@@ -249,7 +271,62 @@ function methods:agree(names, seconds)
   end, seconds or 60)
   assert(ok, "they do not come to the same index")
   for _, name in ipairs(names) do
-    assert(self.state[name].digest() == self.state[names[1]].digest(), name .. " has applied something else")
+    local mine, first = self.state[name], self.state[names[1]]
+    assert(mine.digest() == first.digest(), name .. " has applied something else")
+    assert(not mine.rows or mine.rows() == first.rows(), name .. " has other rows")
+  end
+end
+
+-- ---------------------------------------------------------------- membership
+
+---Who leads the latest term, of those that are up.
+---@return string? name
+function methods:latest_leader()
+  local best
+  for _, name in ipairs(self.all) do
+    local node = self:is_up(name)
+    if node and node.core.role == "leader" and (not best or node.core.term > self:is_up(best).core.term) then
+      best = name
+    end
+  end
+  return best
+end
+
+---The names are those that the latest leader knows.
+function methods:meet()
+  assert(self.world:run_until(function()
+    local leader = self:latest_leader()
+    local raft = leader and self:is_up(leader).core
+    self.names = raft and table.move(raft.config.ids, 1, #raft.config.ids, 1, {})
+    return raft and raft.commit >= raft.noop_index and raft.config_index <= raft.commit
+  end, 30))
+end
+
+---Begins some change; 3 voters stay.
+---@param rng lunode.sim.random
+function methods:change_members(rng)
+  local leader = self:latest_leader()
+  local config = leader and self:is_up(leader).core.config
+  if not config then
+    return
+  end
+  local changes = {}
+  for _, name in ipairs(self.all) do
+    local known = config.members[name]
+    if known and not known.voter then
+      changes[#changes + 1] = { kind = "promote", id = name }
+      changes[#changes + 1] = { kind = "remove", id = name }
+    elseif known and #config.voters > 3 then
+      changes[#changes + 1] = { kind = rng:chance(0.5) and "demote" or "remove", id = name }
+    elseif not known and not config.removed[name] then
+      changes[#changes + 1] = { kind = "add", id = name, address = name .. RAFT }
+      changes[#changes + 1] = changes[#changes]
+    end
+  end
+  if changes[1] then
+    self.state[leader].node:change(rng:pick(changes), function(_, err)
+      self.changed = (self.changed or 0) + (err and 0 or 1)
+    end)
   end
 end
 

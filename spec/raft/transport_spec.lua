@@ -47,23 +47,29 @@ end
 
 local function hello(changes)
   return function(msgpack)
-    local words = { "hello", "lunode.raft", 1, "spec", "n9", "n1", "disk", "n9:7001" }
+    local words = { "hello", "lunode.raft", 1, 1, "spec", "", "n9", "n1", "disk", "n9:7001", "nonce", false }
     for i, word in pairs(changes) do
       words[i] = word
     end
-    return msgpack.encode(words)
+    return msgpack.encode(words) .. msgpack.encode { "proof", "" }
   end
 end
 
 describe("a member", function()
   local refusals = {
-    ["that speaks a newer version"] = { { [3] = 2 }, "it speaks version 2 of the protocol, and this is version 1" },
-    ["of another cluster"] = { { [4] = "other" }, "it belongs to the cluster other, and this is spec" },
-    ["that looks for another one"] = { { [6] = "n2" }, "it looks for n2, and this is n1" },
-    ["under its own name"] = { { [5] = "n1" }, "it calls itself n1, as this one does" },
-    ["under a name that is none"] = { { [5] = "../n1" }, "that is no id" },
+    ["that speaks a newer version"] = {
+      { [3] = 3, [4] = 2 }, "it speaks versions 2 to 3 of the protocol, and this is 1 to 1",
+    },
+    ["of another cluster"] = { { [5] = "other" }, "it belongs to the cluster other, and this is spec" },
+    ["of another cluster with the same name"] = {
+      { [6] = "0123456789abcdef" }, "it is of another cluster, number 0123",
+    },
+    ["with a secret, where there is none"] = { { [12] = true }, "it has a secret, and this member has none" },
+    ["that looks for another one"] = { { [8] = "n2" }, "it looks for n2, and this is n1" },
+    ["under its own name"] = { { [7] = "n1" }, "it calls itself n1, as this one does" },
+    ["under a name that is none"] = { { [7] = "../n1" }, "that is no id" },
     ["that speaks something else"] = { { [2] = "lunode.rpc" }, "it does not speak lunode's Raft" },
-    ["whose hello is not text"] = { { [7] = 7 }, "its hello cannot be read" },
+    ["whose hello is not text"] = { { [9] = 7 }, "its hello cannot be read" },
   }
   local names = {}
   for name in pairs(refusals) do

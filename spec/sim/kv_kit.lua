@@ -115,7 +115,9 @@ end
 ---no reply by then never gets one.
 ---@param on_connect fun(send: fun(words: string[], on_reply: fun(reply: any)))
 ---@param on_end fun()
-function M.connect(on_connect, on_end)
+---@param where? { host: string, port: integer, patience: number }  patience: seconds without a reply (default 2)
+function M.connect(on_connect, on_end, where)
+  where = where or { host = ADDRESS, port = PORT, patience = 2 }
   local loop, tcp_client = require "lunode.loop", require "lunode.tcp_client"
   local waiting, first, last, bytes, patience = {}, 1, 0, "", nil
   local connection
@@ -147,11 +149,11 @@ function M.connect(on_connect, on_end)
     end
     connection:write(resp.command(table.unpack(words)))
   end
-  patience = loop.timer(2, function()
+  patience = loop.timer(where.patience, function()
     connection:abort()
   end)
   patience:close()
-  connection = tcp_client.connect(ADDRESS, PORT, {
+  connection = tcp_client.connect(where.host, where.port, {
     connect_timeout = 1,
     on_connect = function(_, err)
       if not err then
@@ -245,7 +247,13 @@ M.register = {
 
 ---A client, for world:node: does `count` operations on a connection, up to `lanes` of them under way at a time, and
 ---connects anew where that ends. told[me] counts what was done.
-function M.client(me, histories, count, lanes, told)
+---@param me string
+---@param histories table<string, lunode.sim.history>
+---@param count integer
+---@param lanes integer
+---@param told table
+---@param places? table[]  as `where` of connect: one of them is drawn for each connection
+function M.client(me, histories, count, lanes, told, places)
   local loop = require "lunode.loop"
   local done, number = 0, 0
   told[me] = { ok = 0, refused = 0, unknown = 0 }
@@ -269,8 +277,11 @@ function M.client(me, histories, count, lanes, told)
       send(words, function(reply)
         open[lane] = nil
         done = done + 1
-        if type(reply) == "table" and reply.err then
-          assert(reply.err:find "^MISCONF", reply.err)
+        if type(reply) == "table" and reply.err and reply.err:find "^UNKNOWN" then
+          told[me].unknown = told[me].unknown + 1
+          h:unknown(op)
+        elseif type(reply) == "table" and reply.err then
+          assert(reply.err:find "^MISCONF" or reply.err:find "^CLUSTERDOWN", reply.err)
           told[me].refused = told[me].refused + 1
           h:fail(op)
         else
@@ -308,7 +319,7 @@ function M.client(me, histories, count, lanes, told)
       if done < count then
         loop.timer(0.1, start)
       end
-    end)
+    end, places and places[loop.random(1, #places)])
   end
 
   start()

@@ -10,6 +10,7 @@
 -- milliseconds apart must agree.
 
 local prng = require "spec.support.prng"
+local types = require "spec.support.commands_types"
 
 local M = {}
 
@@ -178,7 +179,11 @@ end
 
 local families = {} -- name → { weight, fn(g) → step or command, … }; named so that failures can be told apart
 
-families.set = {
+for name, family in pairs(types) do
+  families[name] = family
+end
+
+families.string_set = {
   { 6, function(g)
     return { "SET", g:key(), g:value() }
   end },
@@ -465,6 +470,9 @@ families.server = {
   end },
 }
 
+families.bits = require "spec.support.commands_bits"
+families.lists = require "spec.support.commands_lists"
+
 families.unknown = {
   { 2, function(g)
     local command = { g.chance:pick(UNKNOWN) }
@@ -476,8 +484,8 @@ families.unknown = {
 }
 
 local WEIGHTS = {
-  { 12, "set" }, { 10, "get" }, { 10, "change" }, { 8, "generic" }, { 8, "expiry" }, { 3, "connection" },
-  { 1, "client" }, { 1, "server" }, { 1, "unknown" },
+  { 12, "string_set" }, { 10, "get" }, { 10, "change" }, { 6, "bits" }, { 8, "lists" }, { 8, "generic" },
+  { 8, "expiry" }, { 3, "connection" }, { 1, "client" }, { 1, "server" }, { 1, "unknown" }, { 8, "hash" }, { 8, "set" },
 }
 
 -- ---------------------------------------------------------------- sequences

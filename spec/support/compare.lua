@@ -65,10 +65,11 @@ local function contains(list, value)
   return false
 end
 
-local function pairs_of(map)
+-- A flat list's groups of so many elements, each encoded.
+local function groups(flat, width)
   local list = {}
-  for i = 1, #map, 2 do
-    list[#list + 1] = resp.encode { map[i], map[i + 1] }
+  for i = 1, #flat, width do
+    list[#list + 1] = resp.encode { table.unpack(flat, i, i + width - 1) }
   end
   return list
 end
@@ -110,6 +111,46 @@ local function info_sections(text)
   return list
 end
 
+-- Lists of members, or of members with what belongs to each, in whichever order.
+local function same_groups(width)
+  return function(a, b)
+    local x, y = resp.decode(a), resp.decode(b)
+    return x.kind == y.kind and M.same_set(groups(x, width), groups(y, width))
+  end
+end
+
+-- Where Redis keeps a collection in one piece, it gives it in one reply, as we do if it is small; else where a page ends
+-- is its own affair.
+local function same_page(width)
+  return function(a, b)
+    local x, y = resp.decode(a), resp.decode(b)
+    return #x == 2 and #y == 2 and type(y[1]) == "string"
+      and (x[1] ~= "0" or y[1] ~= "0" or M.same_set(groups(x[2], width), groups(y[2], width)))
+  end
+end
+
+local function flatten(value, list)
+  if type(value) ~= "table" then
+    list[#list + 1] = resp.encode(value)
+    return list
+  end
+  for _, element in ipairs(value) do
+    flatten(element, list)
+  end
+  return list
+end
+
+-- Of members chosen at random only the shape and the number, unless all are wanted.
+local function chosen(a, b, _, command)
+  local x, y = resp.decode(a), resp.decode(b)
+  if type(x) ~= "table" or type(y) ~= "table" then
+    return true
+  end
+  local all = (tonumber(command[3]) or 0) >= 1000
+  return x.kind == y.kind and #x == #y and type(x[1]) == type(y[1])
+    and (not all or M.same_set(flatten(x, {}), flatten(y, {})))
+end
+
 local rules = {
   -- They run with the clock.
   TTL = near(TOLERANCE),
@@ -129,9 +170,22 @@ local rules = {
     local x, y = resp.decode(a), resp.decode(b)
     return x[1] == y[1] and #x == 2 and #y == 2 and M.same_set(x[2], y[2])
   end,
+  HSCAN = same_page(2),
+  SSCAN = same_page(1),
+  ZSCAN = same_page(2),
+  HGETALL = same_groups(2),
+  HKEYS = same_groups(1),
+  HVALS = same_groups(1),
+  SMEMBERS = same_groups(1),
+  HRANDFIELD = chosen,
+  SRANDMEMBER = chosen,
+  SPOP = chosen,
+  SINTER = same_groups(1),
+  SUNION = same_groups(1),
+  SDIFF = same_groups(1),
   ["CONFIG GET"] = function(a, b)
     local x, y = resp.decode(a), resp.decode(b)
-    return x.kind == y.kind and M.same_set(pairs_of(x), pairs_of(y))
+    return x.kind == y.kind and M.same_set(groups(x, 2), groups(y, 2))
   end,
 
   -- Any key will do, as long as there is one: the command before it was KEYS *.

@@ -146,9 +146,10 @@ local function compare_keyspaces(self)
   local batch = { { "DBSIZE" } }
   table.sort(a)
   for _, key in ipairs(a) do
-    for _, name in ipairs { "TYPE", "GET", "PTTL", "PEXPIRETIME" } do
+    for _, name in ipairs { "TYPE", "GET", "HGETALL", "SMEMBERS", "PTTL", "PEXPIRETIME" } do
       batch[#batch + 1] = { name, key }
     end
+    batch[#batch + 1] = { "LRANGE", key, "0", "-1" }
   end
   return run_batch(self, controls, batch)
 end

@@ -10,6 +10,8 @@ local M = {}
 
 local NEEDS_CONNECTION = resp.error("ERR this command is about a connection, and there is none here")
 
+local OF_CONNECTIONS = { connection = true, transactions = true } -- groups
+
 local PROTOCOL = 3
 
 local function find(name, args)
@@ -21,7 +23,7 @@ local function find(name, args)
     return nil, errors.quoting("ERR unknown command '%s'", name)
   elseif #args < entry.min or #args > entry.max then
     return nil, entry.wrong_arity
-  elseif entry.options.group == "connection" or entry.name == "shutdown" then
+  elseif OF_CONNECTIONS[entry.options.group] or entry.name == "shutdown" then
     return nil, NEEDS_CONNECTION
   end
   return entry
@@ -68,15 +70,31 @@ local function run_now(node, entry, run)
   return resp.encode((writes.answer_for(entry, result)), PROTOCOL)
 end
 
+-- With "always" nothing is told before it is on disk: neither what was written, nor what was read of others' writes.
+local function settle(node)
+  task.yield() -- an entry is written at the end of its turn
+  local replica = node.replica
+  if replica.sync == "always" and not node.closed and replica.log:synced() < replica.log:last() then
+    local done = task.event()
+    if replica.log:sync(function() done:resolve() end) then -- where it fails, the node does
+      done:wait()
+    end
+  end
+end
+
 local function read(node, entry, args)
   local ctx = node.ctx
-  return run_now(node, entry, function()
+  local bytes = run_now(node, entry, function()
     ctx.session = nil
     if entry.variadic then
       return entry.run(ctx, args)
     end
     return entry.run(ctx, table.unpack(args))
   end)
+  if node.replica.sync == "always" then
+    settle(node)
+  end
+  return bytes
 end
 
 local function write(node, entry, name, args)
@@ -86,7 +104,7 @@ local function write(node, entry, name, args)
     local bytes = run_now(node, entry, function()
       return (path:run(entry, name, args))
     end)
-    task.yield() -- its entry is written at the end of this turn
+    settle(node)
     return bytes
   end
   local done = task.event()

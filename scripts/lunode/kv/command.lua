@@ -33,17 +33,25 @@ local M = {}
 ---@field complexity? string
 ---@field deprecated? {since: string, replaced_by: string}
 ---@field replace? boolean        an entry of this name may exist
+---@field numkeys? table          {at, access}: the argument `at` tells how many keys follow it
+---@field more_keys? string[][]   keys that only its other arguments tell of: {access, notes} each
+---@field getkeys? fun(args: string[]): table?  where its keys are, in place of all this (kv.getkeys)
+---@field arrive? fun(session: lunode.kv.session, args: string[]): any, table?, string[]?  as it arrives, whatever its
+---   session still waits for: the reply; or nil, and `run` follows, or that of another entry with other arguments
+---@field immediate? boolean      not queued by MULTI
+---@field may_replicate? boolean  a pause of writes holds it back
 
 local FIELDS = {
   arity = "number", run = "function", variadic = "boolean", flags = "table", keys = "table", access = "any",
   notes = "string", group = "string", acl = "table", tips = "table", summary = "string", since = "string",
-  complexity = "string", deprecated = "table", replace = "boolean",
+  complexity = "string", deprecated = "table", replace = "boolean", numkeys = "table", more_keys = "table",
+  getkeys = "function", arrive = "function", immediate = "boolean", may_replicate = "boolean",
 }
 
 local FLAGS = {
   write = true, readonly = true, denyoom = true, admin = true, pubsub = true, noscript = true, blocking = true,
   loading = true, stale = true, fast = true, no_auth = true, allow_busy = true, no_multi = true,
-  no_async_loading = true,
+  no_async_loading = true, skip_slowlog = true,
 }
 
 local LONGEST_NAME = 64
@@ -158,6 +166,9 @@ function M.command(name, options)
     write = flags.write or false,
     reads = flags.readonly or false,
     no_auth = flags.no_auth or false,
+    no_multi = flags.no_multi or false,
+    arrive = options.arrive,
+    immediate = options.immediate or false,
     subcommands = {}, -- by name, as by_name
     direct = true, -- it has no subcommands to look for
     wrong_arity = resp.error(("ERR wrong number of arguments for '%s' command"):format(name:lower())),

@@ -3,6 +3,7 @@ local command = require "lunode.kv.command"
 local errors = require "lunode.kv.errors"
 local glob = require "lunode.kv.glob"
 local help = require "lunode.kv.help"
+local notify = require "lunode.kv.notify"
 local numbers = require "lunode.kv.numbers"
 local resp = require "lunode.resp"
 
@@ -42,6 +43,17 @@ local parameters = {
     end,
     set = function(node, text)
       node.maxclients = numbers.parse(text)
+    end,
+  },
+  ["notify-keyspace-events"] = {
+    get = function(node)
+      return notify.text(node.notify_classes)
+    end,
+    check = function(text)
+      return not notify.parse(text) and "Invalid event class character. Use 'Ag$lshzxeKEtmdn'." or nil
+    end,
+    set = function(node, text)
+      notify.set(node, notify.parse(text))
     end,
   },
   requirepass = {

@@ -132,7 +132,7 @@ command.command("AUTH", {
 
 command.command("QUIT", {
   arity = -1, flags = HANDSHAKE, group = "connection", since = "1.0.0", complexity = "O(1)",
-  summary = "Close the connection",
+  summary = "Close the connection", immediate = true,
   run = function(ctx)
     ctx.session:quit()
     return resp.OK
@@ -141,7 +141,11 @@ command.command("QUIT", {
 
 command.command("RESET", {
   arity = 1, flags = HANDSHAKE, group = "connection", since = "6.2.0", complexity = "O(1)",
-  summary = "Reset the connection",
+  summary = "Reset the connection", immediate = true,
+  arrive = function(session) -- what follows is in no transaction
+    session.multi, session.watched = nil, false
+    session:update()
+  end,
   run = function(ctx)
     ctx.session:reset()
     return RESET

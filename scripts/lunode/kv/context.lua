@@ -1,5 +1,6 @@
 -- What a command's handler gets as its first argument: the keys, the time, chance, and who asks.
 local loop = require "lunode.loop"
+local notify = require "lunode.kv.notify"
 
 local M = {}
 
@@ -8,6 +9,8 @@ local M = {}
 ---@field db lunode.kv.db
 ---@field session lunode.kv.session?  whose command it is; nil for a command that writes and comes from the log
 ---@field now integer   milliseconds since the epoch: for a command that writes, its entry's time
+---@field notifies table<string, boolean>|false  the classes of keyspace events that are told; false: none
+---@field events string[]?  private: of the command that runs, an event, its key, …
 ---@field seed integer? private: of the command that writes and runs
 local methods = {}
 local ctx_mt = { __name = "lunode.kv.ctx", __index = methods }
@@ -16,7 +19,9 @@ local ctx_mt = { __name = "lunode.kv.ctx", __index = methods }
 ---@param db lunode.kv.db
 ---@return lunode.kv.ctx
 function M.new(node, db)
-  return setmetatable({ node = node, db = db, session = nil, now = nil, seed = nil }, ctx_mt)
+  return setmetatable({
+    node = node, db = db, session = nil, now = nil, seed = nil, notifies = false, events = nil,
+  }, ctx_mt)
 end
 
 -- SplitMix64 (Steele, Lea, Flood: Fast splittable pseudorandom number generators, 2014).
@@ -51,6 +56,38 @@ function methods:random(low, high)
     value = draw(self) & math.maxinteger
   until value < most
   return low + value % range
+end
+
+---Of the replies of whoever sent the command.
+---@return 2|3
+function methods:protocol()
+  local session = self.session
+  return session and session.protocol or 2
+end
+
+---Tells of what has happened to a key (notify-keyspace-events), once the command is done: not if it fails. Off, the
+---default, it costs a call; where that counts, ask `ctx.notifies` first.
+---@param class string  one of "g$lshzxetdnm", as Redis has them
+---@param event string  such as "set"
+---@param key string
+function methods:notify(class, event, key)
+  local wanted = self.notifies
+  if wanted and wanted[class] then
+    local events = self.events or {}
+    local count = #events
+    events[count + 1], events[count + 2] = event, key
+    self.events = events
+    if not self.db.writing then
+      self:tell_events()
+    end
+  end
+end
+
+---Sends what `notify` was told: the command is done.
+function methods:tell_events()
+  local events = self.events
+  self.events = nil
+  notify.tell(self.node, events)
 end
 
 return M

@@ -6,13 +6,16 @@
 --
 -- Two levels. By key, for most commands: get, set, delete, exists. By row, for those that look and then write:
 -- `find` gives a key's row and its present value, `put` and `remove` take them back; so nothing is looked up twice.
+local collection = require "lunode.kv.collection"
 local errors = require "lunode.kv.errors"
 local keys = require "lunode.kv.keys"
 
 local byte, sub = string.byte, string.sub
 local make_row, string_value, expiry_of = keys.row, keys.string_value, keys.expiry
 local expiry_row = keys.expiry_row
-local PLAIN, HAS_EXPIRY = keys.STRING, keys.HAS_EXPIRY -- a string without expiry has nothing but its type in its head
+local IS_COLLECTION = keys.IS_COLLECTION
+local NOT_PLAIN = keys.HAS_EXPIRY | IS_COLLECTION
+local PLAIN = keys.STRING -- a string without expiry has nothing but its type in its head
 
 local M = {}
 
@@ -25,8 +28,13 @@ local M = {}
 ---@field misses integer
 ---@field expired integer  keys deleted because their time had come
 ---@field changes integer  writes since the start
+---@field collections lunode.kv.collections  the keys that are not strings
+---@field members lunode.members  their elements by name
 ---@field writing boolean  a command that writes is running
 ---@field on_expired fun(row: string)  a command that reads has met a key whose time has come
+---@field on_deleted fun(row: string)  a key was deleted because its time had come
+---@field on_new fun(key: string)?     a key was created
+---@field on_miss fun(key: string)?    a command that reads has not found a key
 local methods = {}
 local db_mt = { __name = "lunode.kv.db", __index = methods }
 
@@ -64,6 +72,8 @@ function M.open(store, replicated)
   local self = setmetatable({
     store = store,
     rows = store:rows(keys.META_KIND), -- the same by key, for values that are strings without expiry
+    members = store:members(),
+    collections = nil,
     now = 0,
     keys = 0,
     expires = 0,
@@ -73,9 +83,15 @@ function M.open(store, replicated)
     changes = 0,
     writing = false,
     on_expired = function() end,
+    on_deleted = function() end,
+    on_new = nil,
+    on_miss = nil,
     changed = false, -- it has changed something
     saved_keys = 0, -- the counts as of `begin`, for `rollback`
     saved_expires = 0,
+    saved_version = 0,
+    version = 0, -- the last one that a collection was given
+    stored_version = 0,
     stored_keys = -1, -- the counts as the store has them
     stored_expires = -1,
     expiry_cursor = keys.EXPIRY_START, -- no row of the expiry index lies before it: spares walking over tombstones
@@ -98,6 +114,15 @@ function methods:read_counts()
     self.keys, self.expires = keys.counts(counts)
     self.stored_keys, self.stored_expires = self.keys, self.expires
   end
+  local version
+  version, err, code = self.store:get(keys.VERSION_ROW)
+  if err then
+    return nil, err, code
+  elseif version then
+    self.version = keys.version(version)
+    self.stored_version = self.version
+  end
+  self.collections = collection.new(self)
   return true
 end
 
@@ -110,8 +135,9 @@ function methods:attach(store)
   if not ok then
     return nil, err, code
   end
-  self.store, self.rows = store, store:rows(keys.META_KIND)
+  self.store, self.rows, self.members = store, store:rows(keys.META_KIND), store:members()
   self.keys, self.expires, self.stored_keys, self.stored_expires = 0, 0, -1, -1
+  self.version, self.stored_version = 0, 0
   self.expiry_cursor = keys.EXPIRY_START
   return self:read_counts()
 end
@@ -131,12 +157,18 @@ function methods:find(key)
     if expiry and expiry < self.now then
       self:meet_expired(row, value)
       return row, nil
+    elseif byte(value) & IS_COLLECTION ~= 0 then
+      value = self.collections:current(key, value)
     end
   end
   return row, value
 end
 
-local function write(self, row, old, value)
+---Writes a key's row, or deletes it, with what is derived from it; of a collection the meta row alone.
+---@param row string
+---@param old string?
+---@param value string?
+function methods:write_row(row, old, value)
   local store = self.store
   self.changed = true
   local before, after = old and expiry_of(old), value and expiry_of(value)
@@ -158,6 +190,9 @@ local function write(self, row, old, value)
     store:put(row, value)
     if not old then
       self.keys = self.keys + 1
+      if self.on_new then
+        self.on_new(keys.key(row))
+      end
     end
   elseif old then
     store:delete(row)
@@ -165,11 +200,32 @@ local function write(self, row, old, value)
   end
 end
 
+local function write(self, row, old, value)
+  if old and byte(old) & IS_COLLECTION ~= 0 then
+    self.collections:overwrite(row, old, value)
+  end
+  self:write_row(row, old, value)
+end
+
 local function require_writing(self)
   if not self.writing then
     error('a command that writes needs the flag "write"', 3)
   end
   self.changes = self.changes + 1
+end
+
+---A command has changed a collection's elements.
+function methods:count_change()
+  require_writing(self)
+  self.changed = true
+end
+
+---A number that no other collection of this node has had.
+---@return integer
+function methods:next_version()
+  require_writing(self)
+  self.version = self.version + 1
+  return self.version
 end
 
 ---Writes a key's row. `old` is the value that `find` gave.
@@ -189,10 +245,33 @@ function methods:remove(row, old)
   write(self, row, old, nil)
 end
 
+---Gives a value another key: its elements stay where they are. The other key is at `target`, which holds `old`.
+---@param row string
+---@param value string
+---@param target string
+---@param old string?
+function methods:move(row, value, target, old)
+  require_writing(self)
+  self.collections:forget(row)
+  self:write_row(row, value, nil)
+  write(self, target, old, value)
+end
+
 -- Deletes a key whose time has come.
 local function expire(self, row, old)
   write(self, row, old, nil)
   self.expired = self.expired + 1
+  self.on_deleted(row)
+end
+
+---Whether a key is there only because nobody has deleted it yet.
+---@param key string
+---@return boolean
+function methods:has_expired(key)
+  local value, err = self.store:get(make_row(key))
+  check(err)
+  local expiry = value and expiry_of(value)
+  return expiry ~= nil and expiry < self.now
 end
 
 function methods:meet_expired(row, value)
@@ -255,8 +334,17 @@ function methods:get(key)
     self.hits = self.hits + 1
     return self:text(value)
   end
-  self.misses = self.misses + 1
+  self:miss(key)
   return nil
+end
+
+---Counts a lookup that found nothing.
+---@param key string
+function methods:miss(key)
+  self.misses = self.misses + 1
+  if self.on_miss and not self.writing then
+    self.on_miss(key)
+  end
 end
 
 ---Sets a string, whatever the key held before, and its expiry (none: it stays for good).
@@ -264,12 +352,15 @@ end
 ---@param text string
 ---@param expiry? integer  milliseconds since the epoch
 function methods:set(key, text, expiry)
-  if not expiry and self.writing then -- over nothing, or over what has no expiry either: one call does it
-    local head = self.rows:put(key, PLAIN, text, HAS_EXPIRY)
+  if not expiry and self.writing then -- over nothing, or over a string without expiry: one call does it
+    local head = self.rows:put(key, PLAIN, text, NOT_PLAIN)
     if head == nil then
       self.keys = self.keys + 1
+      if self.on_new then
+        self.on_new(key)
+      end
     end
-    if head == nil or head & HAS_EXPIRY == 0 then
+    if head == nil or head & NOT_PLAIN == 0 then
       self.changed, self.changes = true, self.changes + 1
       return
     end
@@ -309,7 +400,7 @@ end
 function methods:exists(key)
   local _, value = self:find(key)
   if value == nil then
-    self.misses = self.misses + 1
+    self:miss(key)
     return false
   end
   self.hits = self.hits + 1
@@ -387,6 +478,7 @@ function methods:flush()
   require_writing(self)
   self.changed = true
   self.store:delete_range("", keys.SYSTEM_START)
+  self.collections:drop()
   self.keys, self.expires = 0, 0
   self.expiry_cursor = keys.EXPIRY_START
 end
@@ -396,7 +488,8 @@ end
 ---A command with the flag "write" begins.
 function methods:begin()
   self.store:begin()
-  self.saved_keys, self.saved_expires = self.keys, self.expires
+  self.saved_keys, self.saved_expires, self.saved_version = self.keys, self.expires, self.version
+  self.collections:begin()
   self.writing, self.changed = true, false
 end
 
@@ -404,19 +497,28 @@ end
 ---@return boolean changed  it has changed something
 function methods:finish()
   self.writing = false
+  if not self.changed then
+    self.version = self.saved_version -- this command is in no log
+  end
   return self.changed
 end
 
 ---It failed: undoes what it wrote.
 function methods:rollback()
   self.store:rollback()
-  self.keys, self.expires = self.saved_keys, self.saved_expires
+  self.keys, self.expires, self.version = self.saved_keys, self.saved_expires, self.saved_version
+  self.collections:rollback()
   self.expiry_cursor = keys.EXPIRY_START -- rows that have been deleted are there again
   self.writing = false
 end
 
 ---The counts into the store: at the end of each entry of the log.
 function methods:save_counts()
+  self.collections:save()
+  if self.version ~= self.stored_version then
+    self.store:put(keys.VERSION_ROW, keys.version_value(self.version))
+    self.stored_version = self.version
+  end
   if self.keys ~= self.stored_keys or self.expires ~= self.stored_expires then
     self.store:put(keys.COUNT_ROW, keys.count_value(self.keys, self.expires))
     self.stored_keys, self.stored_expires = self.keys, self.expires

@@ -134,9 +134,9 @@ local PER_TURN = 500 -- keys that the background deletes; then the next turn goe
 
 writes.internal("expire", function(ctx)
   ctx.db:expire_due(PER_TURN)
-end)
+end, { touches = false }) -- db.on_deleted tells
 
 -- A reading command has met it.
 writes.internal("expire_row", function(ctx, row)
   ctx.db:expire_row(row)
-end)
+end, { touches = false })

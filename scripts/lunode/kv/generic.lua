@@ -1,13 +1,12 @@
 -- Commands on keys of any type: DEL EXISTS TYPE RENAME, and the walks over all keys: RANDOMKEY KEYS SCAN.
 local command = require "lunode.kv.command"
+local cursors = require "lunode.kv.cursor"
 local errors = require "lunode.kv.errors"
 local glob = require "lunode.kv.glob"
 local keys = require "lunode.kv.keys"
-local numbers = require "lunode.kv.numbers"
 local resp = require "lunode.resp"
 
 local NONE = resp.status("none")
-local BAD_CURSOR = resp.error("ERR invalid cursor")
 
 local TYPES = {}
 for number, name in pairs(keys.TYPE_NAMES) do
@@ -94,8 +93,7 @@ local function rename(ctx, from, to, replace)
   if old and not replace then
     return false
   end
-  db:remove(row, value)
-  db:put(target, old, value)
+  db:move(row, value, target, old)
   return true
 end
 
@@ -156,41 +154,6 @@ command.command("KEYS", {
   end,
 })
 
--- As strtoul reads it, the whole text: "" is 0, "-1" is the highest. A number past 64 bits is no cursor.
-local function parse_cursor(text)
-  text = text:match("^[^\0]*") -- as strtoul sees it
-  local sign, digits = text:match("^([+-]?)0*(%d*)$")
-  if not sign or #text > 0 and not text:find("%d") then
-    error(BAD_CURSOR, 0)
-  elseif #digits > 20 or #digits == 20 and digits > "18446744073709551615" then
-    error(BAD_CURSOR, 0)
-  end
-  local n = math.tointeger(tonumber(digits == "" and "0" or digits)) or math.maxinteger
-  return sign == "-" and n ~= 0 and math.maxinteger or n
-end
-
-local function scan_options(args)
-  local count, pattern, type_name = 10, nil, nil
-  for i = 2, #args, 2 do
-    local option, value = args[i]:upper(), args[i + 1]
-    if value == nil then
-      error(errors.SYNTAX, 0)
-    elseif option == "COUNT" then
-      count = numbers.integer(value)
-      if count < 1 then
-        error(errors.SYNTAX, 0)
-      end
-    elseif option == "MATCH" then
-      pattern = value ~= "*" and value or nil
-    elseif option == "TYPE" then
-      type_name = value:lower()
-    else
-      error(errors.SYNTAX, 0)
-    end
-  end
-  return count, pattern, type_name
-end
-
 -- The cursor is the (slot, hash) to go on from, so it needs no memory here, outlives restarts, and every key that is
 -- there from the first call to the last is met: keys that share slot and hash come in one reply.
 local function cursor_of(slot, hash)
@@ -204,8 +167,8 @@ command.command("SCAN", {
     .. "return back to 0. N is the number of elements inside the collection.",
   summary = "Incrementally iterate the keys space",
   run = function(ctx, args)
-    local cursor = parse_cursor(args[1])
-    local count, pattern, type_name = scan_options(args)
+    local cursor = cursors.parse(args[1])
+    local count, pattern, type_name = cursors.options(args, 2, true)
     local list, met, last, next_cursor = {}, 0, nil, 0
     if cursor >= cursor_of(keys.SLOTS, 0) then -- past the end
       return { "0", list }

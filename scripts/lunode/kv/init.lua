@@ -4,6 +4,7 @@
 --   local kv = require "lunode.kv"
 --   kv.command("HITS", { … })
 --   local node = assert(kv.start { host = "127.0.0.1", port = 6380, dir = "data" })
+local channels = require "lunode.kv.channels"
 local cluster = require "lunode.kv.cluster"
 local command = require "lunode.kv.command"
 local context = require "lunode.kv.context"
@@ -15,16 +16,25 @@ local resp = require "lunode.resp"
 local save = require "lunode.kv.save"
 local sessions = require "lunode.kv.session"
 local tcp_server = require "lunode.tcp_server"
+local transactions = require "lunode.kv.transactions"
+local watches = require "lunode.kv.watches"
 local writes = require "lunode.kv.writes"
 
 require "lunode.kv.connection"
 require "lunode.kv.client"
 require "lunode.kv.strings"
+require "lunode.kv.lcs"
+require "lunode.kv.bits"
+require "lunode.kv.bitfield"
+require "lunode.kv.hashes"
+require "lunode.kv.sets"
+require "lunode.kv.lists"
 require "lunode.kv.generic"
 require "lunode.kv.expiry"
 require "lunode.kv.server"
 require "lunode.kv.config"
 require "lunode.kv.introspect"
+require "lunode.kv.pubsub"
 
 local M = {}
 
@@ -68,6 +78,9 @@ local REMEDIES = {
 ---@field save lunode.kv.save
 ---@field requirepass string?
 ---@field maxclients integer
+---@field watches lunode.kv.watches
+---@field channels lunode.kv.channels
+---@field notify_classes table<string, boolean>
 ---@field started integer   milliseconds since the epoch
 ---@field failed string?    why it had to stop
 ---@field closed boolean
@@ -127,6 +140,10 @@ local function new_node(options)
     writes = nil,
     save = nil,
     sessions = {}, -- conn → session
+    watches = watches.new(),
+    channels = channels.new(),
+    notify_classes = {},
+    gather = transactions.gather,
     next_id = 1,
     stats = { connections = 0, rejected = 0, commands = 0, errors = 0, clients = 0 },
     server = nil,
@@ -176,7 +193,7 @@ local function callbacks(node)
     end,
     on_close = function(conn)
       if all[conn] then
-        all[conn].closed = true
+        all[conn]:end_()
         all[conn] = nil
         stats.clients = stats.clients - 1
         if node.closing and stats.clients == 0 and not node:is_waiting() then
@@ -243,6 +260,7 @@ function methods:fail(err)
   end
   self.save:close()
   self.server:close()
+  self.channels:close()
   loop.stop()
 end
 
@@ -274,6 +292,12 @@ local function open_data(node, options)
     end,
     on_room = function()
       node.writes:resume()
+    end,
+    hold = function(index)
+      node.server:hold(index)
+    end,
+    release = function(index)
+      node.server:release(index)
     end,
     on_failure = function(failure)
       node:fail(failure)
@@ -346,6 +370,7 @@ function methods:close()
   self.closing = true
   self.save:close()
   self.server:close()
+  self.channels:close()
   for _, timer in pairs(self.timers) do
     timer:close()
   end

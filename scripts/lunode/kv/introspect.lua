@@ -19,13 +19,17 @@ local FLAGS = { "loading", "stale" }
 -- The order in which Redis lists flags and categories.
 local FLAG_ORDER = {
   "write", "readonly", "denyoom", "admin", "pubsub", "noscript", "blocking", "loading", "stale", "fast", "no_auth",
-  "no_async_loading", "no_multi", "allow_busy",
+  "no_async_loading", "no_multi", "allow_busy", "movablekeys",
 }
 local CATEGORY_ORDER = {
-  "keyspace", "read", "write", "string", "pubsub", "admin", "fast", "slow", "blocking", "dangerous", "connection",
+  "keyspace", "read", "write", "set", "sortedset", "list", "hash", "string", "bitmap", "pubsub", "admin", "fast",
+  "slow", "blocking", "dangerous", "connection",
 }
 -- Groups that are a category, under that category's name.
-local GROUP_CATEGORY = { string = "string", generic = "keyspace", connection = "connection" }
+local GROUP_CATEGORY = {
+  string = "string", generic = "keyspace", connection = "connection", bitmap = "bitmap", list = "list", hash = "hash",
+  set = "set", ["sorted-set"] = "sortedset",
+}
 
 local function statuses(set, order, prefix)
   local list = {}
@@ -60,19 +64,12 @@ local function categories(entry)
   return set
 end
 
-local function key_spec(access, notes, first, last, step)
+local function key_spec(access, notes, begin_search, find_keys)
   local flags = {}
   for word in access:gmatch("%S+") do
     flags[#flags + 1] = resp.status(word)
   end
-  local spec = {
-    "flags", resp.set(flags),
-    "begin_search", resp.map { "type", "index", "spec", resp.map { "index", first } },
-    "find_keys", resp.map {
-      "type", "range",
-      "spec", resp.map { "lastkey", last < 0 and last or last - first, "keystep", step, "limit", 0 },
-    },
-  }
+  local spec = { "flags", resp.set(flags), "begin_search", resp.map(begin_search), "find_keys", resp.map(find_keys) }
   if notes then
     table.move(spec, 1, #spec, 3)
     spec[1], spec[2] = "notes", notes
@@ -80,17 +77,42 @@ local function key_spec(access, notes, first, last, step)
   return resp.map(spec)
 end
 
-local function key_specs(options)
+local function at_index(index)
+  return { "type", "index", "spec", resp.map { "index", index } }
+end
+
+local function range_spec(access, notes, first, last, step)
+  return key_spec(access, notes, at_index(first), {
+    "type", "range",
+    "spec", resp.map { "lastkey", last < 0 and last or last - first, "keystep", step, "limit", 0 },
+  })
+end
+
+local function add_range_specs(list, options)
   local keys, access = options.keys, options.access or "RW"
-  if not keys then
-    return resp.set {}
-  elseif type(access) == "string" then
-    return resp.set { key_spec(access, options.notes, keys[1], keys[2], keys[3]) }
+  if type(access) == "string" then
+    list[1] = range_spec(access, options.notes, keys[1], keys[2], keys[3])
+    return
   end
-  local list = {}
-  for i, words in ipairs(access) do -- a spec for each key
+  for i, words in ipairs(access) do -- a spec for each key; the last one is for all others, where there may be more
     local at = keys[1] + i - 1
-    list[i] = key_spec(words, nil, at, at, 1)
+    list[i] = range_spec(words, nil, at, i == #access and keys[2] < 0 and keys[2] or at, 1)
+  end
+end
+
+local function key_specs(options)
+  local list = {}
+  if options.keys then
+    add_range_specs(list, options)
+  end
+  if options.numkeys then
+    list[#list + 1] = key_spec(options.numkeys[2], nil, at_index(options.numkeys[1]), {
+      "type", "keynum", "spec", resp.map { "keynumidx", 0, "firstkey", 1, "keystep", 1 },
+    })
+  end
+  for _, spec in ipairs(options.more_keys or {}) do
+    local unknown = { "type", "unknown", "spec", resp.map {} }
+    list[#list + 1] = key_spec(spec[1], spec[2], unknown, unknown)
   end
   return resp.set(list)
 end
@@ -102,10 +124,12 @@ local function describe(entry)
   for i, subcommand in ipairs(command.list(entry.subcommands)) do
     subcommands[i] = describe(subcommand)
   end
+  local flags = to_set(options.flags)
+  flags.movablekeys = options.numkeys or options.more_keys
   return {
     entry.name,
     options.arity,
-    statuses(to_set(options.flags), FLAG_ORDER, ""),
+    statuses(flags, FLAG_ORDER, ""),
     keys[1], keys[2], keys[3],
     statuses(categories(entry), CATEGORY_ORDER, "@"),
     resp.set(options.tips or {}),

@@ -77,6 +77,7 @@ function M.new(node, replica, driver, patience)
   self.settling = false
   self.marked = nil -- { number, at }: the marker that was sent last
   self.flows = true -- what is there to be sent is sent, or will be as soon as there is room
+  self.pausing = false -- the leader has refused something: until the next tick, or there is another one
   self.refusal = nil -- what the next unit is answered with, if it cannot be sent in time; DOWN where that is nil
   self.full = nil -- false, or what commands that write get in this turn, as the disk takes no more
   self.reads = {} -- number → waiter
@@ -428,7 +429,7 @@ function methods:pump()
   if self.settling then
     try_to_settle(self)
   end
-  self.flows = not self.settling
+  self.flows = not (self.settling or self.pausing)
   while self.flows and self.sent < self.last and self.in_flight < IN_FLIGHT and in_flight(self) < UNITS_IN_FLIGHT do
     if not send_next(self) then
       return
@@ -443,7 +444,7 @@ function methods:was_refused(number, refusal)
   for i = self.first, self.sent do
     if self.units[i].number == number then
       take_back(self, i)
-      self.flows, self.refusal = false, refusal -- until the next tick, or there is another leader
+      self.pausing, self.flows, self.refusal = true, false, refusal
       return
     end
   end
@@ -525,9 +526,9 @@ function methods:apply(entry)
   self.node.end_turn() -- the clock was the entry's, and the session, too
 end
 
--- Asks for a read index, for all that have come.
-local function ask(self)
-  if self.asked >= self.arrived or self.next_read > self.arrived then
+-- Asks for a read index, for all that have come. Where the last one could not be had, only `again`: now and then.
+local function ask(self, again)
+  if self.asked >= self.arrived or self.next_read > self.arrived or self.reads_fail and not again then
     return
   end
   local upto = self.arrived
@@ -564,8 +565,9 @@ function methods:tick()
   local core = self.driver.core
   self.met = self.met or core ~= nil and core.leader ~= nil
   if self:count_waiting() > 0 then
+    self.pausing = false
     self:pump()
-    ask(self)
+    ask(self, true)
     expire(self, loop.now())
     self.node.end_turn()
   end
@@ -601,9 +603,8 @@ end
 function methods:role_changed()
   local core = self.driver.core
   self.met = self.met or core ~= nil and core.leader ~= nil
-  self.taken = {}
+  self.taken, self.pausing = {}, false
   unsettle(self)
-  self.asked = self.next_read - 1
 end
 
 ---The connection to a member stands, or is lost.

@@ -6,12 +6,14 @@
 -- "-ERR internal error" and closes; the node lives.
 --
 -- This is the hot path: per command no table, no closure and no string is made here.
+local channels = require "lunode.kv.channels"
 local command = require "lunode.kv.command"
 local errors = require "lunode.kv.errors"
 local logger = require "lunode.logger"
 local loop = require "lunode.loop"
 
 local select = select
+local take = require("lunode.kv.divert").take
 local writes_module = require "lunode.kv.writes"
 local answer_for, refusing = writes_module.answer_for, writes_module.refusing
 local find, subcommand = command.find, command.subcommand
@@ -37,6 +39,10 @@ local MOST_WAITING = 1024
 ---@field last integer       when its last command came
 ---@field command table?     its last command
 ---@field waiting integer    commands whose replies are still to come
+---@field diverted boolean   what it sends takes the long way (kv.divert): it waits, or is in a transaction, or …
+---@field multi table?       what it has queued since MULTI
+---@field subscriptions table?  the names and the counts of its subscriptions (kv.channels)
+---@field watching table<string, table>?  the keys that it watches
 ---@field closed boolean
 ---@field unit lunode.kv.unit?  in a cluster: with the last command of it that writes
 ---@field read_mode "leader"|"stale"|nil  in a cluster: which state is good enough for it (nil: linearizable)
@@ -62,6 +68,11 @@ function M.new(node, conn, id, now)
     last = now,
     command = nil,
     waiting = node.cluster and 1 or 0, -- in a cluster all commands take the way of those that wait
+    diverted = node.cluster ~= nil,
+    multi = nil,
+    subscriptions = nil,
+    watching = nil,
+    watched = false, -- it has sent WATCH since the last EXEC or DISCARD: so `watching` may still be filled
     crowded = false, -- too many wait
     full = false, -- it does not take its replies
     leaving = false,
@@ -74,7 +85,19 @@ function M.new(node, conn, id, now)
   if node.requirepass then
     self:set_authenticated(false)
   end
+  self:update()
   return self
+end
+
+---To be called when one of the states has changed that `divert` looks at.
+function methods:update()
+  self.diverted = self.waiting > 0 or self.multi ~= nil or self:is_listener()
+end
+
+---Whether it has subscriptions, and a protocol in which messages look like replies.
+---@return boolean
+function methods:is_listener()
+  return self.subscriptions ~= nil and self.protocol == 2 and channels.class(self) == "pubsub"
 end
 
 ---@param authenticated boolean
@@ -87,12 +110,17 @@ end
 function methods:set_protocol(protocol)
   self.protocol = protocol
   self.conn:set { protocol = protocol }
+  self:update()
 end
 
 ---Back to how a new connection is: RESET.
 function methods:reset()
-  self:set_protocol(2)
   self.name, self.read_mode, self.redirects = "", nil, nil
+  self.multi, self.watched = nil, false
+  self:unwatch()
+  self.node.channels:forget(self)
+  self.node.channels:set_limit(self)
+  self:set_protocol(2)
   if self.node.requirepass then
     self:set_authenticated(false)
   end
@@ -112,11 +140,49 @@ function methods:quit()
   end)
 end
 
+---Its connection has closed.
+function methods:end_()
+  self.closed = true
+  self:unwatch()
+  self.node.channels:forget(self)
+end
+
+-- ---- keys that it watches
+
+---@param key string
+---@param db lunode.kv.db
+function methods:watch(key, db)
+  local watching = self.watching or {}
+  self.watching = watching
+  if not watching[key] then
+    local _, value = db:find(key)
+    watching[key] = { token = self.node.watches:add(key), existed = value ~= nil }
+    self.node.writes:update()
+  end
+end
+
+---Watches no key any more.
+---@return boolean same  none of them had changed
+function methods:unwatch()
+  local watching, node, same = self.watching, self.node, true
+  self.watching = nil
+  for key, was in pairs(watching or {}) do
+    same = same and node.watches:is_same(key, was.token, was.existed)
+      and not (was.existed and node.db:has_expired(key))
+    node.watches:remove(key)
+  end
+  if watching then
+    node.writes:update()
+  end
+  return same
+end
+
 -- ---- commands that wait
 
 ---One more command waits.
 function methods:wait()
   self.waiting = self.waiting + 1
+  self.diverted = true
   if self.waiting >= MOST_WAITING then
     self.crowded = true
     self.conn:pause()
@@ -133,6 +199,9 @@ end
 ---@param bytes string
 function methods:answer(bytes)
   self.waiting = self.waiting - 1
+  if self.waiting == 0 then
+    self:update()
+  end
   if not self.closed and self.conn:write(bytes) == false then
     self.full = true
     self.conn:pause()
@@ -218,13 +287,32 @@ function M.dispatchers(node)
     session.last = ctx.now or node:read_clock()
   end
 
-  -- For a session that waits for a reply already: everything it sends waits behind that.
-  local function queue(name, args)
-    local entry, refusal = admit(session, find(name), name, #args, table.unpack(args, 1, 100))
-    if refusal then
-      stats.errors = stats.errors + 1
+  -- Runs a command with its arguments as a list.
+  local function run_list(entry, name, args)
+    local run = entry.run
+    session.command = entry
+    if entry.write and not writes:ready() then
+      return writes:submit(session, entry, name, args)
+    elseif entry.write then
+      local refusal = entry.bytes and writes:refusal_of(entry, session)
+      return refusal or (writes:run(entry, name, args))
+    elseif entry.variadic then
+      return (run(ctx, args))
     end
-    writes:submit(session, entry or refusing(refusal), name, args)
+    return (run(ctx, table.unpack(args, 1, math.min(#args, MOST_PARAMETERS))))
+  end
+
+  -- For a session in one of its special states.
+  local function divert(name, args)
+    local entry, refusal = admit(session, find(name), name, #args, table.unpack(args, 1, 100))
+    local reply
+    entry, reply, name, args = take(session, entry, refusal, name, args)
+    if session.waiting > 0 then
+      return writes:submit(session, entry or refusing(reply), name, args)
+    elseif entry then
+      return run_list(entry, name, args)
+    end
+    return reply
   end
 
   local function perform_write(entry, name, count, a, b, c, ...)
@@ -271,8 +359,8 @@ function M.dispatchers(node)
       switch_to(conn)
     end
     stats.commands = stats.commands + 1
-    if session.waiting > 0 then
-      return queue(name, { a, b, c, ... })
+    if session.diverted then
+      return divert(name, { a, b, c, ... })
     elseif a == nil then
       local entry = without_arguments[name]
       if entry and session.authenticated then
@@ -301,24 +389,15 @@ function M.dispatchers(node)
       switch_to(conn)
     end
     stats.commands = stats.commands + 1
-    if session.waiting > 0 then
-      return queue(name, args)
+    if session.diverted then
+      return divert(name, args)
     end
     local entry, refusal = admit(session, find(name), name, #args, table.unpack(args, 1, 100))
-    session.command = entry
     if refusal then
       stats.errors = stats.errors + 1
       return refusal
     end
-    local run = entry.run
-    if entry.write and not writes:ready() then
-      return writes:submit(session, entry, name, args)
-    elseif entry.write then
-      return (writes:run(entry, name, args))
-    elseif entry.variadic then
-      return (run(ctx, args))
-    end
-    return (run(ctx, table.unpack(args, 1, math.min(#args, MOST_PARAMETERS))))
+    return run_list(entry, name, args)
   end
 
   -- The next command looks at the clock again.

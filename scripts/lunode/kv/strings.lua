@@ -294,28 +294,36 @@ command.command("APPEND", {
   end,
 })
 
-command.command("GETRANGE", {
-  arity = 4, flags = { "readonly" }, keys = KEY, access = "RO access", group = "string", since = "2.4.0",
-  complexity = "O(N) where N is the length of the returned string. The complexity is ultimately determined by the "
-    .. "returned length, but because creating a substring from an existing string is very cheap, it can be considered "
-    .. "O(1) for small strings.",
-  summary = "Get a substring of the string stored at a key",
-  run = function(ctx, key, from, to)
-    local first, last = integer(from), integer(to)
-    local _, value = ctx.db:find(key)
-    local text = ctx.db:text(value)
-    if first < 0 and last < 0 and first > last then
-      return ""
-    end
-    -- both ends are clamped to the string's start, so (-100, -50) is its first byte: as Redis does
-    first = math.max(first < 0 and #text + first or first, 0)
-    last = math.max(last < 0 and #text + last or last, 0)
-    if first >= #text then
-      return ""
-    end
-    return text:sub(first + 1, math.min(last, #text - 1) + 1)
-  end,
-})
+local function get_range(ctx, key, from, to)
+  local first, last = integer(from), integer(to)
+  local _, value = ctx.db:find(key)
+  local text = ctx.db:text(value)
+  if first < 0 and last < 0 and first > last then
+    return ""
+  end
+  -- both ends are clamped to the string's start, so (-100, -50) is its first byte: as Redis does
+  first = math.max(first < 0 and #text + first or first, 0)
+  last = math.max(last < 0 and #text + last or last, 0)
+  if first >= #text then
+    return ""
+  end
+  return text:sub(first + 1, math.min(last, #text - 1) + 1)
+end
+
+for name, about in pairs {
+  GETRANGE = { since = "2.4.0" },
+  SUBSTR = { since = "1.0.0", deprecated = { since = "2.0.0", replaced_by = "`GETRANGE`" } },
+} do
+  command.command(name, {
+    arity = 4, flags = { "readonly" }, keys = KEY, access = "RO access", group = "string", since = about.since,
+    deprecated = about.deprecated,
+    complexity = "O(N) where N is the length of the returned string. The complexity is ultimately determined by the "
+      .. "returned length, but because creating a substring from an existing string is very cheap, it can be "
+      .. "considered O(1) for small strings.",
+    summary = "Get a substring of the string stored at a key",
+    run = get_range,
+  })
+end
 
 command.command("SETRANGE", {
   arity = 4, flags = WRITE, keys = KEY, access = "RW update", group = "string", since = "2.2.0",

@@ -1,15 +1,17 @@
 -- The one way of a write: from the command, through an entry of the log, to its effect on the keys and its reply.
 --
--- The commands of one turn of the loop are one entry. Where an entry counts as committed once it is written (sync
--- "everysec" and "no"), a command runs as it comes, and its reply leaves behind the entry's write: `run`. Where it does
--- not ("always", and later a quorum), and while the disk is too far behind, commands wait: `submit`. They run when
--- their entry is committed. What a client sends behind a command that waits, waits with it, so that replies keep the
--- order of the commands, those that only read included.
+-- The commands of one turn of the loop are one entry. Where one node decides, a command runs as it comes, and its reply
+-- leaves behind the entry's write, or, with sync "always", behind its sync: `run`. Where a quorum decides, and while
+-- the disk is too far behind, commands wait: `submit`. They run when their entry is committed. What a client sends
+-- behind a command that waits, waits with it, so that replies keep the order of the commands, those that only read
+-- included.
 --
 -- A command that a replay or another node runs has no session: it must not depend on who sent it, nor on clock or
 -- chance but ctx.now and ctx:random.
 local batch = require "lunode.batch"
 local command = require "lunode.kv.command"
+local getkeys = require "lunode.kv.getkeys"
+local keys = require "lunode.kv.keys"
 local logger = require "lunode.logger"
 local resp = require "lunode.resp"
 
@@ -58,6 +60,7 @@ function M.new(node, replica)
     waiters = nil, -- of this turn's entry, in the order of the commands
     newest = nil, -- the waiters of the newest entry that is not yet applied
     stalled = nil, -- commands that are not even proposed, as there is no room; in order
+    draining = false, -- the first of them waits for nothing but what is under way
     kept = false, -- the command that ran last is in the batch
   }, writes_mt)
   self.db.on_expired = function(row)
@@ -65,14 +68,24 @@ function M.new(node, replica)
       self:internal("expire_row", row)
     end
   end
+  self.db.on_deleted = function(row)
+    local key = keys.key(row)
+    node.watches:touch(key)
+    node.ctx:notify("x", "expired", key)
+  end
   return self
 end
 
 ---Adds a command of the node's own, which changes keys and replies to nobody.
 ---@param name string
 ---@param run fun(ctx: lunode.kv.ctx, ...: string)
-function M.internal(name, run)
-  internal["\0" .. name] = { name = name, run = run, write = true, direct = true, variadic = false }
+---@param options? {variadic: boolean?, keys: integer[]?, access: any, touches: boolean?}  keys: as in kv.command;
+---   without them it counts as changing any key, unless it tells of its changes itself: touches = false
+function M.internal(name, run, options)
+  options = options or {}
+  internal["\0" .. name] = {
+    name = name, run = run, write = true, direct = true, variadic = options.variadic or false, options = options,
+  }
 end
 
 ---@param name string  with the zero byte in front
@@ -135,12 +148,16 @@ local function keep(self, value, bytes)
     if not ok then
       self.batch:undo()
       self.db:rollback()
+      self.ctx.events = nil
       return misconf(err)
     end
     self.reserved = bytes + RESERVE
   end
   self.kept = true
   self.count = self.count + 1
+  if self.ctx.events then
+    self.ctx:tell_events()
+  end
   return value
 end
 
@@ -195,6 +212,50 @@ function methods:run_two(entry, name, a, b)
   return value
 end
 
+-- ---- who has to know what changes
+
+---Tells those who watch keys what a command has changed.
+---@param entry table
+---@param args string[]
+function methods:touch(entry, args)
+  local watches = self.node.watches
+  if watches.count == 0 or entry.options.touches == false then
+    return
+  end
+  local found = getkeys.has_keys(entry) and getkeys.find(entry, args)
+  if not found then
+    return watches:touch_all(entry.name == "flushall" or entry.name == "flushdb")
+  end
+  for _, key in ipairs(found) do
+    if getkeys.is_written(key.access) then
+      watches:touch(args[key.at])
+    end
+  end
+end
+
+local function run_and_touch(self, entry, name, args, ...)
+  local value = methods.run(self, entry, name, args, ...)
+  if self.kept then
+    self:touch(entry, args or { ... })
+  end
+  return value
+end
+
+local function run_two_and_touch(self, entry, name, a, b)
+  local value = methods.run_two(self, entry, name, a, b)
+  if self.kept then
+    self:touch(entry, { a, b })
+  end
+  return value
+end
+
+---To be called when the first key is watched, and when the last one no longer is: until then, nobody pays for it.
+function methods:update()
+  local watched = self.node.watches.count > 0
+  self.run = watched and run_and_touch or nil
+  self.run_two = watched and run_two_and_touch or nil
+end
+
 ---The command that has just run has failed, or its reply cannot be encoded: as if it had never been.
 function methods:undo()
   if self.kept then
@@ -205,7 +266,24 @@ function methods:undo()
   elseif self.db.writing then
     self.db:rollback()
   end
-  self.ctx.seed = nil
+  self.ctx.seed, self.ctx.events = nil, nil
+end
+
+---Before a command of many writes: what it is refused with, if not all of it can be.
+---@param entry table  `bytes` of the log it needs; `guard` may refuse it
+---@param session lunode.kv.session
+---@return any refusal
+function methods:refusal_of(entry, session)
+  local refusal = entry.guard and entry.guard(session)
+  local bytes = self.batch:bytes() + entry.bytes
+  if not refusal and bytes > self.reserved then
+    local ok, err = self.replica:reserve(bytes + RESERVE)
+    if not ok then
+      return misconf(err)
+    end
+    self.reserved = bytes + RESERVE
+  end
+  return refusal
 end
 
 ---Whether commands can `run` in this turn.
@@ -247,8 +325,25 @@ local function take_in(self, waiter)
   return ok, err, code
 end
 
+-- A command whose guard looks at the keys as they are when it runs: nothing that could change them may be under way,
+-- and everything else waits behind it until then. False: it is among the stalled.
+local function pass_guard(self, waiter)
+  if self.newest then
+    self.stalled, self.draining = { waiter }, true
+    return false
+  end
+  local refusal = waiter.entry.guard(waiter.session)
+  if refusal then
+    waiter.entry = M.refusing(refusal)
+  end
+  return true
+end
+
 -- Into this turn's entry; or among the stalled, where there is no room.
 function methods:propose(waiter)
+  if waiter.entry.guard and not pass_guard(self, waiter) then
+    return
+  end
   if waiter.entry.write then
     local ok, err, code = take_in(self, waiter)
     if ok then
@@ -322,10 +417,16 @@ local function call(self, entry, args, ...)
   end
   local ok, result = xpcall(run_and_encode, with_traceback, entry, self.ctx, args, ...)
   if ok then
-    db:finish()
+    if entry.write and db:finish() then
+      self:touch(entry, args or { ... })
+    end
+    if self.ctx.events then
+      self.ctx:tell_events()
+    end
     return result, false
   elseif entry.write then
     db:rollback()
+    self.ctx.events = nil
   end
   local value, faulty = M.answer_for(entry, result)
   return resp.encode(value), faulty
@@ -419,6 +520,10 @@ function methods:apply(entry)
   end
   read_waiting(self, waiters, at)
   ctx.now, ctx.session = nil, nil
+  if self.draining and not self.newest then
+    self.draining = false
+    self:resume()
+  end
 end
 
 ---There is room again, perhaps: what has stalled goes on, in its order.

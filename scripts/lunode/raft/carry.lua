@@ -52,18 +52,14 @@ local function apply(self, entry)
   if entry.type == core.CONFIG then
     self:meet_members()
   end
-  if self.data then
-    self.data:was_applied(entry)
-  else
-    self.grown = self.grown + #entry.payload + HEAD_BYTES
-  end
+  self.state:was_applied(entry)
   return result
 end
 
 -- Applies what is committed, as far as the store has room. Core hands out no more than a message holds meanwhile.
 local function apply_all(self)
   local entries, count = self.to_apply, 0
-  while entries[count + 1] and not (self.data and not self.data:has_room()) do
+  while entries[count + 1] and self.state:has_room() do
     count = count + 1
     local entry = entries[count]
     if entry.index ~= self.applied + 1 then
@@ -80,9 +76,6 @@ local function apply_all(self)
   end
   self.to_apply = table.move(entries, count + 1, #entries, 1, {})
   self.requests:answer_reads(self.applied)
-  if not self.closed and not self.data and self.grown >= self.options.snapshot_bytes and self.snapshots:make() then
-    self.grown = 0
-  end
 end
 
 ---The store takes writes again.
@@ -146,7 +139,7 @@ end
 -- A snapshot that was received takes the place of the log and of the state machine.
 local function install(self, asked)
   local disk = self.storage
-  local meta = disk.receiving
+  local meta = self.state:begin_install(assert(self.state:complete(), "there is nothing to install"))
   disk:put_snapshot(meta, function(err)
     if self.closed then
       return
@@ -161,7 +154,13 @@ local function install(self, asked)
         elseif sync_err then
           return self:fail(sync_err)
         end
-        self:restore(meta)
+        self:stand_at(meta)
+        if not self.state:installed(meta) then
+          return
+        end
+        logger.info("raft: a snapshot has taken the place of what was here: all up to entry %d", meta.index)
+        self.requests:were_skipped(meta.index)
+        self:meet_members()
         self:step { type = "snapshot_installed", index = asked.index, log_term = asked.log_term, ok = true }
       end)
     end
@@ -171,23 +170,20 @@ local function install(self, asked)
   end)
 end
 
+---Where the state machine stands now.
+---@param name string
+---@return lunode.raft.snapshot_meta
+function M:describe(name)
+  return {
+    name = name, index = self.applied, term = self.applied_term, config = self.applied_config, time = self.time,
+    chunks = 0,
+  }
+end
+
 ---@param meta lunode.raft.snapshot_meta
 function M:stand_at(meta)
   self.applied, self.applied_term, self.applied_config = meta.index, meta.term, meta.config
-  self.time, self.told_applied, self.grown, self.to_apply = meta.time, meta.index, 0, {}
-end
-
----Puts a stored snapshot in the place of the state machine's state.
----@param meta lunode.raft.snapshot_meta
-function M:restore(meta)
-  if meta.index > 0 then
-    self:ask_machine(self.machine.restore, self.storage:chunks(meta))
-  end
-  self:stand_at(meta)
-  if self.requests and not self.closed then
-    self.requests:were_skipped(meta.index)
-    self:meet_members()
-  end
+  self.time, self.told_applied, self.to_apply = meta.time, meta.index, {}
 end
 
 local function tell_role(self, role)

@@ -6,6 +6,7 @@
 -- lag. What a log that is cut no longer tells of the last entry that went (its term, its time, the configuration
 -- as of it) is in the row "snapshot" of storage.lua, durably, before the log is cut.
 
+local copies = require "lunode.raft.copies"
 local loop = require "lunode.loop"
 local storage = require "lunode.raft.storage"
 local stores = require "lunode.store"
@@ -14,6 +15,7 @@ local M = {}
 
 local NAMES = { "data-0", "data-1" } -- one is in force; the other is being received, or is left over
 local STEPS = 16 -- in how many steps the log that is kept moves on
+local HELD = 16 -- times `log_keep`, which the log may grow to for who is being sent a copy
 local OVERHEAD = 64 -- bytes of an entry beside its payload, about
 
 ---@class lunode.raft.data
@@ -28,24 +30,28 @@ local metatable = { __index = methods, __name = "lunode.raft.data" }
 
 -- ---------------------------------------------------------------- opening
 
-local function open_store(self, name, create)
-  local driver, path = self.driver, self.dir .. "/" .. name
+local function open_store(self, name, create, on_room)
+  local driver, handle, err, code = self.driver
   local o = driver.options.store or {}
-  local handle, err, code
-  handle, err, code = stores.open(path, {
+  handle, err, code = stores.open(self.dir .. "/" .. name, {
     create = create, cache = o.cache, engine = o.engine, overlay = o.overlay, limit = o.limit,
     on_flushed = function(failure, _, index)
-      if driver.closed or self.store ~= handle then
+      if driver.closed then
         return
       elseif failure then
         return driver:fail(failure)
+      elseif self.store == handle then
+        self.durable = index
+        self:cut_log()
       end
-      self.durable = index
-      self:cut_log()
     end,
     on_room = function()
-      if not driver.closed and self.store == handle then
+      if driver.closed then
+        return
+      elseif self.store == handle then
         driver:store_has_room()
+      elseif on_room then
+        on_room()
       end
     end,
   })
@@ -56,20 +62,23 @@ local function other(name)
   return name == NAMES[1] and NAMES[2] or NAMES[1]
 end
 
--- A directory that is not in force: what a crash has left of a snapshot, or of the state before one.
-local function remove(self, name)
-  local ok, err, code = stores.remove(self.dir .. "/" .. name)
+---Removes the directory that is not in force: what a crash has left of a copy, or of the state before one.
+---@return boolean? ok
+---@return string? err, lunode.code? code
+function methods:remove_other()
+  local ok, err, code = stores.remove(self.dir .. "/" .. other(self.name))
   if not ok and code ~= "ENOENT" then
     return nil, err, code
   end
   return true
 end
 
-local function mark_of(driver, bytes)
-  return {
-    index = driver.applied, term = driver.applied_term, config = driver.applied_config, time = driver.time,
-    bytes = bytes,
-  }
+---Makes a store in that directory.
+---@param on_room fun()
+---@return lunode.store_handle?
+---@return string? err, lunode.code? code
+function methods:open_other(on_room)
+  return open_store(self, other(self.name), true, on_room)
 end
 
 -- How the entry that was applied last moves the marks on.
@@ -78,7 +87,8 @@ local function count(self, payload)
   self.bytes = self.bytes + #payload + OVERHEAD
   local last = marks[#marks]
   if self.bytes - (last and last.bytes or self.first_bytes) >= self.step then
-    marks[#marks + 1] = mark_of(driver, self.bytes)
+    marks[#marks + 1] = driver:describe ""
+    marks[#marks].data, marks[#marks].bytes = self.name, self.bytes
   end
 end
 
@@ -112,14 +122,16 @@ function M.open(driver)
   local self = setmetatable({
     driver = driver, dir = driver.options.dir, store = nil, name = meta.data or NAMES[1], durable = 0,
     marks = {}, bytes = 0, first_bytes = 0, keep = keep, step = math.max(1, keep // STEPS), cutting = false,
+    copies = nil, installing = false,
   }, metatable)
+  self.copies = copies.new(self)
   local path = self.dir .. "/" .. self.name
   if meta.chunks > 0 then
     return nil, ("%s holds the snapshot of a state machine that is no store"):format(self.dir), "EFOREIGN"
   elseif driver.options.store and driver.options.store.engine == "memory" then
     return nil, "the engine memory keeps nothing, and a member must know what it has acknowledged", "EINVAL"
   end
-  local ok, err, code = remove(self, other(self.name))
+  local ok, err, code = self:remove_other()
   if ok then
     -- Nothing was cut from the log before the row "snapshot" tells of it: then the log brings all of it back.
     self.store, err, code = open_store(self, self.name, meta.index == 0)
@@ -142,6 +154,7 @@ end
 ---@return string? err, lunode.code? code
 function methods:attach()
   local driver = self.driver
+  driver.store = self.store
   local ok, done, err, code = xpcall(driver.machine.attach, debug.traceback, self.store)
   if not ok then
     return nil, done, "ECALLBACK"
@@ -151,7 +164,13 @@ function methods:attach()
   return true
 end
 
+---@param _ number
+function methods:tick()
+  self.copies:tick(self.driver.applied)
+end
+
 function methods:close()
+  self.copies:close()
   self.store:close()
 end
 
@@ -184,8 +203,9 @@ end
 -- The last place behind which all that the log is to keep lies. `keep`: bytes.
 local function place_to_cut(self, keep)
   local found
+  local to = math.min(self.durable, self.driver.told_applied, self.copies:holds(HELD * self.keep))
   for i, mark in ipairs(self.marks) do
-    if mark.index > self.durable or mark.index > self.driver.told_applied or self.bytes - mark.bytes < keep then
+    if mark.index > to or self.bytes - mark.bytes < keep then
       break
     end
     found = i
@@ -202,18 +222,16 @@ function methods:cut_log(keep)
   end
   local driver, disk, mark = self.driver, self.driver.storage, self.marks[at]
   self.marks, self.first_bytes = table.move(self.marks, at + 1, #self.marks, 1, {}), mark.bytes
-  self.cutting = true
-  disk:put_snapshot({
-    name = "", index = mark.index, term = mark.term, config = mark.config, time = mark.time, chunks = 0,
-    data = self.name,
-  }, function(err)
-    self.cutting = false
+  self.cutting = true -- one at a time
+  mark.bytes = nil
+  disk:put_snapshot(mark, function(err)
+    self.cutting = self.installing
     if driver.closed then
       return
     elseif err then
       return driver:fail(err)
-    elseif mark.index < disk.log:first() then
-      return -- a snapshot was installed meanwhile
+    elseif self.installing or mark.index < disk.log:first() then
+      return -- what comes takes the place of the log
     end
     local ok, failure, code = disk.log:truncate_prefix(mark.index)
     if ok then
@@ -240,6 +258,72 @@ function methods:make_room()
       end
     end) ~= nil
   end
+end
+
+-- ---------------------------------------------------------------- copies
+
+---@return lunode.raft.source?
+---@return string? err
+function methods:source()
+  return self.copies:source()
+end
+
+---@param meta lunode.raft.snapshot_meta
+---@return { n: integer, done: boolean, key: string? }? have
+---@return string? err
+function methods:begin_receiving(meta)
+  if meta.index <= self.driver.applied then
+    return { n = 0, done = true } -- core will say that it is here
+  end
+  return self.copies:begin(meta)
+end
+
+---@param bytes string
+---@param last boolean
+---@param fn fun(have: table)
+---@return boolean? ok
+---@return string? err
+function methods:put(bytes, last, fn)
+  return self.copies:put(bytes, last, fn)
+end
+
+---The copy that is whole.
+---@return lunode.raft.snapshot_meta?
+function methods:complete()
+  local receiving = self.copies.receiving
+  return receiving and receiving.complete and receiving.meta or nil
+end
+
+---What the row "snapshot" is to be. From here on the log is cut no more.
+---@param meta lunode.raft.snapshot_meta
+---@return lunode.raft.snapshot_meta
+function methods:begin_install(meta)
+  local row = { data = other(self.name) }
+  for key, value in pairs(meta) do -- from a table to a table
+    row[key] = row[key] or value
+  end
+  self.cutting, self.installing = true, true
+  return row
+end
+
+---The row, and the log, say that the copy is in force.
+---@param meta lunode.raft.snapshot_meta
+---@return boolean ok
+function methods:installed(meta)
+  local receiving, old = self.copies.receiving, self.store
+  self.copies.receiving = nil
+  self.copies:close()
+  self.store, self.name, self.durable = receiving.store, meta.data, meta.index
+  self.marks, self.bytes, self.first_bytes, self.cutting, self.installing = {}, 0, 0, false, false
+  old:close()
+  local ok, err = self:attach()
+  if ok then
+    ok, err = self:remove_other()
+  end
+  if not ok then
+    self.driver:fail(err)
+  end
+  return ok == true
 end
 
 return M

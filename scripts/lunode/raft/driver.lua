@@ -24,12 +24,15 @@
 -- Without a function, propose and read wait, in a task, and return the same.
 -- A turn of the loop is one batch of proposals, one round for reads, one write and one sync of the log.
 
+local auth = require "lunode.raft.auth"
 local carry = require "lunode.raft.carry"
 local configs = require "lunode.raft.config"
 local core = require "lunode.raft.core"
 local data = require "lunode.raft.data"
+local join = require "lunode.raft.join"
 local loop = require "lunode.loop"
 local peers = require "lunode.raft.peers"
+local pieces = require "lunode.raft.pieces"
 local requests = require "lunode.raft.requests"
 local snapshots = require "lunode.raft.snapshots"
 local storage = require "lunode.raft.storage"
@@ -55,11 +58,13 @@ local M = {}
 ---@class lunode.raft.driver_options
 ---@field id string
 ---@field cluster string  the cluster's name: members of different ones refuse each other
+---@field secret? string  of at least 16 bytes that all members share: who does not know it is refused
 ---@field dir string
 ---@field listen string  "HOST:PORT", for the other members
 ---@field address? string  where they reach it (default: as `members` has it, or `listen`)
 ---@field members? table<string, string>  id → address of those who found the cluster, the same for each of them; nil:
 ---  this one waits to be added
+---@field join? string  "HOST:PORT" of a member that this one asks to be added, without `members`
 ---@field machine lunode.raft.machine
 ---@field on_role? fun(role: string, term: integer, leader: string?)  (default: a line in the log)
 ---@field on_failure? fun(err: string)  fail-stop: nothing can be written or applied any more; the node is closed
@@ -75,6 +80,7 @@ local M = {}
 ---@field store? { cache: integer?, engine: string?, overlay: integer?, limit: integer? }  see lunode.store.open
 ---@field election_timeout? number  seconds (default 1)
 ---@field heartbeat? number  seconds (default a tenth of it)
+---@field protocol? integer  newest version of the members' protocol to speak (default the newest there is)
 ---@field segment_size? integer  of the log
 
 ---@class lunode.raft.driver
@@ -105,6 +111,7 @@ end
 
 local function tick(self)
   self.snapshots:tick(self.patience)
+  self.state:tick()
   self:step { type = "tick" }
   if not self.closed then
     arm(self)
@@ -153,6 +160,8 @@ local function check(options)
   elseif type(machine) ~= "table" or not (machine.apply and (machine.attach or machine.snapshot and machine.restore))
   then
     error("raft: machine must have apply, and either attach or snapshot and restore", 3)
+  elseif options.secret ~= nil and (type(options.secret) ~= "string" or #options.secret < auth.MIN_SECRET) then
+    error(("raft: secret must have at least %d bytes"):format(auth.MIN_SECRET), 3)
   elseif not founders then
     error("raft: members: " .. err, 3)
   elseif #founders.ids > 0 and not founders.members[options.id] then
@@ -178,26 +187,19 @@ local function make_core(self)
     tick(self)
   end)
   self:meet_members()
+  self.joiner = join.start(self, self.options.join)
   arm(self)
 end
 
 -- The state machine as it was left.
 local function open_state(self)
-  if not self.machine.attach then
-    local snapshot = self.storage.snapshot
-    if snapshot.data then
-      return nil, ("%s holds the state of a machine that is an ordered store"):format(self.options.dir), "EFOREIGN"
-    end
-    self:restore(snapshot)
-    return not self.failed, self.failed, self.failed and "ECALLBACK"
-  end
+  local kind = self.machine.attach and data or pieces
   local err, code
-  self.data, err, code = data.open(self)
-  if not self.data then
+  self.state, err, code = kind.open(self)
+  if not self.state then
     return nil, err, code
   end
-  self.store = self.data.store
-  return self.data:attach()
+  return not self.machine.attach or self.state:attach()
 end
 
 ---Opens a member: restores the state machine, and takes part in its cluster from then on.
@@ -220,12 +222,12 @@ function M.open(options)
   end
   local self = setmetatable({
     id = options.id, options = o, machine = options.machine, storage = disk, patience = 3 * o.election_timeout,
-    core = nil, transport = nil, requests = nil, snapshots = nil, hook = nil, timer = nil,
-    data = nil, store = nil, -- where the state is an ordered store
+    core = nil, transport = nil, requests = nil, snapshots = nil, hook = nil, timer = nil, joiner = nil,
+    state = nil, -- data or pieces
+    store = nil, -- where the state is an ordered store
     to_apply = {}, -- committed entries, which wait for room in the store
     applied = 0, applied_term = 0, applied_config = "", time = 0,
     told_applied = 0, -- to core
-    grown = 0, -- bytes applied since the last snapshot
     queue = {}, stepping = false,
     writing = nil, -- { persisted, after } of this turn
     syncing = {}, -- those under way, first to last
@@ -276,13 +278,13 @@ function methods:close()
     return
   end
   self.closed = true
-  for _, part in ipairs { self.timer or false, self.hook or false, self.transport or false, self.snapshots or false } do
-    if part then
-      part:close()
+  for _, name in ipairs { "timer", "hook", "joiner", "transport", "snapshots" } do
+    if self[name] then
+      self[name]:close()
     end
   end
-  if self.data then
-    self.data:close()
+  if self.state then
+    self.state:close()
   end
   self.storage:close()
   if self.requests then
@@ -352,10 +354,10 @@ function methods:transfer(to, fn)
   return ask(fn, self.requests.other, self.requests, { type = "transfer", to = to })
 end
 
----Makes a snapshot now.
+---Makes a snapshot now, where the machine gives snapshots.
 ---@return boolean begun
 function methods:make_snapshot()
-  return not self.closed and self.snapshots:make()
+  return not self.closed and self.state.make ~= nil and self.state:make()
 end
 
 ---What it knows of the cluster and of itself; see core's `status`.

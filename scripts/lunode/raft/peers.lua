@@ -3,6 +3,7 @@
 
 local configs = require "lunode.raft.config"
 local events = require "lunode.raft.events"
+local join = require "lunode.raft.join"
 local logger = require "lunode.logger"
 local loop = require "lunode.loop"
 local msgpack = require "lunode.msgpack"
@@ -69,9 +70,9 @@ local function on_frame(self, from, frame, reply)
   if self.closed or not self.core then
     return
   elseif kind == "snapshot" then
-    return self.snapshots:on_offer(frame, reply)
+    return self.snapshots:on_offer(from, frame, reply)
   elseif kind == "chunk" then
-    return self.snapshots:on_chunk(frame, reply)
+    return self.snapshots:on_chunk(from, frame, reply)
   elseif kind == "told" then
     return call_owner(self.options.on_told, from, frame[2], function(answer)
       reply { "answer", answer }
@@ -105,9 +106,17 @@ local function address_of(self, id)
 end
 
 -- Whoever has once been met with a disk must come with that one: without it, it has forgotten what it has promised.
-local function accept(self, id, disk, fn)
+local function accept(self, who, fn)
+  local id, disk = who.id, who.disk
   if not configs.is_id(id) then
     return fn "that is no id"
+  elseif self.storage.group == "" and who.group ~= "" then
+    return self.storage:adopt(who.group, function(failure)
+      if failure and not self.closed then
+        self:fail(failure)
+      end
+      return failure and fn(failure) or accept(self, who, fn)
+    end)
   end
   local known, err = self.storage:disk_of(id)
   if configs.decode(self.applied_config).removed[id] then
@@ -134,14 +143,21 @@ end
 function M:open_transport()
   local o = self.options
   return transport.open {
-    id = self.id, cluster = o.cluster, disk = self.storage.disk, listen = o.listen,
+    id = self.id, cluster = o.cluster, disk = self.storage.disk, secret = o.secret, newest = o.protocol,
+    listen = o.listen,
+    group = function()
+      return self.storage.group
+    end,
     address = o.address or o.members and o.members[self.id] or o.listen,
     patience = self.patience, max_message = MAX_MESSAGE,
     address_of = function(id)
       return address_of(self, id)
     end,
-    accept = function(id, disk, fn)
-      accept(self, id, disk, fn)
+    accept = function(who, fn)
+      accept(self, who, fn)
+    end,
+    on_question = function(id, frame, reply)
+      join.answer(self, id, frame, reply)
     end,
     on_connected = function(id)
       self:step { type = "connected", peer = id }
@@ -156,7 +172,7 @@ function M:open_transport()
     end,
     on_reply = function(id, frame)
       if type(frame) == "table" and frame[1] == "have" then
-        self.snapshots:on_have(id, frame[2], frame[3])
+        self.snapshots:on_have(id, frame)
       elseif type(frame) == "table" and frame[1] == "answer" then
         call_owner(self.options.on_answer, id, frame[2])
       end

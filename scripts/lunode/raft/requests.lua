@@ -118,13 +118,13 @@ function methods:room(bytes)
   local ok, err, code = true, nil, nil
   if self.in_flight > IN_FLIGHT then
     ok, err, code = nil, "too much waits to be committed", "EAGAIN"
-  elseif driver.data then
-    ok, err, code = driver.data.store:room()
+  elseif driver.store then
+    ok, err, code = driver.store:room()
   end
   if ok then
     ok, err, code = driver.storage.log:room(bytes + ENTRY)
-    if storage.is_full(code) and driver.data then
-      driver.data:make_room()
+    if storage.is_full(code) then
+      driver.state:make_room()
     end
   end
   self.said_no = self.said_no or code == "EAGAIN"

@@ -1,12 +1,11 @@
--- Snapshots of the state machine: made when the log has grown, sent to members that lag behind it, and received, piece
--- by piece, so that no more than a few pieces are ever in memory. Does not decide who needs one: core does.
+-- Moves the state of the machine to members that lag behind the log, piece by piece, so that no more than a few pieces
+-- are under way. Does not decide who needs it (core does), nor what the pieces are (pieces.lua and copies.lua do).
 --
--- What is sent is the snapshot that is stored, which may be older than what core asked for: the log that was kept
--- behind it has the rest. So all who lag share one, and a transfer that was cut off goes on where it was left.
+--   {"snapshot", number, meta}          →   {"have", number, n, done, key}: n pieces are here, up to that key
+--   {"chunk", number, n, last, data}    →   the same
+--   {"message", …, name}                    once all is there
 --
---   {"snapshot", meta}        →   {"have", name, n}: pieces 1 to n are here, the next are wanted
---   {"chunk", name, n, data}  →   {"have", name, n}
---   {"message", …}                once all are there
+-- A number is of one transfer: what belongs to an earlier one is not heard.
 
 local logger = require "lunode.logger"
 local loop = require "lunode.loop"
@@ -15,125 +14,23 @@ local storage = require "lunode.raft.storage"
 
 local M = {}
 
-local CHUNK = 128 << 10 -- bytes
-local WINDOW = 4 -- pieces under way to a peer
-local FLUSH = 32 -- pieces after which those received are brought to disk, so that a power cut costs no more
+local WINDOW = 16 -- pieces under way to a peer
+local AT_ONCE = 2 -- pieces sent in one turn
 
 ---@class lunode.raft.snapshots
 ---@field driver lunode.raft.driver
----@field making table?  the snapshot that is being made
 ---@field transfers table<string, table>  by peer
----@field received integer  pieces of the one that is being received
+---@field incoming table?  { from, number, n, meta }: the transfer to here
+---@field private last_number integer
 local methods = {}
 local metatable = { __index = methods, __name = "lunode.raft.snapshots" }
 
 ---@param driver lunode.raft.driver
 ---@return lunode.raft.snapshots
 function M.new(driver)
-  return setmetatable({ driver = driver, making = nil, transfers = {}, received = 0 }, metatable)
-end
-
--- ---------------------------------------------------------------- made
-
--- Pieces of even size, of whatever the state machine gives.
-local function pieces(given)
-  local next_bytes = type(given) == "function" and given or nil
-  local rest = next_bytes and "" or given
-  return function()
-    while next_bytes and #rest < CHUNK do
-      local bytes = next_bytes()
-      if bytes == nil then
-        next_bytes = nil
-      elseif type(bytes) == "string" then
-        rest = rest .. bytes
-      else
-        error("a snapshot gives strings, not " .. type(bytes), 0)
-      end
-    end
-    if rest == "" then
-      return nil
-    end
-    local piece = rest:sub(1, CHUNK)
-    rest = rest:sub(CHUNK + 1)
-    return piece
-  end
-end
-
--- The log is cut where the snapshot before ended: who lags by less needs no snapshot.
-local function finish(self, making)
-  local driver = self.driver
-  local disk, cut = driver.storage, driver.storage.snapshot.index
-  self.making = nil
-  if disk.snapshot.index >= making.meta.index then -- one was installed meanwhile
-    local ok, err = disk:drop(making.meta.name)
-    return not ok and driver:fail(err) or nil
-  end
-  disk:put_snapshot(making.meta, function(err)
-    if driver.closed then
-      return
-    elseif err then
-      return driver:fail(err)
-    end
-    logger.info("raft: a snapshot holds all up to entry %d, in %d pieces", making.meta.index, making.meta.chunks)
-    if cut >= disk.log:first() then
-      local ok, failure = disk.log:truncate_prefix(cut)
-      if not ok then
-        return driver:fail(failure)
-      end
-      driver:step { type = "snapshot_saved", index = cut }
-    end
-  end)
-end
-
--- A piece a turn: others have their say in between.
-local function make_more(self, making)
-  if self.driver.closed or self.making ~= making then
-    return
-  elseif not self.driver.storage.store:room() then
-    loop.timer(0.05, function()
-      make_more(self, making)
-    end)
-    return
-  end
-  local piece = self.driver:ask_machine(making.next)
-  if self.driver.closed then
-    return
-  elseif piece == nil then
-    return finish(self, making)
-  end
-  making.meta.chunks = making.meta.chunks + 1
-  local ok, err = self.driver.storage:put_chunk(making.meta.name, making.meta.chunks, piece)
-  if not ok then
-    return self.driver:fail(err)
-  end
-  loop.defer(function()
-    make_more(self, making)
-  end)
-end
-
----Makes one of the state machine as it is now, unless that is under way.
----@return boolean begun
-function methods:make()
-  local driver = self.driver
-  if self.making or driver.applied <= driver.storage.snapshot.index then
-    return false
-  end
-  local given = driver:ask_machine(driver.machine.snapshot)
-  if driver.closed then
-    return false
-  elseif type(given) ~= "string" and type(given) ~= "function" then
-    driver:fail("the state machine's snapshot is neither a string nor a function that gives strings")
-    return false
-  end
-  self.making = {
-    next = pieces(given),
-    meta = {
-      name = ("%d-%s-%x"):format(driver.applied, driver.id, loop.random(0, math.maxinteger)), index = driver.applied,
-      term = driver.applied_term, config = driver.applied_config, time = driver.time, chunks = 0,
-    },
-  }
-  make_more(self, self.making)
-  return true
+  return setmetatable({
+    driver = driver, transfers = {}, incoming = nil, last_number = loop.random(0, 1 << 40),
+  }, metatable)
 end
 
 -- ---------------------------------------------------------------- sent
@@ -141,58 +38,85 @@ end
 local function end_transfer(self, transfer, ok)
   if self.transfers[transfer.to] == transfer then
     self.transfers[transfer.to] = nil
+    transfer.source:close()
+    self.driver:step { type = "snapshot_sent", peer = transfer.to, session = transfer.message.session, ok = ok }
   end
-  transfer.view:close()
-  self.driver:step { type = "snapshot_sent", peer = transfer.to, session = transfer.message.session, ok = ok }
 end
 
 ---Sends what the message asks for, and then the message.
 ---@param message table  core's, of type "snapshot"
 function methods:send(message)
   local driver, to = self.driver, message.to
-  local meta = driver.storage.snapshot
-  local view, err = driver.storage.store:snapshot()
   if self.transfers[to] then
     end_transfer(self, self.transfers[to], false)
   end
-  if not view or meta.index == 0 or not driver.transport:is_ready(to) then
+  local source, err
+  if driver.transport:is_ready(to) then
+    source, err = driver.state:source()
+  end
+  if not source then
     if err then
       logger.warn("raft: no snapshot can be sent to %s: %s", to, err)
     end
-    if view then
-      view:close()
-    end
     return driver:step { type = "snapshot_sent", peer = to, session = message.session, ok = false }
   end
+  local meta = source.meta
   message.index, message.log_term, message.config = meta.index, meta.term, meta.config
-  self.transfers[to] = { to = to, message = message, meta = meta, view = view, sent = 0, moved = loop.now() }
-  driver.transport:send(to, msgpack.encode { "snapshot", meta })
+  self.last_number = self.last_number + 1
+  self.transfers[to] = {
+    to = to, message = message, source = source, number = self.last_number, moved = loop.now(),
+    started = false, ended = false, pumping = false,
+    sent = 0, acknowledged = 0, -- pieces
+  }
+  driver.transport:send(to, msgpack.encode { "snapshot", self.last_number, meta })
+end
+
+-- Sends as many pieces as may be under way, few a turn: others have their say in between.
+local function pump(self, transfer)
+  local driver, count = self.driver, 0
+  while count < AT_ONCE and not transfer.ended and transfer.sent < transfer.acknowledged + WINDOW do
+    local bytes, last, err = transfer.source:next()
+    if not bytes then
+      logger.warn("raft: the snapshot that is being sent to %s is lost: %s", transfer.to, err)
+      return end_transfer(self, transfer, false)
+    end
+    count, transfer.sent, transfer.ended = count + 1, transfer.sent + 1, last
+    local frame = { "chunk", transfer.number, transfer.sent, last, msgpack.bin(bytes) }
+    if not driver.transport:send(transfer.to, msgpack.encode(frame)) then
+      return end_transfer(self, transfer, false)
+    end
+  end
+  if count == AT_ONCE and not transfer.pumping then
+    transfer.pumping = true
+    loop.defer(function()
+      transfer.pumping = false
+      if not driver.closed and self.transfers[transfer.to] == transfer then
+        pump(self, transfer)
+      end
+    end)
+  end
 end
 
 ---A peer has the first n pieces.
 ---@param from string
----@param name any
----@param n any
-function methods:on_have(from, name, n)
-  local driver, transfer = self.driver, self.transfers[from]
-  if not transfer or transfer.meta.name ~= name or math.type(n) ~= "integer" or n < 0 or n > transfer.meta.chunks then
+---@param frame any[]
+function methods:on_have(from, frame)
+  local transfer = self.transfers[from]
+  local _, number, n, done, key = table.unpack(frame, 1, 5)
+  if not transfer or transfer.number ~= number or math.type(n) ~= "integer" or n < 0 then
     return
   end
-  transfer.sent, transfer.moved = math.max(transfer.sent, n), loop.now()
-  while transfer.sent < math.min(n + WINDOW, transfer.meta.chunks) do
-    local at = transfer.sent + 1
-    local data, err = driver.storage:chunk_of(transfer.view, transfer.meta, at)
-    if not data then
-      logger.warn("raft: the snapshot that is being sent to %s is lost: %s", from, err or "a piece is missing")
-      return end_transfer(self, transfer, false)
-    elseif not driver.transport:send(from, msgpack.encode { "chunk", name, at, msgpack.bin(data) }) then
-      return end_transfer(self, transfer, false)
-    end
-    transfer.sent = at
+  transfer.moved = loop.now()
+  if done == true then
+    self.driver:send_message(transfer.message, transfer.source.meta.name)
+    return end_transfer(self, transfer, true)
+  elseif not transfer.started then
+    transfer.started, transfer.sent, transfer.acknowledged = true, n, n
+    transfer.source:start(n, type(key) == "string" and key or nil)
   end
-  if n == transfer.meta.chunks then
-    driver:send_message(transfer.message, name)
-    end_transfer(self, transfer, true)
+  transfer.acknowledged = math.min(math.max(transfer.acknowledged, n), transfer.sent)
+  if not transfer.pumping then
+    pump(self, transfer)
   end
 end
 
@@ -221,77 +145,73 @@ function methods:abort(to)
 end
 
 function methods:close()
-  self.making = nil
   for _, transfer in pairs(self.transfers) do -- nothing of it can be seen
-    transfer.view:close()
+    transfer.source:close()
   end
-  self.transfers = {}
+  self.transfers, self.incoming = {}, nil
 end
 
 -- ---------------------------------------------------------------- received
 
----@param frame any[]
----@param reply fun(frame: any[])
-function methods:on_offer(frame, reply)
-  local meta, disk = frame[2], self.driver.storage
-  if not storage.is_meta(meta) or self.driver.core.installing then
-    return
-  elseif meta.name == disk.snapshot.name then
-    return reply { "have", meta.name, meta.chunks } -- core will say that it is here
-  end
-  local have, err = disk:begin_receiving(meta)
-  if not have then
-    return self.driver:fail(err)
-  end
-  self.received = have
-  reply { "have", meta.name, self.received }
+local function answer(incoming, have, reply)
+  reply { "have", incoming.number, have.n, have.done, have.key and msgpack.bin(have.key) or nil }
 end
 
--- Asks for more when what has come is on its way to the disk.
-local function acknowledge(self, name, n, reply)
-  local driver = self.driver
-  if driver.closed or not driver.storage.receiving or driver.storage.receiving.name ~= name then
-    return
-  elseif driver.storage.store:room() then
-    return reply { "have", name, n }
-  end
-  loop.timer(0.05, function()
-    acknowledge(self, name, n, reply)
-  end)
-end
-
+---@param from string
 ---@param frame any[]
 ---@param reply fun(frame: any[])
-function methods:on_chunk(frame, reply)
-  local disk = self.driver.storage
-  local _, name, n, data = table.unpack(frame, 1, 4)
-  local meta = disk.receiving
-  if not meta or meta.name ~= name or type(data) ~= "string" or #data > CHUNK or n ~= self.received + 1
-    or n > meta.chunks then
+function methods:on_offer(from, frame, reply)
+  local number, meta, driver = frame[2], frame[3], self.driver
+  if not storage.is_meta(meta) or math.type(number) ~= "integer" then
+    return logger.debug("raft: %s offers a snapshot that is none", from)
+  elseif driver.core.installing then
+    return
+  elseif (meta.data ~= nil) ~= (driver.machine.attach ~= nil) then
+    return logger.warn("raft: %s offers the state of another kind of machine", from)
+  end
+  local have, err = driver.state:begin_receiving(meta)
+  if have then
+    self.incoming = { from = from, number = number, n = have.n, meta = meta }
+    answer(self.incoming, have, reply)
+  elseif not driver.closed then
+    logger.warn("raft: no snapshot can be received: %s", err)
+  end
+end
+
+---@param from string
+---@param frame any[]
+---@param reply fun(frame: any[])
+function methods:on_chunk(from, frame, reply)
+  local incoming, driver = self.incoming, self.driver
+  local _, number, n, last, bytes = table.unpack(frame, 1, 5)
+  if not incoming or driver.core.installing or incoming.from ~= from or incoming.number ~= number
+    or n ~= incoming.n + 1 or type(bytes) ~= "string" then
     return -- of another transfer
   end
-  self.received = n
-  local ok, err = disk:put_chunk(name, n, data)
+  incoming.n = n
+  local ok, err = driver.state:put(bytes, last == true, function(have)
+    if self.incoming == incoming then
+      answer(incoming, have, reply)
+    end
+  end)
   if not ok then
-    return self.driver:fail(err)
-  elseif n % FLUSH == 0 then
-    disk.store:flush()
+    self.incoming = nil
+    logger.warn("raft: the snapshot that %s sends is refused: %s", from, err)
   end
-  acknowledge(self, name, n, reply)
 end
 
----Whether all pieces of a snapshot are here, so that core may hear of it.
+---Whether all that a message speaks of is here, so that core may hear of it.
 ---@param message table  core's, of type "snapshot"
 ---@param name any
 ---@return boolean
 function methods:is_complete(message, name)
-  local disk = self.driver.storage
-  if disk.snapshot.name == name then
-    return true
+  local state = self.driver.state
+  if self.driver.storage.snapshot.name == name and name ~= "" or message.index <= self.driver.applied then
+    return true -- core will say so
   end
-  local meta = disk.receiving
-  return meta ~= nil and meta.name == name and self.received == meta.chunks and meta.index == message.index
-    and meta.term == message.log_term and meta.config == message.config
+  local meta = state:complete()
+  return meta ~= nil and meta.name == name and meta.index == message.index and meta.term == message.log_term
+    and meta.config == message.config
 end
 
 return M

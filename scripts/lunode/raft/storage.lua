@@ -4,15 +4,18 @@
 --   DIR/log    lunode.log: entries (their types are core's), term and vote
 --   DIR        lunode.store, with these rows:
 --
---   "identity"                    {version, cluster, id, disk, founders}: written once, when the directory is made
+--   "identity"                    {version, cluster, group, id, disk, founders}: written when the directory is made,
+--                                 and once more when a server that waits to be added learns of which group it is
 --   "snapshot"                    the snapshot in force: {name, index, term, config, time, chunks}
 --   "receiving"                   the same, of the one that a leader is sending
+--   "joined"                      that it has become a voter after it had asked for that
 --   "disk/" id                    the peer's disk, as it was met first
 --   "chunk/" name "/" n:u32be     the pieces of snapshots, n from 1 on
 --
 -- A disk has a number drawn at its making: so a server that comes back without its data is told from the one it was.
 
 local config = require "lunode.raft.config"
+local hash = require "lunode.hash"
 local log = require "lunode.log"
 local loop = require "lunode.loop"
 local msgpack = require "lunode.msgpack"
@@ -37,6 +40,7 @@ local CACHE = 4 << 20 -- bytes: chunks are read once, in order
 ---@field log lunode.log_handle
 ---@field store lunode.store_handle
 ---@field disk string
+---@field group string  the cluster's number; "" while this server waits to be added
 ---@field snapshot lunode.raft.snapshot_meta
 ---@field receiving lunode.raft.snapshot_meta?
 local methods = {}
@@ -84,6 +88,13 @@ function M.is_full(code)
   return FULL[code] == true
 end
 
+---A name for what a driver's machine has come to.
+---@param driver lunode.raft.driver
+---@return string
+function M.new_name(driver)
+  return ("%d-%s-%x"):format(driver.applied, driver.id, loop.random(0, math.maxinteger))
+end
+
 ---@param meta any  as a peer sent it, or as it was stored
 ---@return boolean
 function M.is_meta(meta)
@@ -112,12 +123,21 @@ end
 
 -- ---------------------------------------------------------------- opening
 
+local function put_identity(self)
+  self.store:put("identity", msgpack.encode(self.identity))
+end
+
+-- Founders need not speak with each other to agree about the number: it follows from who and where they are. So two
+-- clusters of one name are told apart.
 local function found(self, options)
   self.disk = ("%016x"):format(loop.random(math.mininteger, math.maxinteger))
   local text = options.founders:encode()
-  self.store:put("identity", msgpack.encode {
-    version = VERSION, cluster = options.cluster, id = options.id, disk = self.disk, founders = text,
-  })
+  self.group = text ~= "" and ("%016x"):format(hash.of(0, options.cluster, text)) or ""
+  self.identity = {
+    version = VERSION, cluster = options.cluster, group = self.group, id = options.id, disk = self.disk,
+    founders = text,
+  }
+  put_identity(self)
   self.store:put("snapshot", msgpack.encode {
     name = "", index = 0, term = 0, config = text, time = 0, chunks = 0,
   })
@@ -128,7 +148,7 @@ end
 -- What the directory knows and what it is opened as must be the same.
 local function recognize(self, options, bytes)
   local known = msgpack.decode(bytes)
-  if type(known) ~= "table" or type(known.disk) ~= "string" then
+  if type(known) ~= "table" or type(known.disk) ~= "string" or type(known.group) ~= "string" then
     return nil, ("the identity in %s cannot be read"):format(options.dir), "ECORRUPT"
   elseif known.version ~= VERSION then
     return nil, ("%s is of version %s, and this lunode knows %d"):format(options.dir, known.version, VERSION),
@@ -140,7 +160,7 @@ local function recognize(self, options, bytes)
     return nil, ("%s was made with other members; leave them out, or give the same ones:\n%s"):format(options.dir,
       known.founders), "EFOREIGN"
   end
-  self.disk = known.disk
+  self.identity, self.disk, self.group = known, known.disk, known.group
   return true
 end
 
@@ -199,7 +219,9 @@ end
 ---@return lunode.raft.storage?
 ---@return string? err, lunode.code? code  "EFOREIGN": the directory is another's; else as log.open and store.open
 function M.open(options)
-  local self = setmetatable({ log = nil, store = nil, disk = nil, snapshot = nil, receiving = nil }, metatable)
+  local self = setmetatable({
+    log = nil, store = nil, identity = nil, disk = nil, group = nil, snapshot = nil, receiving = nil,
+  }, metatable)
   local err, code, ok
   self.store, err, code = store.open(options.dir, { cache = CACHE })
   if not self.store then
@@ -281,6 +303,32 @@ function methods:persist(update)
     end
   end
   return ok and true, err
+end
+
+-- ---------------------------------------------------------------- the group
+
+---Keeps of which group this server is, which has waited to be added to one; `fn(err)` is called when that is durable.
+---@param group string
+---@param fn fun(err: string?)
+function methods:adopt(group, fn)
+  self.group, self.identity.group = group, group
+  write_and_sync(self, function()
+    put_identity(self)
+  end, fn)
+end
+
+---Whether this server need not ask to be added: it has founded its cluster, or was made a voter when it asked.
+---@return boolean
+function methods:has_joined()
+  return self.identity.founders ~= "" or self.store:get "joined" ~= nil
+end
+
+---Keeps that it need not ask again; `fn(err)` is called when that is durable.
+---@param fn fun(err: string?)
+function methods:keep_joined(fn)
+  write_and_sync(self, function()
+    self.store:put("joined", "")
+  end, fn)
 end
 
 -- ---------------------------------------------------------------- peers' disks

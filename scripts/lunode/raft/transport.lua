@@ -3,13 +3,14 @@
 --
 -- MessagePack arrays travel. Who connects begins, and the other side answers each on the same connection:
 --
---   {"hello", "lunode.raft", version, cluster, from, to, disk, address}   {"welcome", disk} or {"refused", reason}
---   {"ping"}                                                              {"pong"}
---   anything else, from here on                                           what its handler says, sooner or later
+--   {"hello", …}, {"proof", …}    {"challenge", …}, {"welcome", …} or {"refused", reason}: see auth.lua
+--   {"ping"}                      {"pong"}
+--   anything else, from here on   what its handler says, sooner or later
 --
--- Nothing is taken from a connection before its hello, nor any more once there is a newer one of the same member: so a
--- message that was under way when a connection was lost never comes behind those of the next.
+-- Nothing is taken from a connection before its welcome, nor any more once there is a newer one of the same member: so
+-- a message that was under way when a connection was lost never comes behind those of the next.
 
+local auth = require "lunode.raft.auth"
 local loop = require "lunode.loop"
 local logger = require "lunode.logger"
 local msgpack = require "lunode.msgpack"
@@ -19,10 +20,14 @@ local tcp_server = require "lunode.tcp_server"
 
 local M = {}
 
-local MAGIC, VERSION = "lunode.raft", 1
+-- Of the protocol: what is said, and what it means. A newer one speaks the one before, too, so that a cluster can be
+-- upgraded one member after the other.
+M.NEWEST, M.OLDEST = 1, 1
 local MAX_HELLO = 4096 -- bytes
 local MAX_CONNECTIONS = 256
+local MAX_STRANGERS = 64 -- connections on which nobody has said yet who he is; past that, the oldest goes
 local MAX_TOLD = 1000 -- peers and addresses of which it is known what was said last
+local MAX_LINES = 10 -- of the log about refusals, in a third of `patience`
 local CAP = 64 << 20 -- bytes queued for one peer, past which its connection is given up
 local RETRY_FIRST, RETRY_LAST, RETRY_REFUSED = 0.05, 1.0, 2.0 -- seconds
 
@@ -30,21 +35,26 @@ local RETRY_FIRST, RETRY_LAST, RETRY_REFUSED = 0.05, 1.0, 2.0 -- seconds
 ---@field id string
 ---@field cluster string
 ---@field disk string
+---@field group fun(): string  the cluster's number; "": not known yet
+---@field secret? string  that all members share
+---@field newest? integer  version of the protocol to speak at most (default M.NEWEST)
 ---@field listen string  "HOST:PORT"
 ---@field address string  where others reach this member
 ---@field patience number  seconds of silence after which a connection counts as lost
 ---@field max_message integer  bytes
 ---@field address_of fun(id: string): string?  where a member is reached
----@field accept fun(id: string, disk: string, fn: fun(refusal: string?))  is this peer who it was?
+---@field accept fun(who: lunode.raft.acquaintance, fn: fun(refusal: string?))  is this peer who it was?
 ---@field on_connected fun(id: string)  our connection to it stands
 ---@field on_lost fun(id: string)  our connection to it is lost
 ---@field on_frame fun(id: string, frame: any[], reply: fun(frame: any[]))  it has said something
+---@field on_question fun(id: string, frame: any[], reply: fun(frame: any[]))  the same, on a connection for that alone
 ---@field on_reply fun(id: string, frame: any[])  it has answered something
 
 ---@class lunode.raft.peer
 ---@field id string
 ---@field conn lunode.conn?
 ---@field ready boolean  it has said welcome
+---@field version integer?  of the protocol that both speak, once ready
 ---@field delay number  before the next attempt
 ---@field timer lunode.timer?
 ---@field closed boolean
@@ -63,8 +73,21 @@ local function tell(self, key, format, ...)
       self.told, self.told_count = {}, 1
     end
     self.told[key] = text
-    logger.warn("raft: %s", text)
+    self.lines = self.lines + 1
+    if self.lines <= MAX_LINES then
+      logger.warn("raft: %s", text)
+    end
   end
+end
+
+---What this member says of itself.
+---@return lunode.raft.credentials
+function methods:credentials()
+  local options = self.options
+  return {
+    cluster = options.cluster, group = options.group(), id = options.id, disk = options.disk, address = options.address,
+    secret = options.secret, newest = options.newest or M.NEWEST, oldest = M.OLDEST,
+  }
 end
 
 -- ---------------------------------------------------------------- ours: to a peer
@@ -81,32 +104,45 @@ local function retry(self, peer, seconds)
   end)
 end
 
+local function give_up(self, peer, conn, what, ...)
+  tell(self, what .. " " .. peer.id, ...)
+  peer.delay = RETRY_REFUSED
+  conn:close()
+end
+
+local function on_known(self, peer, conn, who)
+  self.options.accept(who, function(refusal)
+    if peer.conn ~= conn or peer.closed then
+      return
+    elseif refusal then
+      return give_up(self, peer, conn, "refused", "%s is refused: %s", peer.id, refusal)
+    end
+    peer.ready, peer.delay, peer.version = true, RETRY_FIRST, who.version
+    self.told["refused " .. peer.id], self.told["refuses " .. peer.id] = nil, nil
+    self.options.on_connected(peer.id)
+  end)
+end
+
 local function on_answer(self, peer, conn, frame)
-  local kind = type(frame) == "table" and frame[1]
   if peer.conn ~= conn then
     return
-  elseif kind == "pong" then
+  elseif conn.data.known then
+    if peer.ready and not (type(frame) == "table" and frame[1] == "pong") then
+      self.options.on_reply(peer.id, frame)
+    end
     return
-  elseif kind == "welcome" and not peer.ready then
-    self.options.accept(peer.id, tostring(frame[2]), function(refusal)
-      if peer.conn ~= conn or peer.closed then
-        return
-      elseif refusal then
-        tell(self, "refused " .. peer.id, "%s is refused: %s", peer.id, refusal)
-        peer.delay = RETRY_REFUSED
-        return conn:abort()
-      end
-      peer.ready, peer.delay = true, RETRY_FIRST
-      self.told["refused " .. peer.id], self.told["refuses " .. peer.id] = nil, nil
-      self.options.on_connected(peer.id)
-    end)
-  elseif kind == "refused" then
-    local reason = tostring(frame[2]):sub(1, 500)
-    tell(self, "refuses " .. peer.id, "%s, at %s, refuses this member: %s", peer.id, peer.address, reason)
-    peer.delay = RETRY_REFUSED
-    conn:abort()
-  elseif peer.ready then
-    self.options.on_reply(peer.id, frame)
+  end
+  local verdict, value = conn.data.handshake:step(frame)
+  if verdict == "say" then
+    conn:write(msgpack.encode(value))
+  elseif verdict == "known" then
+    conn.data.known = true
+    on_known(self, peer, conn, value)
+  elseif verdict == "refused" then
+    give_up(self, peer, conn, "refuses", "%s, at %s, refuses this member: %s", peer.id, peer.address, value:sub(1, 500))
+  else
+    conn:write(msgpack.encode { "refused", value })
+    give_up(self, peer, conn, "refused", "%s, at %s, is refused: %s", peer.id, peer.address, value)
   end
 end
 
@@ -148,9 +184,9 @@ function connect(self, peer)
     cap = CAP,
     on_connect = function(conn, err)
       if not err then
-        conn:write(msgpack.encode {
-          "hello", MAGIC, VERSION, options.cluster, options.id, peer.id, options.disk, options.address,
-        })
+        local handshake, hello = auth.connect(self:credentials(), peer.id)
+        conn.data = { handshake = handshake, known = false }
+        conn:write(msgpack.encode(hello))
       end
     end,
     on_message = function(conn, frame)
@@ -213,80 +249,83 @@ end
 
 -- ---------------------------------------------------------------- theirs: from a peer
 
-local function hello_fault(self, frame)
-  local known = self.options
-  if type(frame) ~= "table" or frame[1] ~= "hello" or frame[2] ~= MAGIC then
-    return "it does not speak lunode's Raft"
-  elseif frame[3] ~= VERSION then
-    return ("it speaks version %s of the protocol, and this is version %d"):format(tostring(frame[3]), VERSION)
-  end
-  for i = 4, 8 do
-    if type(frame[i]) ~= "string" or #frame[i] > 300 then
-      return "its hello cannot be read"
-    end
-  end
-  if frame[4] ~= known.cluster then
-    return ("it belongs to the cluster %s, and this is %s"):format(frame[4], known.cluster)
-  elseif frame[6] ~= known.id then
-    return ("it looks for %s, and this is %s"):format(frame[6], known.id)
-  elseif frame[5] == known.id then
-    return ("it calls itself %s, as this one does"):format(frame[5])
-  end
-end
-
-local function refuse(self, conn, id, reason)
+local function refuse(self, conn, reason)
   local host = conn:peer() or "?"
-  if id then
+  local id = conn.data.handshake.claimed
+  if conn.data.known then -- it is that one: as where we connect to it
     tell(self, "refused " .. id, "%s is refused: %s", id, reason)
   else
-    tell(self, "from " .. host, "a connection from %s is refused: %s", host, reason)
+    tell(self, "from " .. host, "%s from %s is refused: %s", id or "a connection", host, reason)
   end
   conn:write(msgpack.encode { "refused", reason })
   conn:close()
 end
 
-local function greet(self, conn, frame)
-  local fault = hello_fault(self, frame)
-  if fault then
-    return refuse(self, conn, nil, fault)
+-- A connection on which somebody asks any member stands beside those between two members, and its end is no loss.
+local function let_in(self, conn, who)
+  local id, state = who.id, conn.data
+  if who.asks then
+    state.id, state.asks = id, true
+    conn:write(msgpack.encode(state.handshake:welcome()))
+    return
   end
-  local id = frame[5]
-  conn.data.greeted = true
-  self.options.accept(id, frame[7], function(refusal)
-    if self.closed or not conn:is_open() then
-      return
-    elseif refusal then
-      return refuse(self, conn, id, refusal)
-    end
-    local old = self.incoming[id]
-    if old then
-      old.data.id = nil -- what it still has to say is not heard
-      old:abort()
-    end
-    self.incoming[id], self.told["refused " .. id] = conn, nil
-    self.hints[id] = frame[8]
-    conn.data.id = id
-    conn:set { max_message = self.options.max_message }
-    conn:write(msgpack.encode { "welcome", self.options.disk })
-    local peer = self.peers[id]
-    if peer and peer.timer then -- it is there again: ours need not wait any longer
-      peer.timer:close()
-      peer.timer = nil
-      connect(self, peer)
-    end
-  end)
+  local old = self.incoming[id]
+  if old then
+    old.data.id, old.data.handshake = nil, nil -- what it still has to say is not heard
+    old:abort()
+  end
+  self.incoming[id], self.told["refused " .. id] = conn, nil
+  self.hints[id] = who.address
+  state.id = id
+  conn:set { max_message = self.options.max_message }
+  conn:write(msgpack.encode(state.handshake:welcome()))
+  local peer = self.peers[id]
+  if peer and peer.timer then -- it is there again: ours need not wait any longer
+    peer.timer:close()
+    peer.timer = nil
+    connect(self, peer)
+  end
+end
+
+local function greet(self, conn, frame)
+  local state = conn.data
+  if state.known then
+    return -- it speaks before it is welcome
+  end
+  local verdict, value = state.handshake:step(frame)
+  if verdict == "say" then
+    conn:write(msgpack.encode(value))
+  elseif verdict == "known" then
+    state.known = true
+    self.options.accept(value, function(refusal)
+      if self.closed or not conn:is_open() then
+        return
+      elseif refusal then
+        return refuse(self, conn, refusal)
+      end
+      let_in(self, conn, value)
+    end)
+  elseif verdict == "refused" then
+    local host = conn:peer() or "?"
+    tell(self, "from " .. host, "%s from %s refuses this member: %s", state.handshake.claimed or "a connection", host,
+      value:sub(1, 500))
+    conn:close()
+  else
+    refuse(self, conn, value)
+  end
 end
 
 local function on_message(self, conn, frame)
   local state = conn.data
-  if not state.greeted then
-    return greet(self, conn, frame)
-  elseif not state.id or type(frame) ~= "table" then
+  if not state.id then
+    return state.handshake and greet(self, conn, frame)
+  elseif type(frame) ~= "table" then
     return
   elseif frame[1] == "ping" then
     conn:write(self.pong)
   else
-    self.options.on_frame(state.id, frame, function(answer)
+    local hear = state.asks and self.options.on_question or self.options.on_frame
+    hear(state.id, frame, function(answer)
       if state.id and conn:is_open() then
         conn:write(msgpack.encode(answer))
       end
@@ -303,6 +342,21 @@ end
 
 -- ---------------------------------------------------------------- all of it
 
+-- Whoever holds many connections open without saying who he is keeps no member out.
+local function end_oldest_stranger(self)
+  local count, oldest = 0, nil
+  for conn in pairs(self.connections) do -- they are numbered: no order can be seen
+    if not conn.data.id then
+      count = count + 1
+      oldest = (not oldest or conn.data.number < oldest.data.number) and conn or oldest
+    end
+  end
+  if count > MAX_STRANGERS then
+    self.connections[oldest] = nil
+    oldest:abort()
+  end
+end
+
 local function listen(self)
   local host, port = options_of.address(self.options.listen, "raft")
   return tcp_server.listen(host, port, {
@@ -313,8 +367,13 @@ local function listen(self)
     decoder = "msgpack",
     max_message = MAX_HELLO,
     on_connect = function(conn)
-      conn.data = { id = nil, greeted = false, since = loop.now() }
+      self.accepted = self.accepted + 1
+      conn.data = {
+        id = nil, known = false, handshake = auth.accept(self:credentials()), since = loop.now(),
+        number = self.accepted,
+      }
       self.connections[conn] = true
+      end_oldest_stranger(self)
     end,
     on_message = function(conn, frame)
       on_message(self, conn, frame)
@@ -335,6 +394,10 @@ end
 
 -- Pings, and ends connections on which nobody has said who he is, however slowly he speaks.
 local function tick(self)
+  if self.lines > MAX_LINES then
+    logger.warn("raft: %d more lines about what was refused are not shown", self.lines - MAX_LINES)
+  end
+  self.lines = 0
   for _, peer in pairs(self.peers) do -- on different connections: no order can be seen
     if peer.ready then
       peer.conn:write(self.ping)
@@ -359,6 +422,8 @@ function M.open(options)
     hints = {},
     told = {}, -- what was said last of a peer or an address
     told_count = 0,
+    lines = 0, -- told since the last tick
+    accepted = 0, -- connections, since the start
     server = nil,
     timer = nil,
     closed = false,
@@ -392,7 +457,7 @@ function methods:close()
     self:drop(id)
   end
   for conn in pairs(self.connections) do -- all at once
-    conn.data.id = nil
+    conn.data.id, conn.data.handshake = nil, nil
     conn:abort()
   end
 end

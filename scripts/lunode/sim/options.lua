@@ -276,6 +276,23 @@ local function type_of(value, later)
   return value == nil and not later and "no value" or type(value)
 end
 
+---The mark of a gate.
+---@param name string
+---@param mark any
+---@return integer
+function M.check_mark(name, mark, level)
+  local number = (type(mark) == "number" or type(mark) == "string") and tonumber(mark)
+  local integer = number and math.tointeger(number)
+  if not number then
+    M.misuse(1, name, "number expected, got " .. type_of(mark, false), level + 1)
+  elseif not integer then
+    M.misuse(1, name, "number has no integer representation", level + 1)
+  elseif integer < 0 then
+    M.misuse(1, name, "a mark is not negative", level + 1)
+  end
+  return integer
+end
+
 ---Host, port and options of `connect` and `listen`.
 ---@param name string
 ---@param host any

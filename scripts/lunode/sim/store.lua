@@ -6,6 +6,7 @@
 
 local directories = require "lunode.sim.store_directory"
 local scans = require "lunode.sim.store_scan"
+local store_members = require "lunode.sim.store_members"
 local store_rows = require "lunode.sim.store_rows"
 
 local M = {}
@@ -162,6 +163,45 @@ function methods:scan(from, to, options)
   return scans.new(function()
     return self.directory and self.directory.rows
   end, from, to, scans.check_options(options))
+end
+
+
+function methods:collect(from, to, what, limit, skip, reverse, offset)
+  check_open(self, "collect")
+  what, limit, skip, offset = what or "both", limit or math.maxinteger, skip or 0, offset or 0
+  if what ~= "keys" and what ~= "values" and what ~= "both" then
+    error(("bad argument #4 to 'collect' (invalid option '%s')"):format(what), 2)
+  elseif skip < 0 then
+    error("bad argument #6 to 'collect' (at least 0 expected)", 2)
+  end
+  local list, rows = {}, 0
+  if limit <= 0 then
+    return list
+  end
+  for key, value in self:scan(from, to, { reverse = reverse }) do
+    rows = rows + 1
+    if rows > offset then
+      if what ~= "values" then
+        list[#list + 1] = key:sub(skip + 1)
+      end
+      if what ~= "keys" then
+        list[#list + 1] = value
+      end
+      if rows - offset == limit then
+        break
+      end
+    end
+  end
+  return list
+end
+
+function methods:count(from, to, limit)
+  return #self:collect(from, to, "keys", limit)
+end
+
+function methods:members()
+  check_open(self, "members")
+  return store_members.new(self)
 end
 
 function methods:rows(kind)

@@ -63,6 +63,10 @@ function M.new(process, owner)
     resume_queued = false,
     fd = -1,
     released = false,
+    gate = false, -- the server's
+    held = {}, -- output that it holds back: {from, mark}, two at most
+    known = 0, -- bytes up to here have been looked at
+    in_gate = false, -- it is in the gate's list
     handle = false, -- what the script knows
   }, metatable)
   process.loop:hold(self)
@@ -103,6 +107,9 @@ local function on_closing(self)
     self.process:release_fd(self.fd)
   end
   self.fd = -1
+  if self.gate then
+    self.gate:leave(self)
+  end
   if self.released then
     self.released()
   end
@@ -164,9 +171,14 @@ local function finish_close(self)
   end, DRAIN_QUIET)
 end
 
-local function linger(self)
+local linger
+function linger(self)
   start_timer(self, LINGER, function()
-    self:abort "WRITE_TIMEOUT"
+    if self.held[1] and not self.want_write then
+      linger(self)
+    else
+      self:abort "WRITE_TIMEOUT"
+    end
   end)
 end
 
@@ -263,25 +275,34 @@ end
 
 -- ---------------------------------------------------------------- output
 
+-- How many of the bytes queued may leave.
+local function sendable(self)
+  local size = self.out.size
+  if not self.gate then
+    return size
+  end
+  return self.gate:pass(self, self.bytes_written + size) - self.bytes_written
+end
+
 -- False when the stream was aborted.
 local function send_queue(self)
   local out, socket = self.out, self.socket
-  local would_block = false
-  while out.size > 0 and not would_block do
+  local left, would_block = sendable(self), false
+  while left > 0 and not would_block do
     local room, code = socket:room()
     if not room then
       self:abort(code)
       return false
     end
     if room > 0 then
-      local size = out.size
-      size = size < room and size or room
+      local size = left < room and left or room
       size = size < READ and size or READ
       socket:send(out:take(size))
       self.last_write = self.world.now
       self.bytes_written = self.bytes_written + size
+      left = left - size
     end
-    would_block = out.size > 0 and room <= READ
+    would_block = left > 0 and room <= READ
   end
   if would_block and not self.want_write then
     self.last_write = self.world.now
@@ -330,6 +351,13 @@ function flush_later(self)
   if not self.flush_queued then
     self.flush_queued = true
     self.loop:flush(on_flush, self)
+  end
+end
+
+---The gate has let some of the output go.
+function methods:let_go()
+  if not self.want_write then
+    flush_later(self)
   end
 end
 

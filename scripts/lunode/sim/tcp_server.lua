@@ -2,6 +2,7 @@
 
 local address = require "lunode.sim.net.address"
 local conns = require "lunode.sim.conn"
+local gates = require "lunode.sim.gate"
 local options_of = require "lunode.sim.options"
 local poll = require "lunode.sim.net.poll"
 local status = require "lunode.sim.net.status"
@@ -38,6 +39,7 @@ end
 local function welcome(self, socket)
   local process, world = self.process, self.process.loop.world
   local conn, stream = conns.new(process, self.options)
+  stream.gate = self.gate
   stream:adopt(socket)
   stream.announced = true
   self.count = self.count + 1
@@ -99,6 +101,7 @@ local function listen(process, host, port, options)
     process = process,
     options = o,
     listener = listener,
+    gate = gates.new(),
     count = 0, -- connections
     pause = false, -- a timer
     closed = false,
@@ -114,6 +117,10 @@ local function listen(process, host, port, options)
 end
 
 -- ---------------------------------------------------------------- methods
+
+local function let_go(stream)
+  stream:let_go()
+end
 
 local function check(server, name)
   local self = type(server) == "table" and server[INSIDE]
@@ -149,6 +156,16 @@ end
 
 function methods.connections(server)
   return check(server, "connections").count
+end
+
+function methods.hold(server, mark)
+  local self = check(server, "hold")
+  self.gate:hold(options_of.check_mark("hold", mark, 2))
+end
+
+function methods.release(server, mark)
+  local self = check(server, "release")
+  self.gate:release(options_of.check_mark("release", mark, 2), let_go)
 end
 
 function metatable.__newindex()

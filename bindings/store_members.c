@@ -1,0 +1,147 @@
+/* store:members: rows under a prefix, in the order of their names' hashes. They are put together
+ * here, as each string less that Lua makes is a tenth of a command. */
+#include "store_members.h"
+
+#include "common.h"
+
+#include <errno.h>
+#include <string.h>
+#include <xxhash.h>
+
+#define MEMBERS_TYPE "lunode.members"
+
+enum {
+    SMALL = 512, /* bytes of a row that lie on the stack */
+    HASH_BYTES = 4,
+};
+
+struct members_box {
+    struct ln_store *const *store;
+    struct ln_value value; /* of the call under way; freed later where that raised */
+};
+
+struct row {
+    struct ln_store *store;
+    const char *key;
+    size_t len;
+    uint32_t hash;
+    char small[SMALL];
+};
+
+/* Of the prefix at index 2 and the member at index 3; a long one lies in a userdata. */
+static struct members_box *check_row(lua_State *L, struct row *row) {
+    struct members_box *box = luaL_checkudata(L, 1, MEMBERS_TYPE);
+    if (!*box->store)
+        luaL_error(L, "store is closed");
+    size_t prefix_len, len;
+    const char *prefix = luaL_checklstring(L, 2, &prefix_len);
+    const char *member = luaL_checklstring(L, 3, &len);
+    row->store = *box->store;
+    row->len = prefix_len + HASH_BYTES + len;
+    char *key = row->len <= SMALL ? row->small : lua_newuserdatauv(L, row->len, 0);
+    uint32_t hash = row->hash = XXH32(len ? member : "", len, 0);
+    memcpy(key, prefix, prefix_len);
+    for (unsigned i = 0; i < HASH_BYTES; i++)
+        key[prefix_len + i] = (char)(hash >> (24 - 8 * i));
+    memcpy(key + prefix_len + HASH_BYTES, member, len);
+    row->key = key;
+    return box;
+}
+
+/* Into box->value, which the caller releases. False: there is no such row. */
+static bool look(lua_State *L, struct members_box *box, const struct row *row) {
+    struct ln_detail detail = {.text = {0}};
+    ln_value_release(&box->value);
+    int rc = ln_store_get(row->store, row->key, row->len, &detail, &box->value);
+    if (rc != LN_OK && rc != -ENOENT)
+        luaL_error(L, "the store failed: %s", detail.text);
+    return rc == LN_OK;
+}
+
+static bool is_there(lua_State *L, struct members_box *box, const struct row *row) {
+    bool found = look(L, box, row);
+    ln_value_release(&box->value);
+    return found;
+}
+
+static void check_written(lua_State *L, int rc) {
+    if (rc != LN_OK)
+        luaL_error(L, "cannot write: %s", ln_status_text(rc));
+}
+
+/* A member's hash comes with the answer: some give those with certain hashes a part to play. */
+static int push_answer(lua_State *L, bool answer, const struct row *row) {
+    lua_pushboolean(L, answer);
+    lua_pushinteger(L, row->hash);
+    return 2;
+}
+
+static int members_get(lua_State *L) {
+    struct row row;
+    struct members_box *box = check_row(L, &row);
+    if (!look(L, box, &row))
+        return 0;
+    lua_pushlstring(L, box->value.data, box->value.len);
+    ln_value_release(&box->value);
+    return 1;
+}
+
+static int members_has(lua_State *L) {
+    struct row row;
+    struct members_box *box = check_row(L, &row);
+    return push_answer(L, is_there(L, box, &row), &row);
+}
+
+static int members_put(lua_State *L) {
+    struct row row;
+    size_t len;
+    const char *value = luaL_checklstring(L, 4, &len);
+    struct members_box *box = check_row(L, &row);
+    bool found = is_there(L, box, &row);
+    check_written(L, ln_store_put(row.store, row.key, row.len, value, len));
+    return push_answer(L, found, &row);
+}
+
+static int members_add(lua_State *L) {
+    struct row row;
+    size_t len;
+    const char *value = luaL_checklstring(L, 4, &len);
+    struct members_box *box = check_row(L, &row);
+    bool found = is_there(L, box, &row);
+    if (!found)
+        check_written(L, ln_store_put(row.store, row.key, row.len, value, len));
+    return push_answer(L, !found, &row);
+}
+
+static int members_delete(lua_State *L) {
+    struct row row;
+    struct members_box *box = check_row(L, &row);
+    bool found = is_there(L, box, &row);
+    if (found)
+        check_written(L, ln_store_delete(row.store, row.key, row.len));
+    return push_answer(L, found, &row);
+}
+
+static int members_free(lua_State *L) {
+    struct members_box *box = luaL_checkudata(L, 1, MEMBERS_TYPE);
+    ln_value_release(&box->value);
+    return 0;
+}
+
+int ln_store_members_new(lua_State *L, struct ln_store *const *store) {
+    struct members_box *box = lua_newuserdatauv(L, sizeof *box, 1);
+    *box = (struct members_box){.store = store};
+    luaL_setmetatable(L, MEMBERS_TYPE);
+    lua_pushvalue(L, 1);
+    lua_setiuservalue(L, -2, 1); /* the store's box lives as long */
+    return 1;
+}
+
+static const luaL_Reg members_methods[] = {
+    {"get", members_get}, {"has", members_has},       {"put", members_put},
+    {"add", members_add}, {"delete", members_delete}, {NULL, NULL},
+};
+
+void ln_store_members_type(lua_State *L) {
+    ln_new_type(L, MEMBERS_TYPE, members_methods, members_free);
+}

@@ -1,0 +1,78 @@
+-- What becomes of a command whose session is in a special state: in a transaction, subscribed, … Sessions that are in
+-- none never come here, so the states cost them nothing. It runs nothing itself.
+--
+-- Some commands have a part that is done as they arrive, `arrive`, whatever the session still waits for: what follows
+-- them is read in the light of it.
+local errors = require "lunode.kv.errors"
+local resp = require "lunode.resp"
+
+local M = {}
+
+local NO_MULTI = resp.error("ERR Command not allowed inside a transaction")
+
+-- What a subscriber of RESP2 may send: it could not tell replies from messages.
+local FOR_SUBSCRIBERS = {
+  ping = true, subscribe = true, psubscribe = true, ssubscribe = true, unsubscribe = true, punsubscribe = true,
+  sunsubscribe = true, quit = true, reset = true,
+}
+
+local function subscribers_ping(_, message)
+  return { "pong", message or "" }
+end
+
+---PING for a subscriber of RESP2.
+M.SUBSCRIBERS_PING = {
+  name = "ping", run = subscribers_ping, write = false, variadic = false, direct = true, options = {},
+}
+
+-- In a transaction: (nil, the reply), or the entry to run after all.
+local function in_transaction(session, entry, refusal, name, args)
+  local multi = session.multi
+  if refusal then
+    multi.broken = true
+    return nil, refusal
+  elseif entry.no_multi then
+    multi.broken = true
+    return nil, NO_MULTI
+  elseif entry.immediate then
+    return entry, nil
+  end
+  return nil, session.node.gather(session, entry, name, args)
+end
+
+---@param session lunode.kv.session
+---@param entry table?    the command's
+---@param refusal any     why it cannot run
+---@param name string
+---@param args string[]
+---@return table? entry   the one to run; nil: it is answered
+---@return any reply
+---@return string name, string[] args  of what is to run, as the log is to have it
+function M.take(session, entry, refusal, name, args)
+  local reply = refusal
+  if session:is_listener() and entry then
+    if not FOR_SUBSCRIBERS[entry.name] then
+      reply = errors.quoting("ERR Can't execute '%s': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are "
+        .. "allowed in this context", entry.name)
+      refusal, entry = reply, nil
+    elseif entry.name == "ping" then
+      entry = #args <= 1 and M.SUBSCRIBERS_PING or entry
+    end
+  end
+  if session.multi then
+    entry, reply = in_transaction(session, entry, refusal, name, args)
+  end
+  if entry and entry.arrive then
+    local other, own
+    reply, other, own = entry.arrive(session, args)
+    if other then
+      return other, nil, other.log_name or name, own
+    end
+    entry = reply == nil and entry or nil
+  elseif reply ~= nil then
+    session.node.stats.errors = session.node.stats.errors + (refusal and 1 or 0)
+  end
+  return entry, reply, name, args
+end
+
+return M

@@ -1,0 +1,247 @@
+-- The elements of a list, over its collection: at either end, by index, in a range. No commands.
+--
+-- Elements have rows with indices that count up from `c.more`, the first one's. What goes at an end costs one row; what
+-- goes in between moves the elements of the shorter side. After changes the caller says `db.collections:changed(c)`.
+local keys = require "lunode.kv.keys"
+
+local pack = string.pack
+
+local M = {}
+
+local ROW = ">I2Bi8i8"
+local ELEMENT = keys.ELEMENT
+local FIRST_INDEX = 1 << 62 -- of a new list: 2^62 elements fit in on either side
+
+local FEW_ROWS = 256 -- are deleted one by one; more of them, with one mark for the range
+local MOST_AT_ONCE = 1024 -- elements that a walk has in memory
+
+-- Positions are those in the list, from 0.
+local function row(c, position)
+  return pack(ROW, c.home, ELEMENT, c.version, c.more + position)
+end
+
+---The list at `key`, also an empty one that comes to be once something is in it. Raises WRONGTYPE.
+---@param db lunode.kv.db
+---@param key string
+---@return lunode.kv.collection
+function M.create(db, key)
+  local c = db.collections:create(key, keys.LIST)
+  if c.count == 0 then
+    c.more = FIRST_INDEX
+  end
+  return c
+end
+
+---An empty list in place of whatever the key holds.
+---@param db lunode.kv.db
+---@param key string
+---@return lunode.kv.collection
+function M.replace(db, key)
+  local c = db.collections:replace(key, keys.LIST)
+  c.more = FIRST_INDEX
+  return c
+end
+
+---The element there. REQUIRES: there is one.
+---@param db lunode.kv.db
+---@param c lunode.kv.collection
+---@param position integer
+---@return string
+function M.get(db, c, position)
+  local value, err = db.store:get(row(c, position))
+  return value or error(err and "the store failed: " .. err or "the store lacks an element of a list", 0)
+end
+
+---@param db lunode.kv.db
+---@param c lunode.kv.collection
+---@param position integer
+---@param value string
+function M.set(db, c, position, value)
+  db.store:put(row(c, position), value)
+end
+
+---The elements of a range, both ends included.
+---@param db lunode.kv.db
+---@param c lunode.kv.collection
+---@param first integer
+---@param last integer
+---@param reverse? boolean  from the last one to the first
+---@return string[]
+function M.range(db, c, first, last, reverse)
+  return db.store:collect(row(c, first), row(c, last + 1), "values", last - first + 1, 0, reverse)
+end
+
+---Walks over all elements, from the first or from the last one: `for position, value in list.walk(db, c) do`. The list
+---must not change meanwhile.
+---@param db lunode.kv.db
+---@param c lunode.kv.collection
+---@param reverse? boolean
+---@return fun(): integer?, string?
+function M.walk(db, c, reverse)
+  local count, size = c.count, 16
+  local values, at, done = {}, 0, 0 -- `done`: elements before those in `values`
+  return function()
+    at = at + 1
+    if values[at] == nil then
+      done = done + #values
+      if done >= count then
+        return nil
+      end
+      local last = math.min(done + size, count) - 1
+      values, at = reverse and M.range(db, c, count - 1 - last, count - 1 - done, true) or M.range(db, c, done, last), 1
+      size = math.min(size * 4, MOST_AT_ONCE)
+    end
+    local position = done + at - 1
+    return reverse and count - 1 - position or position, values[at]
+  end
+end
+
+-- ---- at the ends
+
+---@param db lunode.kv.db
+---@param c lunode.kv.collection
+---@param value string
+function M.push_left(db, c, value)
+  db.store:put(row(c, -1), value)
+  c.more, c.count = c.more - 1, c.count + 1
+end
+
+---@param db lunode.kv.db
+---@param c lunode.kv.collection
+---@param value string
+function M.push_right(db, c, value)
+  db.store:put(row(c, c.count), value)
+  c.count = c.count + 1
+end
+
+-- Deletes the rows of a range.
+local function delete(db, c, first, last)
+  local store = db.store
+  if last - first >= FEW_ROWS then
+    store:delete_range(row(c, first), row(c, last + 1))
+    return
+  end
+  for position = first, last do
+    store:delete(row(c, position))
+  end
+end
+
+---Deletes elements at both ends.
+---@param db lunode.kv.db
+---@param c lunode.kv.collection
+---@param left integer   how many
+---@param right integer
+function M.trim(db, c, left, right)
+  delete(db, c, 0, left - 1)
+  delete(db, c, c.count - right, c.count - 1)
+  c.more, c.count = c.more + left, c.count - left - right
+end
+
+---Takes the first element. REQUIRES: there is one.
+---@param db lunode.kv.db
+---@param c lunode.kv.collection
+---@return string
+function M.pop_left(db, c)
+  local value = M.get(db, c, 0)
+  db.store:delete(row(c, 0))
+  c.more, c.count = c.more + 1, c.count - 1
+  return value
+end
+
+---Takes the last element. REQUIRES: there is one.
+---@param db lunode.kv.db
+---@param c lunode.kv.collection
+---@return string
+function M.pop_right(db, c)
+  local last = c.count - 1
+  local value = M.get(db, c, last)
+  db.store:delete(row(c, last))
+  c.count = last
+  return value
+end
+
+---Takes several elements off an end, at most all.
+---@param db lunode.kv.db
+---@param c lunode.kv.collection
+---@param from_left boolean
+---@param count integer
+---@return string[]  in the order in which they are taken
+function M.pop(db, c, from_left, count)
+  count = math.min(count, c.count)
+  local list
+  if from_left then
+    list = M.range(db, c, 0, count - 1)
+    M.trim(db, c, count, 0)
+  else
+    list = M.range(db, c, c.count - count, c.count - 1, true)
+    M.trim(db, c, 0, count)
+  end
+  return list
+end
+
+-- ---- in between
+
+---Inserts an element in front of the one at `position`; behind all where that is the count.
+---@param db lunode.kv.db
+---@param c lunode.kv.collection
+---@param position integer
+---@param value string
+function M.insert(db, c, position, value)
+  if position < c.count // 2 then
+    for i = 0, position - 1 do
+      M.set(db, c, i - 1, M.get(db, c, i))
+    end
+    c.more = c.more - 1
+  else
+    for i = c.count - 1, position, -1 do
+      M.set(db, c, i + 1, M.get(db, c, i))
+    end
+  end
+  c.count = c.count + 1
+  M.set(db, c, position, value)
+end
+
+-- How many of the gaps at `positions` are best closed from the left, the others from the right: so that as few elements
+-- as possible move.
+local function split(positions, count)
+  local gaps, best, least = #positions, 0, math.huge
+  for left = 0, gaps do
+    local moves = left > 0 and positions[left] + 1 - left or 0
+    if left < gaps then
+      moves = moves + count - positions[left + 1] - (gaps - left)
+    end
+    if moves < least then
+      best, least = left, moves
+    end
+  end
+  return best
+end
+
+---Deletes the elements at some positions.
+---@param db lunode.kv.db
+---@param c lunode.kv.collection
+---@param positions integer[]  in order
+function M.remove(db, c, positions)
+  local left = split(positions, c.count)
+  local gap, to = left, positions[left]
+  for i = (to or 0) - 1, 0, -1 do -- upwards, over the gaps
+    if positions[gap - 1] == i then
+      gap = gap - 1
+    else
+      M.set(db, c, to, M.get(db, c, i))
+      to = to - 1
+    end
+  end
+  gap, to = left + 1, positions[left + 1]
+  for i = (to or c.count) + 1, c.count - 1 do -- and downwards
+    if positions[gap + 1] == i then
+      gap = gap + 1
+    else
+      M.set(db, c, to, M.get(db, c, i))
+      to = to + 1
+    end
+  end
+  M.trim(db, c, left, #positions - left)
+end
+
+return M

@@ -1,0 +1,374 @@
+-- Commands on sets: SADD and its kin, and what is made of several sets.
+local command = require "lunode.kv.command"
+local errors = require "lunode.kv.errors"
+local keys = require "lunode.kv.keys"
+local members = require "lunode.kv.members"
+local numbers = require "lunode.kv.numbers"
+local resp = require "lunode.resp"
+
+local SET = keys.SET
+
+local NOT_POSITIVE = resp.error("ERR value is out of range, must be positive")
+local BAD_NUMKEYS = resp.error("ERR numkeys should be greater than 0")
+local TOO_MANY_KEYS = resp.error("ERR Number of keys can't be greater than number of args")
+local NEGATIVE_LIMIT = resp.error("ERR LIMIT can't be negative")
+
+local FAST_READ = { "readonly", "fast" }
+local KEY = { 1, 1, 1 }
+local ALL = { 1, -1, 1 }
+local UNORDERED = { "nondeterministic_output_order" }
+local RANDOM = { "nondeterministic_output" }
+
+-- ---- members
+
+command.command("SADD", {
+  arity = -3, variadic = true, flags = { "write", "denyoom", "fast" }, keys = KEY, access = "RW insert",
+  group = "set", since = "1.0.0",
+  complexity = "O(1) for each element added, so O(N) to add N elements when the command is called with multiple "
+    .. "arguments.",
+  summary = "Add one or more members to a set",
+  run = function(ctx, args)
+    local db, key, added = ctx.db, args[1], 0
+    local c = db.collections:create(key, SET)
+    local set, prefix = db.members, c.prefix
+    for i = 2, #args do
+      if set:add(prefix, args[i], "") then
+        added = added + 1
+      end
+    end
+    if added > 0 then
+      c.count = c.count + added
+      db.collections:changed(c)
+      ctx:notify("s", "sadd", key)
+    end
+    return added
+  end,
+})
+
+-- `deleted` members are gone, by a command that Redis calls `event`.
+local function shrink(ctx, c, deleted, event)
+  c.count = c.count - deleted
+  ctx.db.collections:changed(c)
+  ctx:notify("s", event, c.key)
+  if c.count == 0 then
+    ctx:notify("g", "del", c.key)
+  end
+end
+
+command.command("SREM", {
+  arity = -3, variadic = true, flags = { "write", "fast" }, keys = KEY, access = "RW delete", group = "set",
+  since = "1.0.0", complexity = "O(N) where N is the number of members to be removed.",
+  summary = "Remove one or more members from a set",
+  run = function(ctx, args)
+    local db, deleted = ctx.db, 0
+    local c = db.collections:open(args[1], SET)
+    for i = 2, c and #args or 0 do
+      if db.members:delete(c.prefix, args[i]) then
+        deleted = deleted + 1
+      end
+    end
+    if deleted > 0 then
+      shrink(ctx, c, deleted, "srem")
+    end
+    return deleted
+  end,
+})
+
+command.command("SMOVE", {
+  arity = 4, flags = { "write", "fast" }, keys = { 1, 2, 1 }, access = { "RW access delete", "RW insert" },
+  group = "set", since = "1.0.0", complexity = "O(1)", summary = "Move a member from one set to another",
+  run = function(ctx, from, to, member)
+    local db = ctx.db
+    local source = db.collections:open(from, SET)
+    if not source then
+      return 0
+    end
+    local target = db.collections:create(to, SET)
+    if not db.members:has(source.prefix, member) then
+      return 0
+    elseif source == target then
+      return 1
+    end
+    db.members:delete(source.prefix, member)
+    shrink(ctx, source, 1, "srem")
+    if db.members:add(target.prefix, member, "") then
+      target.count = target.count + 1
+      db.collections:changed(target)
+      ctx:notify("s", "sadd", to)
+    end
+    return 1
+  end,
+})
+
+command.command("SISMEMBER", {
+  arity = 3, flags = FAST_READ, keys = KEY, access = "RO", group = "set", since = "1.0.0", complexity = "O(1)",
+  summary = "Determine if a given value is a member of a set",
+  run = function(ctx, key, member)
+    local db = ctx.db
+    local c = db.collections:read(key, SET)
+    return c and db.members:has(c.prefix, member) and 1 or 0
+  end,
+})
+
+command.command("SMISMEMBER", {
+  arity = -3, variadic = true, flags = FAST_READ, keys = KEY, access = "RO access", group = "set", since = "6.2.0",
+  complexity = "O(N) where N is the number of elements being checked for membership",
+  summary = "Returns the membership associated with the given elements for a set",
+  run = function(ctx, args)
+    local db, list = ctx.db, {}
+    local c = db.collections:read(args[1], SET)
+    for i = 2, #args do
+      list[i - 1] = c and db.members:has(c.prefix, args[i]) and 1 or 0
+    end
+    return list
+  end,
+})
+
+command.command("SCARD", {
+  arity = 2, flags = FAST_READ, keys = KEY, access = "RO", group = "set", since = "1.0.0", complexity = "O(1)",
+  summary = "Get the number of members in a set",
+  run = function(ctx, key)
+    local c = ctx.db.collections:read(key, SET)
+    return c and c.count or 0
+  end,
+})
+
+command.command("SMEMBERS", {
+  arity = 2, flags = { "readonly" }, keys = KEY, access = "RO access", group = "set", since = "1.0.0",
+  complexity = "O(N) where N is the set cardinality.", summary = "Get all the members in a set", tips = UNORDERED,
+  run = function(ctx, key)
+    local c = ctx.db.collections:read(key, SET)
+    return resp.set(c and members.all(ctx.db, c.prefix, "keys") or {})
+  end,
+})
+
+command.command("SSCAN", {
+  arity = -3, variadic = true, flags = { "readonly" }, keys = KEY, access = "RO access", group = "set",
+  since = "2.8.0", tips = RANDOM,
+  complexity = "O(1) for every call. O(N) for a complete iteration, including enough command calls for the cursor to "
+    .. "return back to 0. N is the number of elements inside the collection..",
+  summary = "Incrementally iterate Set elements",
+  run = function(ctx, args)
+    return members.scan(ctx, args, SET, "")
+  end,
+})
+
+-- ---- chance
+
+command.command("SRANDMEMBER", {
+  arity = -2, flags = { "readonly" }, keys = KEY, access = "RO access", group = "set", since = "1.0.0", tips = RANDOM,
+  complexity = "Without the count argument O(1), otherwise O(N) where N is the absolute value of the passed count.",
+  summary = "Get one or multiple random members from a set",
+  run = function(ctx, key, count, excess)
+    if excess then
+      return errors.SYNTAX
+    end
+    local wanted = count and members.random_count(count)
+    local c = ctx.db.collections:read(key, SET)
+    if not count then
+      return c and (members.pick(ctx, c.prefix, c.count, "keys"))
+    end
+    return c and members.random(ctx, c.prefix, c.count, wanted, "keys") or {}
+  end,
+})
+
+local function pop(ctx, c, list)
+  for i = 1, #list do
+    ctx.db.members:delete(c.prefix, list[i])
+  end
+  shrink(ctx, c, #list, "spop")
+end
+
+local function pop_several(ctx, key, count)
+  local wanted, db = numbers.parse(count), ctx.db
+  if not wanted or wanted < 0 then
+    return NOT_POSITIVE
+  end
+  local c = db.collections:open(key, SET)
+  if not c or wanted == 0 then
+    return resp.set {}
+  elseif wanted >= c.count then
+    local list = members.all(db, c.prefix, "keys")
+    ctx:notify("s", "spop", key)
+    db:delete(key)
+    ctx:notify("g", "del", key)
+    return resp.set(list)
+  end
+  local list = members.sample(ctx, c.prefix, c.count, wanted, "keys")
+  pop(ctx, c, list)
+  return resp.set(list)
+end
+
+command.command("SPOP", {
+  arity = -2, flags = { "write", "fast" }, keys = KEY, access = "RW access delete", group = "set", since = "1.0.0",
+  tips = RANDOM,
+  complexity = "Without the count argument O(1), otherwise O(N) where N is the value of the passed count.",
+  summary = "Remove and return one or multiple random members from a set",
+  run = function(ctx, key, count, excess)
+    if excess then
+      return errors.SYNTAX
+    elseif count then
+      return pop_several(ctx, key, count)
+    end
+    local c = ctx.db.collections:open(key, SET)
+    if not c then
+      return nil
+    end
+    local member = members.pick(ctx, c.prefix, c.count, "keys")
+    pop(ctx, c, { member })
+    return member
+  end,
+})
+
+-- ---- several sets
+
+-- Those at args[first … last], false where there is none. Raises WRONGTYPE.
+local function open_all(db, args, first, last)
+  local sets = {}
+  for i = first, last do
+    sets[#sets + 1] = db.collections:read(args[i], SET) or false
+  end
+  return sets
+end
+
+local function in_all(db, sets, member, from)
+  for i = from, #sets do
+    if not db.members:has(sets[i].prefix, member) then
+      return false
+    end
+  end
+  return true
+end
+
+local function in_any(db, sets, member, from)
+  for i = from, #sets do
+    if sets[i] and db.members:has(sets[i].prefix, member) then
+      return true
+    end
+  end
+  return false
+end
+
+-- Members of all sets, at most `limit`. The smallest set is walked, and the others are asked.
+local function intersection(db, sets, limit)
+  for _, set in ipairs(sets) do
+    if not set then
+      return {}
+    end
+  end
+  table.sort(sets, function(a, b)
+    return a.count < b.count
+  end)
+  local list = members.all(db, sets[1].prefix, "keys")
+  local found = 0
+  for i = 1, #list do
+    local member = list[i]
+    if found < limit and in_all(db, sets, member, 2) then
+      found = found + 1
+      list[found] = member
+    end
+  end
+  return table.move(list, 1, found, 1, {})
+end
+
+local function union(db, sets)
+  local list, seen = {}, {}
+  for _, set in ipairs(sets) do
+    local all = set and members.all(db, set.prefix, "keys") or {}
+    for i = 1, #all do
+      if not seen[all[i]] then
+        seen[all[i]] = true
+        list[#list + 1] = all[i]
+      end
+    end
+  end
+  return list
+end
+
+-- Members of the first set that are in no other.
+local function difference(db, sets)
+  local list, all = {}, sets[1] and members.all(db, sets[1].prefix, "keys") or {}
+  for i = 1, #all do
+    if not in_any(db, sets, all[i], 2) then
+      list[#list + 1] = all[i]
+    end
+  end
+  return list
+end
+
+local operations = {
+  INTER = function(db, sets)
+    return intersection(db, sets, math.huge)
+  end,
+  UNION = union,
+  DIFF = difference,
+}
+
+-- In place of what `key` held.
+local function store(ctx, key, list, event)
+  local db = ctx.db
+  local existed = db:delete(key)
+  if #list > 0 then
+    local c = db.collections:create(key, SET)
+    for i = 1, #list do
+      db.members:add(c.prefix, list[i], "")
+    end
+    c.count = #list
+    db.collections:changed(c)
+    ctx:notify("s", event, key)
+  elseif existed then
+    ctx:notify("g", "del", key)
+  end
+  return #list
+end
+
+local WORST = "O(N*M) worst case where N is the cardinality of the smallest set and M is the number of sets."
+local TOTAL = "O(N) where N is the total number of elements in all given sets."
+
+for name, entry in pairs {
+  INTER = { WORST, "Intersect multiple sets", "RW update" },
+  UNION = { TOTAL, "Add multiple sets", "OW update" },
+  DIFF = { TOTAL, "Subtract multiple sets", "OW update" },
+} do
+  local complexity, summary, access = table.unpack(entry)
+  local operation, event = operations[name], "s" .. name:lower() .. "store"
+  command.command("S" .. name, {
+    arity = -2, variadic = true, flags = { "readonly" }, keys = ALL, access = "RO access", group = "set",
+    since = "1.0.0", complexity = complexity, summary = summary, tips = UNORDERED,
+    run = function(ctx, args)
+      return resp.set(operation(ctx.db, open_all(ctx.db, args, 1, #args)))
+    end,
+  })
+  command.command("S" .. name .. "STORE", {
+    arity = -3, variadic = true, flags = { "write", "denyoom" }, keys = ALL, access = { access, "RO access" },
+    group = "set", since = "1.0.0", complexity = complexity,
+    summary = summary .. " and store the resulting set in a key",
+    run = function(ctx, args)
+      return store(ctx, args[1], operation(ctx.db, open_all(ctx.db, args, 2, #args)), event)
+    end,
+  })
+end
+
+command.command("SINTERCARD", {
+  arity = -3, variadic = true, flags = { "readonly" }, numkeys = { 1, "RO access" }, group = "set", since = "7.0.0",
+  complexity = WORST, summary = "Intersect multiple sets and return the cardinality of the result",
+  run = function(ctx, args)
+    local count, limit = numbers.parse(args[1]), 0
+    if not count or count < 1 then
+      return BAD_NUMKEYS
+    elseif count > #args - 1 then
+      return TOO_MANY_KEYS
+    end
+    for i = count + 2, #args, 2 do
+      if args[i]:upper() ~= "LIMIT" or not args[i + 1] then
+        return errors.SYNTAX
+      end
+      limit = numbers.parse(args[i + 1])
+      if not limit or limit < 0 then
+        return NEGATIVE_LIMIT
+      end
+    end
+    local sets = open_all(ctx.db, args, 2, count + 1)
+    return #intersection(ctx.db, sets, limit > 0 and limit or math.huge)
+  end,
+})

@@ -1,0 +1,57 @@
+-- What `members` of a simulated store makes: rows under a prefix by the hash of their names, as the real store's. It
+-- knows no disk.
+local slot = require "lunode.slot"
+
+local M = {}
+
+---@class lunode.sim.store_members
+---@field store lunode.sim.store
+local methods = {}
+local metatable = { __index = methods, __name = "lunode.members" }
+
+---@param store lunode.sim.store
+function M.new(store)
+  return setmetatable({ store = store }, metatable)
+end
+
+-- (the row, the hash), which is the same as in the row of a key of this name.
+local function row_of(prefix, member)
+  local tail = slot.row("m", member):sub(4)
+  return prefix .. tail, (string.unpack(">I4", tail))
+end
+
+function methods:get(prefix, member)
+  return self.store:get((row_of(prefix, member)))
+end
+
+function methods:has(prefix, member)
+  local row, hash = row_of(prefix, member)
+  return self.store:get(row) ~= nil, hash
+end
+
+function methods:put(prefix, member, value)
+  local row, hash = row_of(prefix, member)
+  local existed = self.store:get(row) ~= nil
+  self.store:put(row, value)
+  return existed, hash
+end
+
+function methods:add(prefix, member, value)
+  local row, hash = row_of(prefix, member)
+  local absent = self.store:get(row) == nil
+  if absent then
+    self.store:put(row, value)
+  end
+  return absent, hash
+end
+
+function methods:delete(prefix, member)
+  local row, hash = row_of(prefix, member)
+  local existed = self.store:get(row) ~= nil
+  if existed then
+    self.store:delete(row)
+  end
+  return existed, hash
+end
+
+return M

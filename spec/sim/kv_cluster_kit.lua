@@ -1,0 +1,183 @@
+-- Simulated clusters of `lunode kv`: real nodes, unmodified. At the doors of their stores stands somebody who compares
+-- what each has at each index with what the others had there. Contains no specs.
+--
+--   local cluster = kit.cluster(world, 3)
+--   cluster:leader()                       waits for one that a majority follows
+--   cluster:agree()                        waits until all have applied the same
+
+local hash = require "lunode.hash"
+
+local M = {}
+
+local PORT, RAFT = 6380, ":7001"
+local DIGEST_SEED = 7
+
+local methods = {}
+local metatable = { __index = methods, __name = "spec.sim.kv_cluster" }
+
+-- ---------------------------------------------------------------- a node
+
+local function digest(store)
+  local sum = DIGEST_SEED
+  for key, value in store:scan "" do
+    sum = hash.of(sum, key, value)
+  end
+  return sum
+end
+
+-- Each state that an entry leaves is compared with that of whoever applied it first.
+local function watch(stores, told)
+  local open = stores.open
+  function stores.open(dir, options)
+    local handle, err, code = open(dir, options)
+    if not handle or not dir:find "/data%-" then -- else it is not the one with the keys
+      return handle, err, code
+    end
+    local advance = handle.advance
+    function handle.advance(self, index)
+      local sum = digest(self)
+      if told.digests[index] then
+        told.compared = told.compared + 1
+        if told.digests[index] ~= sum then
+          error(("entry %d leaves another state than on another member, or the first time"):format(index), 0)
+        end
+      end
+      told.digests[index] = sum
+      return advance(self, index)
+    end
+    return handle
+  end
+end
+
+local function main(state, told, options)
+  local loop = require "lunode.loop"
+  require("lunode.logger").sink = function(level, text)
+    print(level .. ": " .. text)
+    state.log[#state.log + 1] = text
+  end
+  watch(require "lunode.store", told)
+  if options.meddle then
+    options.meddle(state)
+  end
+  local kv = require "lunode.kv"
+  kv.command("ROLL", { arity = 2, flags = { "write" }, keys = { 1, 1, 1 }, run = function(ctx, key)
+    ctx.db:set(key, tostring(ctx:random(1, 1000000)) .. " " .. ctx.now)
+    return ctx.db:get(key)
+  end })
+  local node, err = kv.start {
+    id = state.id, host = "0.0.0.0", port = PORT, dir = "data", overlay = options.overlay or 1000,
+    limit = 3 * (options.overlay or 1000), segment = options.segment,
+    cluster = {
+      listen = "0.0.0.0" .. RAFT, address = state.id .. RAFT, init = state.members, redirect = options.redirect,
+      election_timeout = options.election_timeout, log_keep = options.log_keep,
+    },
+  }
+  if not node then
+    print("cannot start: " .. err)
+    require("os").exit(1)
+  end
+  state.node, state.lives = node, state.lives + 1
+  loop.signal("TERM", function()
+    node:close()
+  end)
+  loop.run()
+  state.failures = state.failures + (node.failed and 1 or 0)
+  require("os").exit(node.failed and 1 or 0)
+end
+
+-- ---------------------------------------------------------------- the cluster
+
+---@param world lunode.sim.world
+---@param count integer
+---@param options? table  of the nodes: overlay, segment, log_keep, election_timeout, redirect; meddle: what is called
+---  in each before it starts
+function M.cluster(world, count, options)
+  local self = setmetatable({
+    world = world, options = options or {}, names = {}, states = {}, places = {},
+    told = { digests = {}, compared = 0 },
+  }, metatable)
+  local members = {}
+  for i = 1, count do
+    self.names[i] = "n" .. i
+    members["n" .. i] = "n" .. i .. RAFT
+    self.places[i] = { host = "n" .. i, port = PORT, patience = 5 }
+  end
+  for _, name in ipairs(self.names) do
+    self:add(name, members)
+  end
+  world:on_crash(function(node)
+    if self.states[node.name] then
+      self.states[node.name].node = nil
+    end
+  end)
+  return self
+end
+
+---One more; without members it waits to be added.
+function methods:add(name, members)
+  local state = { id = name, members = members, node = nil, lives = 0, failures = 0, log = {} }
+  self.states[name] = state
+  self.world:node(name, main, { state, self.told, self.options })
+  return state
+end
+
+---@return lunode.kv.node?
+function methods:is_up(name)
+  local node = self.states[name].node
+  return self.world:get(name).state == "up" and node and not node.closed and node.cluster.core and node or nil
+end
+
+---Waits until one leads that a majority follows.
+---@return string name
+function methods:leader(seconds)
+  return assert(self.world:run_until(function()
+    local followers, found = {}, nil
+    for _, name in ipairs(self.names) do
+      local node = self:is_up(name)
+      local leader = node and node.cluster.core.leader
+      if leader then
+        local key = leader .. " " .. node.cluster.core.term
+        followers[key] = (followers[key] or 0) + 1
+        found = followers[key] > #self.names // 2 and leader or found
+      end
+    end
+    local node = found and self:is_up(found)
+    local core = node and node.cluster.core
+    return core and core.role == "leader" and core.commit >= core.noop_index and found
+  end, seconds or 30), "no leader")
+end
+
+---As somebody does who looks after them: starts those again that have ended themselves, for so many seconds.
+function methods:run(seconds)
+  local ends = self.world.now + seconds
+  while self.world.now < ends do
+    self.world:run(math.min(0.25, ends - self.world.now))
+    for _, name in ipairs(self.names) do
+      local node = self.world:get(name)
+      if node.state == "ended" and node.exit_code then
+        self.world:restart(node)
+      end
+    end
+  end
+end
+
+---Waits until all members have applied the same, and compares their states.
+function methods:agree(seconds)
+  assert(self.world:run_until(function()
+    local first = self:is_up(self.names[1])
+    for _, name in ipairs(self.names) do
+      local node = self:is_up(name)
+      if not node or not first or node.cluster.applied ~= first.cluster.applied
+        or node.cluster.core.log.last ~= first.cluster.applied then
+        return false
+      end
+    end
+    return true
+  end, seconds or 60), "the members do not come to the same index")
+  for _, name in ipairs(self.names) do
+    local node, first = self:is_up(name), self:is_up(self.names[1])
+    assert(digest(node.replica.store) == digest(first.replica.store), name .. " has another state")
+  end
+end
+
+return M
