@@ -6,7 +6,9 @@ local version = require "lunode.version"
 local M = {}
 
 -- In the order of help. Loaded when needed: `version` and `help` need no loop.
-local VERBS = { "run", "repl", "attach", "kv", "backup", "restore", "check", "dump", "test", "version", "help" }
+local VERBS = {
+  "run", "repl", "attach", "kv", "cluster", "backup", "restore", "check", "dump", "test", "version", "help",
+}
 
 local function verb_module(name)
   return require("lunode.cli." .. name)
@@ -17,6 +19,7 @@ local SUMMARY = {
   repl = "open a Lua prompt, and poke other nodes from it",
   attach = "open a prompt inside a running node",
   kv = "run a key-value node that Redis clients talk to",
+  cluster = "look after a cluster of key-value nodes",
   backup = "copy the data of a node, running or not",
   restore = "copy a backup into a new data directory",
   check = "look for damage in a data directory",
@@ -72,7 +75,7 @@ function verbs.kv(words)
   return verb_module("kv").main(words)
 end
 
-for _, verb in ipairs { "backup", "restore", "check", "dump" } do
+for _, verb in ipairs { "cluster", "backup", "restore", "check", "dump" } do
   verbs[verb] = function(words)
     return verb_module(verb).main(words)
   end

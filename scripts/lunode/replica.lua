@@ -13,6 +13,7 @@
 -- case.
 local log = require "lunode.log"
 local loop = require "lunode.loop"
+local msgpack = require "lunode.msgpack"
 local store = require "lunode.store"
 
 local pack, unpack = string.pack, string.unpack
@@ -82,6 +83,13 @@ local function align(self)
   return true
 end
 
+-- A member's directory looks alike (raft/storage.lua), and its log is of entries that mean something else.
+local function is_members(rows)
+  local bytes = rows:get "identity"
+  local ok, identity = pcall(msgpack.decode, bytes or "")
+  return ok and type(identity) == "table" and identity.disk ~= nil and identity.cluster ~= nil
+end
+
 ---Opens the store and the log of a directory. `recover` comes next.
 ---@param options lunode.replica_options
 ---@return lunode.replica? replica
@@ -125,6 +133,9 @@ function M.open(options)
   })
   if not self.store then
     return nil, err, code
+  elseif is_members(self.store) then
+    self.store:close()
+    return nil, ("%s belongs to a member of a cluster"):format(options.dir), "EFOREIGN"
   end
   self.log, err, code = log.open(options.dir .. "/log", { segment_size = options.segment })
   if not self.log then

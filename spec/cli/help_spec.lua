@@ -44,7 +44,7 @@ describe("lunode on the command line", function()
       columns[#columns + 1] = #name + #left + #gap
       assert.equal(columns[1], columns[#columns])
     end
-    assert.equal(11, #columns)
+    assert.equal(20, #columns)
     for _, name in ipairs {
       "listen", "data", "sync", "engine", "requirepass", "maxclients", "console", "no-console", "config", "log-level",
     } do

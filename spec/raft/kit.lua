@@ -121,6 +121,20 @@ local function store_machine(state)
   }
 end
 
+-- In the place of a member, on its disk: makes it a cluster of its own.
+local function recover(state)
+  local told = {}
+  local survivor, err, code = require("lunode.raft.recover").open "data"
+  state.told, told.err, told.code = told, err, code
+  if survivor then
+    told.last, told.committed, told.obstacle = survivor.last, survivor.committed, survivor:obstacle()
+    survivor:recover(function(failure, group)
+      told.err, told.group = failure, group
+      survivor:close()
+    end)
+  end
+end
+
 -- A member's script. `state` is how the spec looks in.
 local function member(state, options)
   local driver = require "lunode.raft.driver"
@@ -134,6 +148,9 @@ local function member(state, options)
     state.log[#state.log + 1] = text
   end
 
+  if state.recovers then
+    return recover(state)
+  end
   local node, err, code = driver.open {
     id = state.id, cluster = options.cluster or "spec", dir = "data", listen = "0.0.0.0" .. RAFT,
     address = state.id .. RAFT, members = state.members, snapshot_bytes = options.snapshot_bytes,

@@ -1,5 +1,6 @@
 -- `lunode kv`: reads the settings of a key-value node, starts it, and ends it on a signal. The node is lunode.kv.
 
+local cluster_options = require "lunode.cli.cluster_options"
 local log = require "lunode.cli.log"
 local logger = require "lunode.logger"
 local loop = require "lunode.loop"
@@ -91,6 +92,7 @@ M.options = {
     parse = options.one_of(LEVELS),
   },
 }
+table.move(cluster_options.options, 1, #cluster_options.options, #M.options + 1, M.options)
 
 M.help = ([[
 usage: lunode kv [OPTION…]
@@ -111,6 +113,11 @@ examples:
   lunode kv
   lunode kv --listen [::1]:7000 --data /var/lib/lunode --sync always
   LUNODE_REQUIREPASS=secret lunode kv --config node.lua
+
+Three such nodes are a cluster, which goes on while two of them live (`lunode help cluster` tells how to look after it):
+  lunode kv --id n1 --cluster-listen 10.0.0.1:7001 --cluster-secret-file /etc/lunode/secret \
+    --cluster-init n1=10.0.0.1:7001,n2=10.0.0.2:7001,n3=10.0.0.3:7001
+--cluster-init counts when the data directory is new; later it may be left out, and is only compared with what is there.
 
 exit codes:
   0    ended in good order
@@ -140,7 +147,11 @@ end
 
 -- The node says what went wrong and what to do; which option does that is ours to say.
 local function explain_failure(message, code)
-  if not message:find("^cannot listen on ") then
+  if code == "EFOREIGN" and message:find "belongs to a member of a cluster$" then
+    return message .. ": give its --id and --cluster-listen, or another --data"
+  elseif code == "EFOREIGN" and message:find "give the same ones$" then
+    return message .. " (--cluster-init)"
+  elseif not message:find("^cannot listen on ") then
     return message
   elseif code == "EACCES" then
     message = message .. "; ports below 1024 are for root, so choose another one"
@@ -171,7 +182,13 @@ local function close_on_signals(node)
     if not closing then
       logger.info("SIG%s: finishing replies, then ending", name)
       closing = true
-      node:close()
+      if node.admin then
+        node.admin:hand_over(function()
+          node:close()
+        end)
+      else
+        node:close()
+      end
     end
   end
   return { loop.signal("TERM", close), loop.signal("INT", close) }
@@ -264,6 +281,12 @@ function M.main(words)
     complain(message .. " (see `lunode help kv`)")
     return code
   end
+  local cluster
+  cluster, message, code = cluster_options.read(settings)
+  if message then
+    complain(message .. " (see `lunode help kv`)")
+    return code
+  end
   log.open()
   logger.level = settings.log_level
   loop.on_error(logger.traceback)
@@ -279,6 +302,8 @@ function M.main(words)
     engine = settings.engine,
     requirepass = settings.requirepass,
     maxclients = settings.maxclients,
+    id = cluster and settings.id,
+    cluster = cluster,
   }
   if not node then
     complain(explain_failure(err, err_code))

@@ -5,6 +5,7 @@
 --     cluster = { listen = "127.0.0.1:7001", init = { n1 = "127.0.0.1:7001", n2 = …, n3 = … } } }
 --
 -- Rows of its own in the state: 0xFF "member/" id → "HOST:PORT", where clients reach a member; each says so itself.
+local admin = require "lunode.kv.admin"
 local context = require "lunode.kv.context"
 local database = require "lunode.kv.db"
 local driver = require "lunode.raft.driver"
@@ -91,6 +92,7 @@ local function stand_in(node)
       return false
     end,
     close = function()
+      node.admin:close()
       member:close()
       return true
     end,
@@ -126,8 +128,11 @@ local function attach(node, store)
 end
 
 local function on_told(node, from, what, answer)
-  if type(what) == "table" and what[1] == "forward" then
+  local kind = type(what) == "table" and what[1]
+  if kind == "forward" then
     node.writes:take_forwarded(from, what, answer)
+  elseif kind == "admin" then
+    node.admin:was_told(what, answer)
   end
 end
 
@@ -182,7 +187,7 @@ function M.open(node, options)
   local err, code
   node.cluster, err, code = driver.open {
     id = options.id, cluster = given.name or NAME, secret = given.secret, dir = options.dir, listen = given.listen,
-    address = given.address, members = given.init, election_timeout = given.election_timeout,
+    address = given.address, members = given.init, join = given.join, election_timeout = given.election_timeout,
     heartbeat = given.heartbeat, segment_size = options.segment, log_keep = given.log_keep,
     store = { cache = options.cache, engine = options.engine, overlay = options.overlay, limit = options.limit },
     machine = {
@@ -202,11 +207,18 @@ function M.open(node, options)
     on_told = function(from, what, answer)
       on_told(node, from, what, answer)
     end,
-    on_answer = function(_, what)
-      node.writes:was_answered(what)
+    on_answer = function(from, what)
+      if type(what) == "table" and what[1] == "admin" then
+        node.admin:was_answered(from, what)
+      else
+        node.writes:was_answered(what)
+      end
     end,
     on_link = function(id, up)
       node.writes:link_changed(id, up)
+      if not up then
+        node.admin:link_lost(id)
+      end
     end,
     on_failure = function(failure)
       node:fail(failure)
@@ -220,6 +232,7 @@ function M.open(node, options)
   node.started = node:read_clock()
   node.writes = replicated.new(node, node.replica, node.cluster, PATIENCE * election_timeout)
   node.save = save.new(node)
+  node.admin = admin.new(node)
   node.redirects = given.redirect == "moved"
   return true
 end

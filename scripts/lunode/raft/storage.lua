@@ -145,6 +145,15 @@ local function found(self, options)
   return self.store:commit(true)
 end
 
+-- As people give them.
+local function names_of(founders)
+  local list = {}
+  for i, id in ipairs(founders and founders.ids or {}) do
+    list[i] = ("%s=%s"):format(id, founders.members[id].address or "-")
+  end
+  return table.concat(list, ",")
+end
+
 -- What the directory knows and what it is opened as must be the same.
 local function recognize(self, options, bytes)
   local known = msgpack.decode(bytes)
@@ -157,8 +166,9 @@ local function recognize(self, options, bytes)
     return nil, ("%s belongs to %s of the cluster %s, not to %s of %s"):format(options.dir, known.id, known.cluster,
       options.id, options.cluster), "EFOREIGN"
   elseif #options.founders.ids > 0 and known.founders ~= options.founders:encode() then
-    return nil, ("%s was made with other members; leave them out, or give the same ones:\n%s"):format(options.dir,
-      known.founders), "EFOREIGN"
+    return nil, ("%s was %s, and not by %s; leave the founders out, or give the same ones"):format(options.dir,
+      known.founders == "" and "made to join a cluster" or "founded by " .. names_of(config.decode(known.founders)),
+      names_of(options.founders)), "EFOREIGN"
   end
   self.identity, self.disk, self.group = known, known.disk, known.group
   return true
@@ -196,6 +206,9 @@ local function open_rows(self, options)
     return nil, err, code
   elseif bytes then
     ok, err, code = recognize(self, options, bytes)
+  elseif self.store:applied() > 0 or self.store:scan("", ("\xff"):rep(16))() then
+    return nil, ("%s holds data that are not a cluster's; give a member an empty directory"):format(options.dir),
+      "EFOREIGN"
   else
     ok, err, code = found(self, options)
   end
