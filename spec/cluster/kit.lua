@@ -49,7 +49,10 @@ function member:start()
     table.move({ "--cluster-init", c.init }, 1, 2, #all + 1, all)
   end
   table.move(c.words, 1, #c.words, #all + 1, all)
-  all.env, all.wrapper = c.env, {}
+  all.env, all.wrapper = { LUNODE_CLUSTER_SECRET = "of the cluster in the spec" }, {}
+  for name, value in pairs(c.env or {}) do -- in any order: they do not depend on each other
+    all.env[name] = value
+  end
   for _, words in ipairs { c.network and c.network:wrapper(self.id) or {}, c.wrapper and c.wrapper(self) or {} } do
     table.move(words, 1, #words, #all.wrapper + 1, all.wrapper)
   end
@@ -104,17 +107,25 @@ function member:ask(...)
   return answered and reply or nil
 end
 
----What INFO says, by field; nil where no answer came.
----@param section string
----@return table<string, string>?
-function member:info(section)
-  local text = self:ask("INFO", section)
-  if type(text) ~= "string" then
+-- A flat list of names and values, as RESP2 has maps.
+local function fields_of(list)
+  local fields = {}
+  for i = 1, #list, 2 do
+    fields[list[i]] = list[i + 1]
+  end
+  return fields
+end
+
+---What RAFT STATUS says, by field; `members` is a list of such. nil where no answer came.
+---@return table<string, any>?
+function member:status()
+  local reply = self:ask("RAFT", "STATUS")
+  if type(reply) ~= "table" or reply.err then
     return nil
   end
-  local fields = {}
-  for name, value in text:gmatch "([%w_]+):([^\r\n]*)" do
-    fields[name] = value
+  local fields = fields_of(reply)
+  for i, row in ipairs(fields.members) do
+    fields.members[i] = fields_of(row)
   end
   return fields
 end
@@ -186,9 +197,9 @@ local function find_leader(self)
   local leader, term = nil, -1
   for _, m in ipairs(self.members) do
     m:check_alive()
-    local fields = m.up and not m.paused and m:info "replication"
-    if fields and fields.role == "master" and (tonumber(fields.term) or 0) > term then
-      leader, term = m, tonumber(fields.term) or 0
+    local status = m.up and not m.paused and m:status()
+    if status and status.role == "leader" and status.term > term then
+      leader, term = m, status.term
     end
   end
   return leader

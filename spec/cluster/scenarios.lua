@@ -40,7 +40,7 @@ end
 -- ---------------------------------------------------------------- processes
 
 add {
-  name = "a leader is killed", options = { members = 3 }, clients = { probes = true }, rounds = 3, full = 110,
+  name = "a leader is killed", options = { members = 3 }, clients = { probes = true }, rounds = 2, full = 110,
   round = function(c, cl, _, told)
     local leader = c:leader()
     kill(leader, told)
@@ -93,7 +93,7 @@ add {
 }
 
 add {
-  name = "one is stopped, and goes on", options = { members = 3 }, clients = { seconds = 1 }, rounds = 2, full = 20,
+  name = "one is stopped, and goes on", options = { members = 3 }, clients = { seconds = 1 }, rounds = 1, full = 20,
   round = function(c, cl, i)
     local m = i % 2 == 1 and c:leader() or c:follower()
     m:pause()
