@@ -2,6 +2,7 @@
 #include "batch.h"
 #include "common.h"
 #include "decoder.h"
+#include "view.h"
 
 #include <errno.h>
 
@@ -9,19 +10,27 @@
 
 enum { KEPT = 256 << 10 };
 
+/* Quicker than to look the metatable up by its name. */
+static const char box_tag = 0;
+
 struct box {
+    const void *tag;
     struct ln_buffer bytes;
     size_t last; /* where the command begins that was added last */
     lua_Integer commands;
 };
 
 static struct box *check_batch(lua_State *L) {
-    return luaL_checkudata(L, 1, BATCH_TYPE);
+    struct box *box = lua_touserdata(L, 1);
+    if (box && !lua_islightuserdata(L, 1) && lua_rawlen(L, 1) == sizeof *box &&
+        box->tag == &box_tag)
+        return box;
+    return luaL_checkudata(L, 1, BATCH_TYPE); /* which raises */
 }
 
 static int batch_new(lua_State *L) {
     struct box *box = lua_newuserdatauv(L, sizeof *box, 0);
-    *box = (struct box){.commands = 0};
+    *box = (struct box){.tag = &box_tag};
     ln_buffer_init(&box->bytes);
     luaL_setmetatable(L, BATCH_TYPE);
     return 1;
@@ -55,11 +64,13 @@ static int batch_add(lua_State *L) {
     int rc = ln_batch_put_command(&box->bytes, (size_t)(top - 1));
     for (int i = 2; i <= top && rc == LN_OK; i++) {
         size_t len = 0;
-        if (lua_type(L, i) != LUA_TSTRING) {
+        const char *word = NULL;
+        if (lua_type(L, i) == LUA_TSTRING) {
+            word = lua_tolstring(L, i, &len);
+        } else if (!ln_view_test(L, i, &word, &len)) {
             ln_buffer_truncate(&box->bytes, before);
-            luaL_checktype(L, i, LUA_TSTRING);
+            ln_check_bytes(L, i, &len); /* which raises */
         }
-        const char *word = lua_tolstring(L, i, &len);
         rc = ln_batch_put_word(&box->bytes, word, len);
     }
     return rc == LN_OK ? added(L, box, before) : failed(L, box, before, rc);

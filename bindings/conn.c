@@ -1,5 +1,6 @@
 /* Connections as Lua sees them, from either side. Types in lunode.meta.lua. */
 #include "conn.h"
+#include "resp_names.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -19,6 +20,7 @@ static const char *const callback_names[] = {
     [LN_ON_CLOSE] = "on_close",
     [LN_ON_MESSAGE] = "on_message",
     [LN_ON_LONG_MESSAGE] = "on_long_message",
+    [LN_ON_SHORT_MESSAGE] = "on_short_message",
     [LN_ON_BAD_MESSAGE] = "on_bad_message",
     [LN_ON_ERROR] = "on_error",
 };
@@ -114,6 +116,11 @@ static bool take_creation_option(lua_State *L, const char *key, enum ln_conn_sid
         o->mode = check_mode(L, key);
     } else if (strcmp(key, "decoder") == 0) {
         ln_decoder_take_option(L, list, &o->decoder);
+    } else if (strcmp(key, "names") == 0) {
+        if (!ln_resp_names_test(L, -1))
+            luaL_error(L, "option 'names' must be what resp.names gives");
+        lua_pushvalue(L, -1);
+        lua_rawseti(L, list, LN_NAMES);
     } else {
         return take_option(L, key, o);
     }

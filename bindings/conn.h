@@ -19,10 +19,13 @@ enum ln_conn_callback {
     LN_ON_CLOSE,
     LN_ON_MESSAGE,
     LN_ON_LONG_MESSAGE,
+    LN_ON_SHORT_MESSAGE,
     LN_ON_BAD_MESSAGE,
     LN_ON_ERROR,
-    LN_CALLBACKS,              /* how many, plus one */
-    LN_DECODER = LN_CALLBACKS, /* no callback, but in the same list: a decoder that is a function */
+    LN_CALLBACKS, /* how many, plus one */
+    /* no callbacks, but in the same list: */
+    LN_DECODER = LN_CALLBACKS, /* a decoder that is a function */
+    LN_NAMES,                  /* what a decoder looks names up in */
 };
 
 /* Some options are for one side only. */

@@ -1,5 +1,6 @@
 /* From the bytes of a connection to on_message, and from what that returns to bytes. */
 #include "conn.h"
+#include "view.h"
 
 #include <errno.h>
 
@@ -29,7 +30,7 @@ static void reply(lua_State *L, struct ln_conn *c) {
 
 /* Calls on_message for each complete message, until the connection closes or is paused. */
 static int call_messages(lua_State *L) {
-    enum { BATCH = 1, BOX, CALLBACKS, FUNCTION, LONG_FUNCTION, CALLED };
+    enum { BATCH = 1, BOX, CALLBACKS, FUNCTION, LONG_FUNCTION, SHORT_FUNCTION, VALUES, CALLED };
     struct batch *b = lua_touserdata(L, BATCH);
     struct ln_stream *s = b->c->stream;
     struct ln_decoder *d = b->c->decoder;
@@ -37,21 +38,27 @@ static int call_messages(lua_State *L) {
     ln_conn_push(L, b->c);
     bool wanted = lua_rawgeti(L, CALLBACKS, LN_ON_MESSAGE) == LUA_TFUNCTION;
     lua_rawgeti(L, CALLBACKS, LN_ON_LONG_MESSAGE);
+    lua_rawgeti(L, CALLBACKS, LN_ON_SHORT_MESSAGE);
+    if (lua_rawgeti(L, CALLBACKS, LN_NAMES) == LUA_TUSERDATA) {
+        lua_getiuservalue(L, VALUES, 1);
+        lua_replace(L, VALUES);
+    }
+    d->values = VALUES;
     luaL_checkstack(L, LN_DECODER_MAX_VALUES + LUA_MINSTACK, "too many arguments");
     while (rc > 0 && takes_messages(s)) {
         lua_pushvalue(L, FUNCTION);
         lua_pushvalue(L, BOX);
         rc = d->ops->next(L, d, b->data + b->taken, b->len - b->taken, &b->taken);
         if (rc > 0 && wanted) {
-            if (d->is_long)
-                lua_copy(L, LONG_FUNCTION, CALLED);
+            if (d->kind != LN_MESSAGE)
+                lua_copy(L, d->kind == LN_LONG_MESSAGE ? LONG_FUNCTION : SHORT_FUNCTION, CALLED);
             lua_call(L, 1 + rc, LUA_MULTRET);
-            if (lua_gettop(L) > LONG_FUNCTION) {
-                lua_settop(L, LONG_FUNCTION + 1);
+            if (lua_gettop(L) > VALUES) {
+                lua_settop(L, VALUES + 1);
                 reply(L, b->c);
             }
         }
-        lua_settop(L, LONG_FUNCTION);
+        lua_settop(L, VALUES);
     }
     b->status = rc < 0 ? rc : LN_OK;
     return 0;
@@ -102,7 +109,9 @@ static bool take_messages(struct batch *b) {
 size_t ln_conn_take_messages(struct ln_conn *c, const char *data, size_t len) {
     struct batch b = {.c = c, .data = data, .len = len};
     struct ln_stream *s = c->stream;
-    if (!take_messages(&b))
+    bool answered = take_messages(&b);
+    ln_views_end();
+    if (!answered)
         ln_stream_abort(s, LN_ECALLBACK);
     else if (b.status == -EPROTO && ln_protect(c->main, call_bad_message, &b, 0))
         ln_stream_close(s, -EPROTO);

@@ -31,12 +31,16 @@ struct ln_decoder_options {
     size_t frame_max; /* 0: max_message counts */
 };
 
+/* For on_message, on_long_message, on_short_message. */
+enum ln_message_kind { LN_MESSAGE, LN_LONG_MESSAGE, LN_SHORT_MESSAGE };
+
 struct ln_decoder { /* each decoder begins with this */
     const struct ln_decoder_ops *ops;
     const struct ln_decoder_settings *settings; /* the connection's */
     const char *error;                          /* after -EPROTO: why */
-    bool is_long; /* the message that next has pushed is for on_long_message */
-    bool broken;  /* what next raised is a fault of the decoder: nobody can answer for it */
+    enum ln_message_kind kind;                  /* whose the message is that next has pushed */
+    int values;  /* where the values of its names are on the stack, if it has any */
+    bool broken; /* what next raised is a fault of the decoder: nobody can answer for it */
 };
 
 /* A message for on_message is at most so many values: Lua's stack has an end. */

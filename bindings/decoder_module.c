@@ -180,11 +180,11 @@ static int decoder_next(lua_State *L) {
         lua_pushnil(L);
         return 1;
     }
-    d->is_long = false;
+    d->kind = LN_MESSAGE;
     lua_pushliteral(L, "message");
     int rc = d->ops->next(L, d, ln_buffer_data(&box->in), ln_buffer_len(&box->in), &box->taken);
     if (rc > 0) {
-        if (d->is_long) {
+        if (d->kind == LN_LONG_MESSAGE) {
             lua_pushliteral(L, "long");
             lua_replace(L, 2);
         }

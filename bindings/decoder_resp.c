@@ -2,7 +2,9 @@
 #include "decoder.h"
 
 #include "conn.h"
+#include "resp_names.h"
 #include "resp_value.h"
+#include "view.h"
 
 #include <stdlib.h>
 
@@ -10,6 +12,7 @@ struct resp_decoder {
     struct ln_decoder base;
     struct ln_resp_reader reader;
     const struct ln_resp_types *types;
+    const struct ln_resp_names *names; /* NULL: none; the list of callbacks keeps it */
     bool takes_long; /* there is an on_long_message; without it, long commands are refused */
 };
 
@@ -18,13 +21,17 @@ static struct ln_decoder *resp_make(lua_State *L, int callbacks,
     (void)o;
     const struct ln_resp_types *types = ln_resp_push_types(L);
     bool takes_long = lua_rawgeti(L, callbacks, LN_ON_LONG_MESSAGE) == LUA_TFUNCTION;
-    lua_pop(L, 2);
+    bool takes_short = lua_rawgeti(L, callbacks, LN_ON_SHORT_MESSAGE) == LUA_TFUNCTION;
+    lua_rawgeti(L, callbacks, LN_NAMES);
+    const struct ln_resp_names *names = takes_short ? ln_resp_names_test(L, -1) : NULL;
+    lua_pop(L, 4);
     struct resp_decoder *d = calloc(1, sizeof *d);
     if (!d)
         return NULL;
     ln_resp_reader_init(&d->reader);
     d->types = types;
     d->takes_long = takes_long;
+    d->names = names;
     return &d->base;
 }
 
@@ -50,12 +57,36 @@ static void push_long(lua_State *L, const struct ln_resp_reader *r) {
     }
 }
 
+/* The value of the name, and the arguments. */
+static int push_short(lua_State *L, struct resp_decoder *d, int place) {
+    const struct ln_resp_reader *r = &d->reader;
+    d->base.kind = LN_SHORT_MESSAGE;
+    lua_rawgeti(L, d->base.values, place + 1);
+    for (uint32_t i = 1; i < r->argc; i++) {
+        const char *data = r->base + r->argv[i].off;
+        if (ln_resp_names_at(d->names, place)->views)
+            ln_view_push(L, (int)i, data, r->argv[i].len);
+        else
+            lua_pushlstring(L, data, r->argv[i].len);
+    }
+    return (int)r->argc;
+}
+
+/* The place of a name that makes it a short message, or -1. */
+static int find_short(const struct resp_decoder *d) {
+    const struct ln_resp_reader *r = &d->reader;
+    if (!d->names || r->argc > 1 + LN_RESP_SHORT)
+        return -1;
+    return ln_resp_names_find(d->names, r->base + r->argv[0].off, r->argv[0].len, r->argc - 1);
+}
+
 static int resp_next(lua_State *L, struct ln_decoder *base, const char *data, size_t len,
                      size_t *taken) {
     struct resp_decoder *d = (struct resp_decoder *)base;
     struct ln_resp_reader *r = &d->reader;
     size_t n = 0;
     r->limits = base->settings->resp;
+    ln_views_end(); /* they may lie in the reader */
     if (!d->takes_long && r->limits.max_args > LN_DECODER_MAX_VALUES)
         r->limits.max_args = LN_DECODER_MAX_VALUES;
     int rc = ln_resp_read_command(r, data, len, &n);
@@ -66,11 +97,14 @@ static int resp_next(lua_State *L, struct ln_decoder *base, const char *data, si
     *taken += n;
     if (rc == 0)
         return 0;
-    base->is_long = r->argc > LN_DECODER_MAX_VALUES;
-    if (base->is_long) {
+    base->kind = r->argc > LN_DECODER_MAX_VALUES ? LN_LONG_MESSAGE : LN_MESSAGE;
+    if (base->kind == LN_LONG_MESSAGE) {
         push_long(L, r);
         return 2;
     }
+    int place = find_short(d);
+    if (place >= 0)
+        return push_short(L, d, place);
     push_arguments(L, r);
     return (int)r->argc;
 }

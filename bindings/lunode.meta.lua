@@ -202,6 +202,8 @@ function conn:is_open() end
 ---@field decoder? "line"|"resp"|"msgpack"|lunode.length|lunode.decoder_function  bytes become messages, see lunode.decoder_function
 ---@field on_message? fun(conn: lunode.conn, ...): any  once for each message, in order; not while paused. What it returns is written, as the decoder has it; above the high watermark no more messages are taken until the queue is short again
 ---@field on_long_message? fun(conn: lunode.conn, name: string, args: string[]): any  as on_message, for commands of more than 4096 words; without it the decoder refuses them
+---@field on_short_message? fun(conn: lunode.conn, value: any, a: any, b: any): any  as on_message, for commands of up to two arguments whose name is bound in `names`, which gives the value
+---@field names? lunode.resp.names  decoder "resp"
 ---@field on_error? fun(conn: lunode.conn, err: any): any  on_message raised `err` (a string comes with its traceback, another value as it is); what it returns is the reply, and the connection goes on. Without it, the connection closes with code ECALLBACK
 ---@field on_bad_message? fun(conn: lunode.conn, err: string)  the decoder refused the input; a last answer can be written here; then the connection closes with code EPROTO
 
@@ -333,6 +335,38 @@ function decoder_object:close() end
 ---@field null_array userdata  the null array (`*-1`, RESP3 `_`)
 ---@field OK lunode.resp.raw   `+OK`
 local resp = {}
+
+---The names of commands and what they stand for. Connections that have them as their option `names` look up the name of a
+---command in the bytes that came, in any case, and call on_short_message with the value: no string is made of the name.
+---@class lunode.resp.names
+local names = {}
+
+---An empty one.
+---@return lunode.resp.names
+function resp.names() end
+
+---Binds a name, in place of what it was bound to. With `views`, arguments come as views instead of strings: opaque values that
+---`words`, `batch:add` and `rows` take like strings, and that can be returned as a reply. They end with the command:
+---using one later raises.
+---@param name string  of 64 bytes at most, in any case
+---@param value any
+---@param min integer  arguments, from 0 to 2
+---@param max integer
+---@param views? boolean
+function names:bind(name, value, min, max, views) end
+
+---@param name string
+function names:unbind(name) end
+
+---@param name string
+---@param count integer  arguments
+---@return any value  nil where the name is not bound, or not for so many
+function names:find(name, count) end
+
+---Strings of views; strings stay as they are.
+---@param ... any  strings and views
+---@return string ...
+function resp.words(...) end
 
 ---A value with its encoding made in advance, or one whose RESP type Lua cannot tell.
 ---@class lunode.resp.raw
@@ -680,6 +714,14 @@ function members:has(prefix, member) end
 ---@return boolean existed
 ---@return integer hash
 function members:put(prefix, member, value) end
+
+---As `put`, and gives the value that was there.
+---@param prefix string
+---@param member string
+---@param value string
+---@return string? old
+---@return integer hash
+function members:swap(prefix, member, value) end
 
 ---Stores a member's value, unless it is there already.
 ---@param prefix string

@@ -1,7 +1,9 @@
 /* lunode.resp: Lua values to replies of the Redis protocol, and back. */
 #include "resp.h"
 #include "conn.h"
+#include "resp_names.h"
 #include "resp_value.h"
+#include "view.h"
 
 #include <errno.h>
 #include <string.h>
@@ -199,6 +201,25 @@ static int null_tostring(lua_State *L) {
     return 1;
 }
 
+/* ---- names, and views */
+
+static int resp_names(lua_State *L) {
+    return ln_resp_names_new(L);
+}
+
+static int resp_words(lua_State *L) {
+    int count = lua_gettop(L);
+    for (int i = 1; i <= count; i++) {
+        size_t len = 0;
+        const char *data = ln_check_bytes(L, i, &len);
+        if (lua_type(L, i) != LUA_TSTRING) {
+            lua_pushlstring(L, data, len);
+            lua_replace(L, i);
+        }
+    }
+    return count;
+}
+
 /* ---- decoding */
 
 struct decoder {
@@ -324,7 +345,8 @@ static const luaL_Reg resp_functions[] = {
     {"status", resp_status}, {"error", resp_error}, {"map", resp_map},
     {"set", resp_set},       {"push", resp_push},   {"verbatim", resp_verbatim},
     {"encode", resp_encode}, {"reply", resp_reply}, {"command", resp_command},
-    {"decode", resp_decode}, {"raw", resp_raw},     {NULL, NULL}};
+    {"decode", resp_decode}, {"names", resp_names}, {"words", resp_words},
+    {"raw", resp_raw},       {NULL, NULL}};
 
 static void set_tostring(lua_State *L, const char *type, lua_CFunction tostring) {
     luaL_getmetatable(L, type);
@@ -348,6 +370,7 @@ static void push_state(lua_State *L) {
 }
 
 int luaopen_lunode_resp(lua_State *L) {
+    ln_resp_names_type(L);
     luaL_newlibtable(L, resp_functions);
     ln_resp_push_types(L);
     lua_getiuservalue(L, -1, LN_RESP_USER_NULL);

@@ -1,5 +1,7 @@
 #include "resp_value.h"
 
+#include "view.h"
+
 #include <errno.h>
 
 /* The address of this is the types' key in the registry. */
@@ -102,6 +104,12 @@ static int encode_value(struct encoder *e, int index, int depth) {
         return ln_resp_put_null(e->out, e->protocol);
     case LUA_TBOOLEAN:
         return ln_resp_put_boolean(e->out, lua_toboolean(L, index), e->protocol);
+    case LUA_TLIGHTUSERDATA: {
+        const char *data = NULL;
+        if (ln_view_test(L, index, &data, &len))
+            return ln_resp_put_bulk(e->out, data, len);
+        return refuse(e, "cannot encode a ", luaL_typename(L, index));
+    }
     case LUA_TUSERDATA:
         return encode_userdata(e, index);
     case LUA_TTABLE:

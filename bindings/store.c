@@ -18,7 +18,11 @@ enum { ON_FLUSHED = 1, ON_ROOM, STORE_VALUES = ON_ROOM };
 /* Of a flush: the function to call, and the store's box, which has to live until then. */
 enum { FLUSH_FN = 1, FLUSH_STORE, FLUSH_VALUES = FLUSH_STORE };
 
+/* Quicker than to look the metatable up by its name. */
+static const char store_tag = 0;
+
 struct store_box {
+    const void *tag;
     struct ln_store *store; /* NULL: closed */
     struct ln_value value;  /* of the read under way; freed later where pushing it raised */
     lua_State *main;
@@ -53,7 +57,10 @@ struct news {
 static const char boxes_key = 0;
 
 static struct store_box *check_store(lua_State *L) {
-    struct store_box *box = luaL_checkudata(L, 1, STORE_TYPE);
+    struct store_box *box = lua_touserdata(L, 1);
+    if (!box || lua_islightuserdata(L, 1) || lua_rawlen(L, 1) != sizeof *box ||
+        box->tag != &store_tag)
+        box = luaL_checkudata(L, 1, STORE_TYPE); /* which raises */
     if (!box->store)
         luaL_error(L, "store is closed");
     return box;

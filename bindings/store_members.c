@@ -102,6 +102,21 @@ static int members_put(lua_State *L) {
     return push_answer(L, found, &row);
 }
 
+static int members_swap(lua_State *L) {
+    struct row row;
+    size_t len;
+    const char *value = luaL_checklstring(L, 4, &len);
+    struct members_box *box = check_row(L, &row);
+    if (look(L, box, &row))
+        lua_pushlstring(L, box->value.data, box->value.len);
+    else
+        lua_pushnil(L);
+    ln_value_release(&box->value);
+    check_written(L, ln_store_put(row.store, row.key, row.len, value, len));
+    lua_pushinteger(L, row.hash);
+    return 2;
+}
+
 static int members_add(lua_State *L) {
     struct row row;
     size_t len;
@@ -138,7 +153,7 @@ int ln_store_members_new(lua_State *L, struct ln_store *const *store) {
 }
 
 static const luaL_Reg members_methods[] = {
-    {"get", members_get}, {"has", members_has},       {"put", members_put},
+    {"get", members_get}, {"has", members_has},       {"put", members_put}, {"swap", members_swap},
     {"add", members_add}, {"delete", members_delete}, {NULL, NULL},
 };
 

@@ -4,6 +4,7 @@
 
 #include "common.h"
 #include "slot.h"
+#include "view.h"
 
 #include <errno.h>
 #include <string.h>
@@ -15,7 +16,11 @@ enum {
     MOST_HEAD = 255,
 };
 
+/* Quicker than to look the metatable up by its name. */
+static const char box_tag = 0;
+
 struct rows_box {
+    const void *tag;
     struct ln_store *const *store;
     struct ln_value value; /* of the call under way; freed later where that raised */
     char kind;
@@ -27,7 +32,10 @@ struct room {
 };
 
 static struct rows_box *check_rows(lua_State *L) {
-    struct rows_box *box = luaL_checkudata(L, 1, ROWS_TYPE);
+    struct rows_box *box = lua_touserdata(L, 1);
+    if (!box || lua_islightuserdata(L, 1) || lua_rawlen(L, 1) != sizeof *box ||
+        box->tag != &box_tag)
+        box = luaL_checkudata(L, 1, ROWS_TYPE); /* which raises */
     if (!*box->store)
         luaL_error(L, "store is closed");
     return box;
@@ -67,13 +75,16 @@ static int rows_get(lua_State *L) {
     struct rows_box *box = check_rows(L);
     size_t len;
     struct room room;
-    const char *key = luaL_checklstring(L, 2, &len);
+    const char *key = ln_check_bytes(L, 2, &len);
     int head = check_head(L, 3), results = 1;
     char *row = make_room(L, &room, LN_SLOT_ROW_BYTES + len);
     if (!look(L, box, row, make_row(box, key, len, row)))
         return 0;
     if (head_of(&box->value) == head) {
-        lua_pushlstring(L, box->value.data + 1, box->value.len - 1);
+        if (lua_islightuserdata(L, 2))
+            ln_view_push_result(L, box->value.data + 1, box->value.len - 1);
+        else
+            lua_pushlstring(L, box->value.data + 1, box->value.len - 1);
     } else {
         lua_pushnil(L);
         lua_pushlstring(L, box->value.data, box->value.len);
@@ -87,9 +98,9 @@ static int rows_put(lua_State *L) {
     struct rows_box *box = check_rows(L);
     size_t len, value_len;
     struct room room;
-    const char *key = luaL_checklstring(L, 2, &len);
+    const char *key = ln_check_bytes(L, 2, &len);
     int head = check_head(L, 3);
-    const char *value = luaL_checklstring(L, 4, &value_len);
+    const char *value = ln_check_bytes(L, 4, &value_len);
     int unless = (int)luaL_optinteger(L, 5, 0), old = -1;
     char *row = make_room(L, &room, LN_SLOT_ROW_BYTES + len + 1 + value_len);
     size_t row_len = make_row(box, key, len, row);
@@ -122,7 +133,7 @@ int ln_store_rows_new(lua_State *L, struct ln_store *const *store) {
     const char *kind = luaL_checklstring(L, 2, &len);
     luaL_argcheck(L, len == 1, 2, "one byte expected");
     struct rows_box *box = lua_newuserdatauv(L, sizeof *box, 1);
-    *box = (struct rows_box){.store = store, .kind = *kind};
+    *box = (struct rows_box){.tag = &box_tag, .store = store, .kind = *kind};
     luaL_setmetatable(L, ROWS_TYPE);
     lua_pushvalue(L, 1);
     lua_setiuservalue(L, -2, 1); /* the store's box lives as long */

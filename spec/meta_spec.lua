@@ -89,6 +89,7 @@ describe("lunode.meta.lua", function()
     editor = "lunode.editor",
     watcher = "lunode.watcher",
     log_handle = "lunode.log_handle",
+    names = "lunode.resp.names",
   }
 
   it("is a Lua file that returns the modules by name", function()

@@ -7,9 +7,11 @@
 --   node:advance(1000)             -- milliseconds
 --
 -- fake_node.new { sync = "always" }: commands that write wait for node:commit().
+local blocking = require "lunode.kv.blocking"
 local channels = require "lunode.kv.channels"
 local context = require "lunode.kv.context"
 local database = require "lunode.kv.db"
+local parameters = require "lunode.kv.parameters"
 local resp = require "lunode.resp"
 local save = require "lunode.kv.save"
 local session = require "lunode.kv.session"
@@ -137,6 +139,7 @@ end
 
 ---The turn of the loop ends, and the next one begins.
 function node_methods:finish_turn()
+  self.blocking:end_turn()
   self.writes:end_turn(self.clock)
   self.end_turn()
   self:read_clock()
@@ -269,11 +272,13 @@ end
 function M.new(options)
   options = options or {}
   local self = setmetatable({
-    watches = watches.new(), channels = channels.new(), notify_classes = {}, gather = transactions.gather,
+    watches = watches.new(), channels = channels.new(), notify_classes = {},
+    settings = parameters.defaults(), gather = transactions.gather,
     dir = tmp.dir() .. "/data", clock = 1700000000000, next_id = 1, sessions = {}, host = "127.0.0.1", port = 6380,
     maxclients = 10, requirepass = options.requirepass, run_id = "0", started = 1700000000000,
     stats = { connections = 0, rejected = 0, commands = 0, errors = 0, clients = 0 },
   }, { __index = node_methods })
+  self.blocking = blocking.new(self)
   self.replica = new_replica(self, options.sync)
   self.save = save.new(self)
   self:open()

@@ -287,11 +287,14 @@ describe("commands on lists", function()
 
   it("tell of what they do to keys", function()
     node.ctx.notifies = { l = true, g = true }
+    local told
+    function node.ctx.tell_events(ctx)
+      told, ctx.events = ctx.events, nil
+    end
     local function events(...)
+      told = nil
       client(...)
-      local list_of = node.ctx.events
-      node.ctx.events = nil
-      return list_of
+      return told
     end
     assert.same({ "lpush", "a" }, events("LPUSH", "a", "1", "2"))
     assert.same({ "rpush", "b", "lpop", "a" }, events("LMOVE", "a", "b", "LEFT", "RIGHT"))

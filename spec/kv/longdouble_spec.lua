@@ -49,6 +49,13 @@ describe("a long double", function()
     end)
   end
 
+  it("is a double where that is enough", function()
+    for _, text in ipairs { "0", "1", "-1.5", "0.1", "12345.678", "18446744073709551615", "1e300", "-1e-300" } do
+      assert.equal(tonumber(text), longdouble.to_number(longdouble.parse(text)))
+    end
+    assert.equal(math.huge, longdouble.to_number(longdouble.parse("1e4000")))
+  end)
+
   it("has no sum past its range", function()
     local largest = "1.18e4932"
     assert.is_table(longdouble.parse(largest))

@@ -226,6 +226,12 @@ function methods:member(name, members, options)
   return self.state[name]
 end
 
+---Takes all that it has from one that is not running.
+function methods:wipe(name)
+  local disk = self.world:get(name).disk
+  disk.journals, disk.names = {}, {}
+end
+
 function methods:is_up(name)
   local node = self.state[name].node
   return self.world:get(name).state == "up" and node and not node.closed and node.core and node or nil

@@ -485,7 +485,8 @@ families.unknown = {
 
 local WEIGHTS = {
   { 12, "string_set" }, { 10, "get" }, { 10, "change" }, { 6, "bits" }, { 8, "lists" }, { 8, "generic" },
-  { 8, "expiry" }, { 3, "connection" }, { 1, "client" }, { 1, "server" }, { 1, "unknown" }, { 8, "hash" }, { 8, "set" },
+  { 8, "expiry" }, { 3, "connection" }, { 1, "client" }, { 1, "server" }, { 1, "unknown" }, { 8, "hash" },
+  { 8, "set" }, { 14, "zset" },
 }
 
 -- ---------------------------------------------------------------- sequences

@@ -119,8 +119,8 @@ local function same_groups(width)
   end
 end
 
--- Where Redis keeps a collection in one piece, it gives it in one reply, as we do if it is small; else where a page ends
--- is its own affair.
+-- Where Redis keeps a collection in one piece, it gives it in one reply, as we do if it is small; else where a page
+-- ends is its own affair.
 local function same_page(width)
   return function(a, b)
     local x, y = resp.decode(a), resp.decode(b)
@@ -179,6 +179,7 @@ local rules = {
   SMEMBERS = same_groups(1),
   HRANDFIELD = chosen,
   SRANDMEMBER = chosen,
+  ZRANDMEMBER = chosen,
   SPOP = chosen,
   SINTER = same_groups(1),
   SUNION = same_groups(1),
@@ -221,12 +222,20 @@ local function rule_for(command)
   return rules[name] or command[2] and rules[name .. " " .. command[2]:upper()]
 end
 
+-- A stored score of -0 is 0 for us. For Redis that depends on how it keeps the set.
+local function one_zero(bytes)
+  return (bytes:gsub("%$2\r\n%-0\r\n", "$1\r\n0\r\n"):gsub(",%-0\r\n", ",0\r\n"))
+end
+
 ---@param command string[]
 ---@param a string    one server's reply
 ---@param b string    the other's
 ---@param before? { [1]: string, [2]: string }  the replies to the command before
 ---@return boolean
 function M.agree(command, a, b, before)
+  if command[1]:find("^[Zz]") then
+    a, b = one_zero(a), one_zero(b)
+  end
   if a == b then
     return true
   end

@@ -149,6 +149,7 @@ local function compare_keyspaces(self)
     for _, name in ipairs { "TYPE", "GET", "HGETALL", "SMEMBERS", "PTTL", "PEXPIRETIME" } do
       batch[#batch + 1] = { name, key }
     end
+    batch[#batch + 1] = { "ZRANGE", key, "0", "-1", "WITHSCORES" }
     batch[#batch + 1] = { "LRANGE", key, "0", "-1" }
   end
   return run_batch(self, controls, batch)

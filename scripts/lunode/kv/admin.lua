@@ -5,6 +5,7 @@
 --
 --   {"admin", number, "status"}           {"admin", number, own status}
 --   {"admin", number, "change", change}   {"admin", number, true}, or {"admin", number, false, text, definite}
+local cluster_members = require "lunode.kv.cluster_members"
 local command = require "lunode.kv.command"
 local help = require "lunode.kv.help"
 local loop = require "lunode.loop"
@@ -299,7 +300,7 @@ local function member_row(admin, id, answers, leader, commit)
   local lag = math.max(0, commit - applied)
   local role = own and tostring(own.role) or "?"
   local leads = leader ~= nil and leader.id == id
-  local host, port = require("lunode.kv.cluster").client_address(node, id)
+  local host, port = cluster_members.client_address(node, id)
   return resp.map {
     "id", id, "voter", member.voter and "yes" or "no", "role", member.voter and role or "learner",
     "address", member.address or "", "client", host and ("%s:%d"):format(host, port) or "",

@@ -44,7 +44,7 @@ end
 -- What a command that waits knows of its client.
 local function waiting_session(node, done)
   return {
-    node = node, protocol = PROTOCOL, id = 0, name = "", authenticated = true,
+    node = node, protocol = PROTOCOL, id = 0, name = "", authenticated = true, waiting = 0,
     wait = function() end,
     quit = function() end,
     answer = function(_, bytes)
@@ -97,6 +97,7 @@ local function read(node, entry, args)
   return bytes
 end
 
+-- The way of those that may have to wait.
 local function write(node, entry, name, args)
   local path = node.writes
   if path:ready() then
@@ -130,7 +131,8 @@ function M.call(node, name, ...)
     if not node.ctx.now then
       node:read_clock()
     end
-    bytes = entry.write and write(node, entry, name, args) or read(node, entry, args)
+    local waits = entry.write or node.cluster -- there, who reads asks for a read index first
+    bytes = waits and write(node, entry, name, args) or read(node, entry, args)
   end
   if node.failed then
     error("call: the node has stopped: " .. node.failed, 2)

@@ -11,6 +11,7 @@ local database = require "lunode.kv.db"
 local driver = require "lunode.raft.driver"
 local logger = require "lunode.logger"
 local loop = require "lunode.loop"
+local members = require "lunode.kv.cluster_members"
 local replicated = require "lunode.kv.replicated"
 local save = require "lunode.kv.save"
 local writes = require "lunode.kv.writes"
@@ -21,8 +22,6 @@ local NAME = "lunode kv"
 local ELECTION_TIMEOUT = 0.3 -- seconds; with it writes go on within a second of a leader's death, 99 times of 100
 local PATIENCE = 10 -- election timeouts: how long commands wait for a leader
 local ANNOUNCE_AGAIN = 1.0 -- seconds
-
-local MEMBER_ROW = "\xFFmember/"
 
 ---@class lunode.kv.cluster_options
 ---@field listen string  "HOST:PORT", for the other members
@@ -110,6 +109,7 @@ local function on_role(node, role, term, leader)
   local member = node.cluster
   logger.info("cluster: id=%s role=%s term=%d leader=%s applied=%d", member.id, role, term, leader or "none",
     member.applied)
+  node.known_leader = leader or node.known_leader
   node.writes:role_changed()
 end
 
@@ -139,24 +139,14 @@ end
 -- ---------------------------------------------------------------- members
 
 writes.internal("member", function(ctx, id, address)
-  ctx.db:put_own(MEMBER_ROW .. id, address)
+  ctx.db:put_own(members.row(id), address)
 end)
-
----Where clients reach a member.
----@param node lunode.kv.node
----@param id string
----@return string? host, integer? port
-function M.client_address(node, id)
-  local text = node.db.store:get(MEMBER_ROW .. id)
-  local host, port = (text or ""):match("^(.*):(%d+)$")
-  return host, math.tointeger(tonumber(port))
-end
 
 -- All have to know where clients reach this one.
 local function announce(node)
   local core, now = node.cluster.core, loop.now()
   if core and core.leader and core.config.members[node.cluster.id] and now >= node.announce_at then
-    if node.db.store:get(MEMBER_ROW .. node.cluster.id) ~= node.announced then
+    if node.db.store:get(members.row(node.cluster.id)) ~= node.announced then
       node.announce_at = now + ANNOUNCE_AGAIN
       node.writes:submit_own("member", node.cluster.id, node.announced)
     end
@@ -233,7 +223,7 @@ function M.open(node, options)
   node.writes = replicated.new(node, node.replica, node.cluster, PATIENCE * election_timeout)
   node.save = save.new(node)
   node.admin = admin.new(node)
-  node.redirects = given.redirect == "moved"
+  node.redirects, node.cluster_name, node.known_leader = given.redirect == "moved", given.name or NAME, nil
   return true
 end
 

@@ -17,7 +17,8 @@ local keys = require "lunode.kv.keys"
 
 local M = {}
 
-local MOST_KEPT = 1000 -- collections between two entries
+-- So many collections are new, and as many are older: those that are not opened again meanwhile are dropped.
+local GENERATION = 1000
 
 -- So many rows are deleted one by one; what is larger, with one mark for the range.
 local FEW_ROWS = 256
@@ -64,7 +65,8 @@ function M.new(db)
   return setmetatable({
     db = db,
     kept = {}, -- by key
-    kept_count = 0, -- about: those that are gone count until all are dropped
+    kept_count = 0, -- about: those that are gone count, too
+    older = {}, -- as kept; none of them is dirty, nor opened by the command that writes and runs
     dirty = {}, -- those whose meta row is to be written
     dirty_count = 0,
     opened = {}, -- by the command that writes and runs, for writing
@@ -120,16 +122,27 @@ local function load(self, key)
   local c = new(true, key, keys.type(value), expiry, keys.collection(value))
   if db.writing then
     remember(self, c) -- perhaps as this command has made it: not to be kept after a rollback
-  elseif self.kept_count >= MOST_KEPT and self.dirty_count == 0 then
-    self.kept, self.kept_count = {}, 0
+  elseif self.kept_count >= GENERATION and self.dirty_count == 0 then
+    self:grow_old()
   end
   self.kept[key] = c
   self.kept_count = self.kept_count + 1
   return c
 end
 
+-- One that was not opened for a while is new again.
+local function promote(self, key)
+  local c = self.older[key]
+  if c then
+    self.older[key] = nil
+    self.kept[key] = c
+    self.kept_count = self.kept_count + 1
+  end
+  return c
+end
+
 local function find(self, key, type)
-  local c = self.kept[key] or load(self, key)
+  local c = self.kept[key] or promote(self, key) or load(self, key)
   if c == nil then
     return nil
   elseif c.expiry and c.expiry < self.db.now then
@@ -250,7 +263,7 @@ end
 ---@param row string
 function methods:forget(row)
   local key = keys.key(row)
-  local c = self.kept[key]
+  local c = self.kept[key] or promote(self, key)
   if c then
     remember(self, c)
     c.dirty = false
@@ -300,9 +313,13 @@ function methods:save()
     dirty[i] = nil
   end
   self.dirty_count = 0
-  if self.kept_count > MOST_KEPT then
-    self.kept, self.kept_count = {}, 0
+  if self.kept_count > GENERATION then
+    self:grow_old()
   end
+end
+
+function methods:grow_old()
+  self.older, self.kept, self.kept_count = self.kept, {}, 0
 end
 
 ---All keys are gone.
@@ -311,7 +328,7 @@ function methods:drop()
     remember(self, c)
     c.dirty = false
   end
-  self.kept, self.kept_count = {}, 0
+  self.kept, self.kept_count, self.older = {}, 0, {}
 end
 
 return M

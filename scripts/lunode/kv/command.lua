@@ -21,6 +21,7 @@ local M = {}
 ---@field arity integer
 ---@field run? fun(ctx: lunode.kv.ctx, ...): any  may raise a resp.error as its reply; nothing is written then
 ---@field variadic? boolean       run(ctx, args): for commands without a bound on their arguments
+---@field views? fun(ctx: lunode.kv.ctx, ...): any  runs instead for up to two arguments: they are views, see resp.names
 ---@field flags? string[]         Redis's: "write", "readonly", "fast", "admin", "no_auth", …
 ---@field keys? integer[]         {first, last, step}
 ---@field access? string|string[] how keys are used, as Redis's key specs say: "RO access"; a list: one for each key
@@ -45,7 +46,7 @@ local FIELDS = {
   arity = "number", run = "function", variadic = "boolean", flags = "table", keys = "table", access = "any",
   notes = "string", group = "string", acl = "table", tips = "table", summary = "string", since = "string",
   complexity = "string", deprecated = "table", replace = "boolean", numkeys = "table", more_keys = "table",
-  getkeys = "function", arrive = "function", immediate = "boolean", may_replicate = "boolean",
+  getkeys = "function", arrive = "function", immediate = "boolean", may_replicate = "boolean", views = "function",
 }
 
 local FLAGS = {
@@ -61,12 +62,10 @@ local LONGEST_NAME = 64
 local by_name = {}
 M.by_name = by_name
 
--- Of these, the commands that read, and may be given no argument, or one: the dispatcher asks nothing more about them.
-M.without_arguments = {}
-M.with_one = {}
-
--- And those that write and may be given two.
-M.writes_with_two = {}
+-- The commands that may be given two arguments at most, for those that come so: connections look them up in the bytes
+-- that arrive, and nothing more is asked about them.
+M.names = resp.names()
+local SHORT = 2
 
 local function fail(name, format, ...)
   error(("command %s: "):format(tostring(name)) .. format:format(...), 4)
@@ -162,10 +161,12 @@ function M.command(name, options)
     min = math.abs(arity) - 1, -- arguments after the name
     max = arity > 0 and arity - 1 or math.huge,
     run = container and skip_name(options) or options.run,
+    short = options.views or options.run, -- for up to two arguments
     variadic = options.variadic or false,
     write = flags.write or false,
     reads = flags.readonly or false,
     no_auth = flags.no_auth or false,
+    blocks = flags.blocking or false,
     no_multi = flags.no_multi or false,
     arrive = options.arrive,
     immediate = options.immediate or false,
@@ -176,19 +177,17 @@ function M.command(name, options)
   }
   if container then
     container.direct = false
-    for _, spelling in ipairs { container.name:upper(), container.name } do
-      M.without_arguments[spelling], M.with_one[spelling], M.writes_with_two[spelling] = nil, nil, nil
-    end
+    M.names:unbind(container.name)
   end
   for _, spelling in ipairs { own_name:upper(), own_name:lower() } do
     home[spelling] = entry
-    if home == by_name then
-      local short = not (entry.write or entry.variadic) and entry.run
-      M.without_arguments[spelling] = short and entry.min == 0 and entry or nil
-      M.with_one[spelling] = short and entry.min <= 1 and entry.max >= 1 and entry or nil
-      local two = entry.write and not entry.variadic and entry.min <= 2 and entry.max >= 2
-      M.writes_with_two[spelling] = two and entry or nil
-    end
+  end
+  if home ~= by_name then
+    return
+  elseif entry.run and not entry.variadic and entry.min <= SHORT then
+    M.names:bind(own_name, entry, entry.min, math.min(entry.max, SHORT), options.views ~= nil)
+  else
+    M.names:unbind(own_name)
   end
 end
 

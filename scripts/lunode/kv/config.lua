@@ -1,93 +1,14 @@
--- CONFIG GET and CONFIG SET over the few parameters that this node has, under Redis's names.
+-- CONFIG GET SET RESETSTAT REWRITE, over kv.parameters.
 local command = require "lunode.kv.command"
 local errors = require "lunode.kv.errors"
 local glob = require "lunode.kv.glob"
 local help = require "lunode.kv.help"
-local notify = require "lunode.kv.notify"
-local numbers = require "lunode.kv.numbers"
+local parameters_module = require "lunode.kv.parameters"
 local resp = require "lunode.resp"
 
-local SYNC = { always = true, everysec = true, no = true }
+local parameters, names = parameters_module.parameters, parameters_module.names
 
--- A parameter: get(node) → its text; check(text) → what is wrong with a new one, or nil; set(node, text).
--- Without set it is fixed at the start.
-local function fixed(get)
-  return { get = type(get) == "function" and get or function()
-    return get
-  end }
-end
-
-local parameters = {
-  appendfsync = {
-    get = function(node)
-      return node.replica.sync
-    end,
-    check = function(text)
-      return not SYNC[text:lower()] and "argument(s) must be one of the following: everysec, always, no" or nil
-    end,
-    set = function(node, text)
-      node.writes:set_sync(text:lower())
-    end,
-  },
-  maxclients = {
-    get = function(node)
-      return tostring(node.maxclients)
-    end,
-    check = function(text)
-      local n = numbers.parse(text)
-      if not n then
-        return "argument couldn't be parsed into an integer"
-      elseif n < 1 or n > 4294967295 then
-        return "argument must be between 1 and 4294967295 inclusive"
-      end
-    end,
-    set = function(node, text)
-      node.maxclients = numbers.parse(text)
-    end,
-  },
-  ["notify-keyspace-events"] = {
-    get = function(node)
-      return notify.text(node.notify_classes)
-    end,
-    check = function(text)
-      return not notify.parse(text) and "Invalid event class character. Use 'Ag$lshzxeKEtmdn'." or nil
-    end,
-    set = function(node, text)
-      notify.set(node, notify.parse(text))
-    end,
-  },
-  requirepass = {
-    get = function(node)
-      return node.requirepass or ""
-    end,
-    check = function() end,
-    set = function(node, text)
-      node:set_password(text)
-    end,
-  },
-  appendonly = fixed "yes", -- what is acknowledged is written
-  bind = fixed(function(node)
-    return node.host
-  end),
-  databases = fixed "1",
-  dir = fixed(function(node)
-    return node.dir
-  end),
-  maxmemory = fixed "0",
-  ["maxmemory-policy"] = fixed "noeviction",
-  port = fixed(function(node)
-    return tostring(node.port)
-  end),
-  ["proto-max-bulk-len"] = fixed "536870912",
-  save = fixed "",
-  timeout = fixed "0",
-}
-
-local names = {}
-for name in pairs(parameters) do
-  names[#names + 1] = name
-end
-table.sort(names)
+local NO_FILE = resp.error("ERR The server is running without a config file")
 
 command.command("CONFIG", {
   arity = -2, group = "server", since = "2.0.0", complexity = "Depends on subcommand.",
@@ -145,7 +66,7 @@ local function check_all(args)
     seen[parameter] = true
   end
   for i = 1, #args, 2 do
-    local why = parameters[args[i]:lower()].check(args[i + 1])
+    local why = parameters[args[i]:lower()].fault(args[i + 1])
     if why then
       refuse(args[i], why)
     end
@@ -163,6 +84,24 @@ command.command("CONFIG|SET", {
       parameters[args[i]:lower()].set(ctx.node, args[i + 1])
     end
     return resp.OK
+  end,
+})
+
+command.command("CONFIG|RESETSTAT", {
+  arity = 2, flags = { "admin", "noscript", "loading", "stale" }, group = "server", since = "2.0.0",
+  complexity = "O(1)", summary = "Reset the stats returned by INFO",
+  run = function(ctx)
+    ctx.node:reset_stats()
+    return resp.OK
+  end,
+})
+
+-- What `lunode kv --config` reads is a script: it may compute its values, and so is not rewritten.
+command.command("CONFIG|REWRITE", {
+  arity = 2, flags = { "admin", "noscript", "loading", "stale" }, group = "server", since = "2.8.0",
+  complexity = "O(1)", summary = "Rewrite the configuration file with the in memory configuration",
+  run = function()
+    return NO_FILE
   end,
 })
 

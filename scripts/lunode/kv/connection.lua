@@ -2,6 +2,7 @@
 local command = require "lunode.kv.command"
 local errors = require "lunode.kv.errors"
 local numbers = require "lunode.kv.numbers"
+local replication = require "lunode.kv.replication_info"
 local resp = require "lunode.resp"
 
 local PONG = resp.status("PONG")
@@ -107,7 +108,8 @@ command.command("HELLO", {
     end
     return resp.map {
       "server", "redis", "version", "7.0.15", "proto", session.protocol, "id", session.id,
-      "mode", "standalone", "role", "master", "modules", {},
+      "mode", replication.mode(ctx.node), "role", replication.is_master(ctx.node) and "master" or "replica",
+      "modules", {},
     }
   end,
 })

@@ -9,8 +9,10 @@
 local collection = require "lunode.kv.collection"
 local errors = require "lunode.kv.errors"
 local keys = require "lunode.kv.keys"
+local resp = require "lunode.resp"
 
 local byte, sub = string.byte, string.sub
+local words = resp.words
 local make_row, string_value, expiry_of = keys.row, keys.string_value, keys.expiry
 local expiry_row = keys.expiry_row
 local IS_COLLECTION = keys.IS_COLLECTION
@@ -316,14 +318,14 @@ end
 local function is_gone(self, key, value)
   local expiry = expiry_of(value)
   if expiry and expiry < self.now then
-    self:meet_expired(make_row(key), value)
+    self:meet_expired(make_row(words(key)), value)
     return true
   end
   return false
 end
 
----The string at `key`; nil where there is none. Raises WRONGTYPE.
----@param key string
+---The string at `key`; nil where there is none. Raises WRONGTYPE. Of a view, perhaps a view.
+---@param key any  a string or a view
 ---@return string?
 function methods:get(key)
   local text, value = self.rows:get(key, PLAIN)
@@ -343,13 +345,13 @@ end
 function methods:miss(key)
   self.misses = self.misses + 1
   if self.on_miss and not self.writing then
-    self.on_miss(key)
+    self.on_miss((words(key)))
   end
 end
 
 ---Sets a string, whatever the key held before, and its expiry (none: it stays for good).
----@param key string
----@param text string
+---@param key any   a string or a view
+---@param text any  a string or a view
 ---@param expiry? integer  milliseconds since the epoch
 function methods:set(key, text, expiry)
   if not expiry and self.writing then -- over nothing, or over a string without expiry: one call does it
@@ -357,7 +359,7 @@ function methods:set(key, text, expiry)
     if head == nil then
       self.keys = self.keys + 1
       if self.on_new then
-        self.on_new(key)
+        self.on_new((words(key)))
       end
     end
     if head == nil or head & NOT_PLAIN == 0 then
@@ -365,6 +367,7 @@ function methods:set(key, text, expiry)
       return
     end
   end
+  key, text = words(key, text)
   local row, old = self:find(key)
   self:put(row, old, string_value(text, expiry))
 end

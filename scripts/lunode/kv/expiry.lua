@@ -53,8 +53,10 @@ local function expire(ctx, name, unit, key, text, ...)
     return 0
   elseif at <= ctx.now then
     db:remove(row, value)
+    ctx:notify("g", "del", key)
   else
     db:put(row, value, keys.with_expiry(value, at))
+    ctx:notify("g", "expire", key)
   end
   return 1
 end
@@ -124,6 +126,7 @@ command.command("PERSIST", {
       return 0
     end
     ctx.db:put(row, value, keys.with_expiry(value, nil))
+    ctx:notify("g", "persist", key)
     return 1
   end,
 })

@@ -22,6 +22,7 @@ local function delete(ctx, args)
   local db, count = ctx.db, 0
   for i = 1, #args do
     if db:delete(args[i]) then
+      ctx:notify("g", "del", args[i])
       count = count + 1
     end
   end
@@ -94,6 +95,8 @@ local function rename(ctx, from, to, replace)
     return false
   end
   db:move(row, value, target, old)
+  ctx:notify("g", "rename_from", from)
+  ctx:notify("g", "rename_to", to)
   return true
 end
 

@@ -1,5 +1,6 @@
 -- The text of INFO, section by section: Redis's fields where we have such a thing, and few of our own.
 local loop = require "lunode.loop"
+local replication = require "lunode.kv.replication_info"
 local version = require "lunode.version"
 
 local M = {}
@@ -24,7 +25,7 @@ function sections.server(ctx)
   local uptime = (ctx.now - node.started) // 1000
   return {
     { "redis_version", "7.0.15" }, -- what clients may expect of us
-    { "redis_mode", "standalone" },
+    { "redis_mode", replication.mode(node) },
     { "lunode_version", version },
     { "lua_version", _VERSION:match("%S+$") },
     { "multiplexing_api", "epoll" },
@@ -42,7 +43,7 @@ function sections.clients(ctx)
     { "connected_clients", ctx.node.stats.clients },
     { "cluster_connections", 0 },
     { "maxclients", ctx.node.maxclients },
-    { "blocked_clients", 0 },
+    { "blocked_clients", ctx.node.blocking.count },
   }
 end
 
@@ -114,12 +115,12 @@ function sections.stats(ctx)
   }
 end
 
-function sections.replication()
-  return { { "role", "master" }, { "connected_slaves", 0 } }
+function sections.replication(ctx)
+  return replication.replication(ctx.node)
 end
 
-function sections.cluster()
-  return { { "cluster_enabled", 0 } }
+function sections.cluster(ctx)
+  return { { "cluster_enabled", ctx.node.cluster and 1 or 0 } }
 end
 
 function sections.keyspace(ctx)

@@ -11,12 +11,15 @@ local context = require "lunode.kv.context"
 local database = require "lunode.kv.db"
 local logger = require "lunode.logger"
 local loop = require "lunode.loop"
+local once = require "lunode.kv.once"
+local parameters = require "lunode.kv.parameters"
 local replicas = require "lunode.replica"
 local resp = require "lunode.resp"
 local save = require "lunode.kv.save"
 local sessions = require "lunode.kv.session"
 local tcp_server = require "lunode.tcp_server"
 local transactions = require "lunode.kv.transactions"
+local blocking = require "lunode.kv.blocking"
 local watches = require "lunode.kv.watches"
 local writes = require "lunode.kv.writes"
 
@@ -28,12 +31,17 @@ require "lunode.kv.bits"
 require "lunode.kv.bitfield"
 require "lunode.kv.hashes"
 require "lunode.kv.sets"
+require "lunode.kv.zsets"
+require "lunode.kv.zset_ranges"
+require "lunode.kv.zset_algebra"
 require "lunode.kv.lists"
+require "lunode.kv.list_waits"
 require "lunode.kv.generic"
 require "lunode.kv.expiry"
 require "lunode.kv.server"
 require "lunode.kv.config"
 require "lunode.kv.introspect"
+require "lunode.kv.slots"
 require "lunode.kv.admin"
 require "lunode.kv.pubsub"
 
@@ -82,6 +90,7 @@ local REMEDIES = {
 ---@field watches lunode.kv.watches
 ---@field channels lunode.kv.channels
 ---@field notify_classes table<string, boolean>
+---@field settings table  what CONFIG SET changes and has no other place: see kv.parameters
 ---@field started integer   milliseconds since the epoch
 ---@field failed string?    why it had to stop
 ---@field closed boolean
@@ -142,8 +151,10 @@ local function new_node(options)
     save = nil,
     sessions = {}, -- conn → session
     watches = watches.new(),
+    blocking = nil,
     channels = channels.new(),
     notify_classes = {},
+    settings = parameters.defaults(),
     gather = transactions.gather,
     next_id = 1,
     stats = { connections = 0, rejected = 0, commands = 0, errors = 0, clients = 0 },
@@ -157,20 +168,23 @@ local function new_node(options)
     run_id = ("%016x%016x%08x"):format(loop.random(0, math.maxinteger), loop.random(0, math.maxinteger),
       loop.random(0, 0xFFFFFFFF)),
   }, node_mt)
+  self.blocking = blocking.new(self)
   return self
 end
 
 -- ---- connections
 
+local KEEPALIVE = parameters.defaults().keepalive
 local MAXCLIENTS = resp.error("ERR max number of clients reached")
 
 local function callbacks(node)
   local all, stats = node.sessions, node.stats
-  local on_message, on_long_message
-  on_message, on_long_message, node.end_turn = sessions.dispatchers(node)
+  local on_message, on_long_message, on_short_message
+  on_message, on_long_message, node.end_turn, on_short_message = sessions.dispatchers(node)
   return {
     decoder = "resp",
     cap = OUTPUT_CAP,
+    keepalive = parameters.keepalive(node.settings.keepalive),
     on_connect = function(conn)
       if stats.clients >= node.maxclients then
         stats.rejected = stats.rejected + 1
@@ -182,8 +196,13 @@ local function callbacks(node)
       stats.clients = stats.clients + 1
       all[conn] = sessions.new(node, conn, node.next_id, node.ctx.now or node:read_clock())
       node.next_id = node.next_id + 1
+      if node.settings.keepalive ~= KEEPALIVE then
+        conn:set { keepalive = parameters.keepalive(node.settings.keepalive) }
+      end
     end,
+    names = command.names,
     on_message = on_message,
+    on_short_message = on_short_message,
     on_long_message = on_long_message,
     on_error = sessions.error_handler(node),
     on_bad_message = function(conn, err)
@@ -218,6 +237,30 @@ function methods:list_sessions()
   return list
 end
 
+---Closes clients that have sent nothing for `timeout` seconds, and wait for nothing.
+---@param seconds integer  0: none
+function methods:set_timeout(seconds)
+  self.settings.timeout = seconds
+  if self.timers.idle then
+    self.timers.idle:close()
+  end
+  self.timers.idle = seconds > 0 and loop.timer(1, function()
+    local now = self.ctx.now or self:read_clock()
+    for _, session in ipairs(self:list_sessions()) do
+      if now - session.last > seconds * 1000 and session:may_time_out() then
+        session.conn:close()
+      end
+    end
+  end, 1) or nil
+end
+
+---Counts from zero: CONFIG RESETSTAT.
+function methods:reset_stats()
+  local stats, db = self.stats, self.db
+  stats.connections, stats.rejected, stats.commands, stats.errors = 0, 0, 0, 0
+  db.hits, db.misses, db.expired = 0, 0, 0
+end
+
 ---The password that clients must give from now on; "" for none. Those connected stay as they are.
 ---@param password string
 function methods:set_password(password)
@@ -243,6 +286,7 @@ end
 ---of output.
 function methods:commit()
   if not (self.failed or self.closed) then
+    self.blocking:end_turn()
     self.writes:end_turn(self.ctx.now or self:read_clock())
   end
   self.end_turn()
@@ -272,6 +316,7 @@ local function start_timers(node)
     local done = due and node.writes:internal("expire")
     timer:again(done and 0 or EXPIRE_INTERVAL)
   end)
+  once.start(node)
 end
 
 -- Opens the replica and the keys in its store, and applies what the log has beyond that.

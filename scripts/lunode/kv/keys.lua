@@ -18,9 +18,10 @@
 --     set   : prefix hash:u32be member → ""
 --     list  : prefix index:u64be → value           more = the first one's index; a new list begins at 2^62
 --     zset  : prefix 'm' hash:u32be member → score more = how many rows 'n' there are
---             prefix 's' score member → "" | "-"   in their order; "-": the score is -0, which is ordered as 0
+--             prefix 's' score member → ""         in their order
 --             prefix 'n' score member → span:u32be some members: how many there are from this one to the next row 'n'
---   score  = u64be                                 the double's bits, changed so that they are ordered as the numbers
+--   score  = u64be                                 the double's bits, changed so that they are ordered as the numbers;
+--                                                  no -0
 --
 -- A collection's home is the slot of the key that it was made under. RENAME to a key of another slot leaves the
 -- elements where they are, so that it takes no time; in a cluster of slots such a RENAME is refused anyway.

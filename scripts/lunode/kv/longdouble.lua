@@ -281,6 +281,14 @@ function M.parse(text)
   return value
 end
 
+---@param value table  finite
+---@return number  the nearest double
+function M.to_number(value)
+  local m = value.m >= 0 and value.m + 0.0 or (value.m >> 1 | value.m & 1) * 2.0 -- it is unsigned
+  local n = m * 2.0 ^ value.q
+  return value.negative and -n or n
+end
+
 ---@param a table
 ---@param b table
 ---@return table? sum  nil where it is infinite or not a number

@@ -79,7 +79,8 @@ function M.scan(ctx, args, type, part, value)
     return { "0", {} }
   end
   local width = value and 2 or 1
-  local rows, next_hash = page(db, c.prefix .. part, cursor, math.min(count, 1 << 32), width, value and "both" or "keys")
+  count = math.min(count, 1 << 32)
+  local rows, next_hash = page(db, c.prefix .. part, cursor, count, width, value and "both" or "keys")
   local list = {}
   for i = 1, #rows, width do
     local name = rows[i]:sub(HASH_BYTES + 1)

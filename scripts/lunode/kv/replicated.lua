@@ -22,9 +22,12 @@
 -- Commands that read wait for a read index (Ongaro's dissertation, 6.4), all of a turn for one; and run here. Where a
 -- unit that was closed after they came is applied sooner, they run just before it: that is late enough, too. Those of a
 -- connection that has a unit on its way run behind that, so that replies keep the order of the commands.
+local getkeys = require "lunode.kv.getkeys"
 local logger = require "lunode.logger"
 local loop = require "lunode.loop"
+local members = require "lunode.kv.cluster_members"
 local resp = require "lunode.resp"
+local slot = require "lunode.slot"
 local writes = require "lunode.kv.writes"
 
 local refusing = writes.refusing
@@ -180,6 +183,32 @@ local function may_read_here(self, session, entry)
   return session and session.read_mode and self:is_fresh(session) or false
 end
 
+local function moved(self, entry, args)
+  local leader = self.driver.core and self.driver.core.leader
+  local host, port = nil, nil
+  if leader then
+    host, port = members.client_address(self.node, leader)
+  end
+  if not host then
+    return DOWN
+  end
+  local found = getkeys.has_keys(entry) and getkeys.find(entry, args)
+  local at = found and found[1] and slot.of(args[found[1].at]) or 0
+  return resp.error(("MOVED %d %s:%d"):format(at, host, port))
+end
+
+-- Whether a client is told to ask the leader. Clients of Redis Cluster's that may read old state have said so.
+local function is_sent_away(self, session, entry)
+  if not (entry.write or entry.reads) or session == nil or self:leads() then
+    return false
+  end
+  local redirects = session.redirects
+  if redirects == nil then
+    redirects = self.node.redirects
+  end
+  return redirects and (entry.write or session.read_mode ~= "stale")
+end
+
 ---Takes a command; its reply comes later.
 ---@param session lunode.kv.session?
 ---@param entry table
@@ -190,6 +219,10 @@ function methods:submit(session, entry, name, args)
   local idle = session == nil or session.waiting <= 1
   if session then
     session:wait()
+  end
+  if is_sent_away(self, session, entry) then
+    entry = refusing(moved(self, entry, args))
+    waiter.entry = entry
   end
   if entry.write then
     take_write(self, waiter)

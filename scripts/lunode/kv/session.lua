@@ -11,14 +11,14 @@ local command = require "lunode.kv.command"
 local errors = require "lunode.kv.errors"
 local logger = require "lunode.logger"
 local loop = require "lunode.loop"
+local resp = require "lunode.resp"
 
 local select = select
 local take = require("lunode.kv.divert").take
 local writes_module = require "lunode.kv.writes"
 local answer_for, refusing = writes_module.answer_for, writes_module.refusing
 local find, subcommand = command.find, command.subcommand
-local without_arguments, with_one = command.without_arguments, command.with_one
-local writes_with_two = command.writes_with_two
+local words = resp.words
 
 local M = {}
 
@@ -27,6 +27,10 @@ local MOST_PARAMETERS = 100000
 
 -- Commands of one connection that wait: then it sends no more, until half of them have their replies.
 local MOST_WAITING = 1024
+
+-- What it has sent behind a command that blocks: past that, it is closed.
+local MOST_HELD_BYTES = 64 << 20
+local HELD_BYTES = 256 -- of a command, beside its words
 
 ---@class lunode.kv.session
 ---@field node lunode.kv.node
@@ -43,6 +47,8 @@ local MOST_WAITING = 1024
 ---@field multi table?       what it has queued since MULTI
 ---@field subscriptions table?  the names and the counts of its subscriptions (kv.channels)
 ---@field watching table<string, table>?  the keys that it watches
+---@field blocked lunode.kv.blocking_waiter?  it waits for an element
+---@field held table?        what it has sent behind a command that may block
 ---@field closed boolean
 ---@field unit lunode.kv.unit?  in a cluster: with the last command of it that writes
 ---@field read_mode "leader"|"stale"|nil  in a cluster: which state is good enough for it (nil: linearizable)
@@ -72,6 +78,9 @@ function M.new(node, conn, id, now)
     multi = nil,
     subscriptions = nil,
     watching = nil,
+    blocked = nil,
+    held = nil,
+    held_bytes = 0,
     watched = false, -- it has sent WATCH since the last EXEC or DISCARD: so `watching` may still be filled
     crowded = false, -- too many wait
     full = false, -- it does not take its replies
@@ -91,7 +100,7 @@ end
 
 ---To be called when one of the states has changed that `divert` looks at.
 function methods:update()
-  self.diverted = self.waiting > 0 or self.multi ~= nil or self:is_listener()
+  self.diverted = self.waiting > 0 or self.multi ~= nil or self.held ~= nil or self:is_listener()
 end
 
 ---Whether it has subscriptions, and a protocol in which messages look like replies.
@@ -144,7 +153,14 @@ end
 function methods:end_()
   self.closed = true
   self:unwatch()
+  self.node.blocking:forget(self)
   self.node.channels:forget(self)
+end
+
+---Whether it may be closed because it has sent nothing for long: `timeout`.
+---@return boolean
+function methods:may_time_out()
+  return not (self.blocked or self.monitors) and channels.class(self) == "normal"
 end
 
 -- ---- keys that it watches
@@ -159,6 +175,17 @@ function methods:watch(key, db)
     watching[key] = { token = self.node.watches:add(key), existed = value ~= nil }
     self.node.writes:update()
   end
+end
+
+---Whether a key that it watches has changed.
+---@return boolean
+function methods:has_dirty_keys()
+  for key, was in pairs(self.watching or {}) do
+    if not self.node.watches:is_same(key, was.token, was.existed) then
+      return true
+    end
+  end
+  return false
 end
 
 ---Watches no key any more.
@@ -202,13 +229,19 @@ function methods:answer(bytes)
   if self.waiting == 0 then
     self:update()
   end
-  if not self.closed and self.conn:write(bytes) == false then
-    self.full = true
-    self.conn:pause()
-  end
+  self:write(bytes)
   if self.crowded and self.waiting <= MOST_WAITING // 2 then
     self.crowded = false
     go_on(self)
+  end
+end
+
+---Sends bytes that are replies.
+---@param bytes string
+function methods:write(bytes)
+  if not self.closed and self.conn:write(bytes) == false then
+    self.full = true
+    self.conn:pause()
   end
 end
 
@@ -217,6 +250,47 @@ function methods:drained()
   if self.full then
     self.full = false
     go_on(self)
+  end
+end
+
+-- ---- commands behind one that may block
+
+---What comes from now on waits until `release`. Connections are read on, as else nobody would see them close.
+function methods:hold()
+  self.held = self.held or {}
+  self.diverted = true
+end
+
+---A command to be held.
+---@param name string
+---@param args string[]
+function methods:keep(name, args)
+  local held = self.held
+  held[#held + 1] = { name = name, args = args }
+  self.held_bytes = self.held_bytes + HELD_BYTES + #name
+  for i = 1, #args do
+    self.held_bytes = self.held_bytes + #args[i]
+  end
+  if self.held_bytes > MOST_HELD_BYTES then
+    logger.warn("closed a connection that has sent %d commands behind one that blocks", #held)
+    self.conn:abort()
+  end
+end
+
+---Runs what was held, up to the next command that blocks.
+function methods:release()
+  local held = self.held or {}
+  self.held, self.held_bytes = nil, 0
+  self:update()
+  for i, one in ipairs(held) do
+    if self.closed then
+      return
+    elseif self.held then
+      self:keep(one.name, one.args)
+    else
+      self.node.perform(self, one.name, one.args)
+    end
+    held[i] = false
   end
 end
 
@@ -271,20 +345,36 @@ local function admit(session, entry, name, count, first, ...)
   return entry
 end
 
+local function with_traceback(err)
+  return type(err) == "string" and debug.traceback(err, 2) or err
+end
+
 ---Makes the on_message and the on_long_message of a node's connections: what they return is the reply.
 ---@param node lunode.kv.node
 ---@return fun(conn: lunode.conn, name: string, ...): any
 ---@return fun(conn: lunode.conn, name: string, args: string[]): any
 ---@return fun() end_turn  to be called at the end of each turn of the loop
+---@return fun(conn: lunode.conn, entry: table, a: any, b: any): any  on_short_message
 function M.dispatchers(node)
   local sessions, ctx, stats, writes = node.sessions, node.ctx, node.stats, node.writes
   local current, session -- the connection whose commands are running, and its session
 
   -- Commands come in batches: what is the same for a batch is looked up once.
   local function switch_to(conn)
+    if node.blocking.ready then
+      node.blocking:serve()
+    end
     current, session = conn, sessions[conn]
     ctx.session = session
     session.last = ctx.now or node:read_clock()
+  end
+
+  -- Lets a command wait, and what its session sends after it, if it may block.
+  local function submit(entry, name, args)
+    if entry.blocks then
+      session:hold()
+    end
+    writes:submit(session, entry, name, args)
   end
 
   -- Runs a command with its arguments as a list.
@@ -292,7 +382,7 @@ function M.dispatchers(node)
     local run = entry.run
     session.command = entry
     if entry.write and not writes:ready() then
-      return writes:submit(session, entry, name, args)
+      return submit(entry, name, args)
     elseif entry.write then
       local refusal = entry.bytes and writes:refusal_of(entry, session)
       return refusal or (writes:run(entry, name, args))
@@ -304,11 +394,15 @@ function M.dispatchers(node)
 
   -- For a session in one of its special states.
   local function divert(name, args)
+    if session.held then
+      stats.commands = stats.commands - 1 -- it is counted when it runs
+      return session:keep(name, args)
+    end
     local entry, refusal = admit(session, find(name), name, #args, table.unpack(args, 1, 100))
     local reply
     entry, reply, name, args = take(session, entry, refusal, name, args)
     if session.waiting > 0 then
-      return writes:submit(session, entry or refusing(reply), name, args)
+      return submit(entry or refusing(reply), name, args)
     elseif entry then
       return run_list(entry, name, args)
     end
@@ -317,8 +411,7 @@ function M.dispatchers(node)
 
   local function perform_write(entry, name, count, a, b, c, ...)
     if not writes:ready() then
-      writes:submit(session, entry, name, { a, b, c, ... })
-      return
+      return submit(entry, name, { a, b, c, ... })
     elseif entry.variadic then
       return (writes:run(entry, name, { a, b, c, ... }))
     elseif count == 1 then
@@ -331,7 +424,7 @@ function M.dispatchers(node)
     return (writes:run(entry, name, nil, a, b, c, ...))
   end
 
-  -- The long way: names in mixed case, subcommands, commands that write or take a list, many arguments, refusals.
+  -- The long way: subcommands, commands that take a list, many arguments, refusals.
   local function perform(name, count, a, b, c, ...)
     local entry, refusal = admit(session, find(name), name, count, a, b, c, ...)
     session.command = entry
@@ -361,27 +454,35 @@ function M.dispatchers(node)
     stats.commands = stats.commands + 1
     if session.diverted then
       return divert(name, { a, b, c, ... })
-    elseif a == nil then
-      local entry = without_arguments[name]
-      if entry and session.authenticated then
-        session.command = entry
-        return (entry.run(ctx))
-      end
-    elseif b == nil then
-      local entry = with_one[name]
-      if entry and session.authenticated then
-        session.command = entry
-        return (entry.run(ctx, a))
-      end
-    elseif c == nil then
-      local entry = writes_with_two[name]
-      if entry and session.authenticated and writes:ready() then
-        session.command = entry
-        return (writes:run_two(entry, name, a, b))
-      end
     end
     local count = a == nil and 0 or b == nil and 1 or c == nil and 2 or 3 + select("#", ...)
     return perform(name, count, a, b, c, ...)
+  end
+
+  -- What most messages are: a command of two arguments at most, its entry found already.
+  local function on_short_message(conn, entry, a, b)
+    if conn ~= current then
+      switch_to(conn)
+    end
+    local write = entry.write
+    if session.diverted or not session.authenticated or write and (ctx.notifies or not writes:ready()) then
+      if a == nil then
+        return on_message(conn, entry.name)
+      elseif b == nil then
+        return on_message(conn, entry.name, words(a))
+      end
+      return on_message(conn, entry.name, words(a, b))
+    end
+    stats.commands = stats.commands + 1
+    session.command = entry
+    if write then
+      return (writes:run_short(entry, a, b))
+    elseif b ~= nil then
+      return (entry.short(ctx, a, b))
+    elseif a ~= nil then
+      return (entry.short(ctx, a))
+    end
+    return (entry.short(ctx))
   end
 
   local function on_long_message(conn, name, args)
@@ -400,12 +501,30 @@ function M.dispatchers(node)
     return run_list(entry, name, args)
   end
 
+  -- The next command begins as a batch does.
+  function node.interrupt()
+    current = nil
+  end
+
+  -- A command that was held.
+  function node.perform(held_by, name, args)
+    local conn = held_by.conn
+    local results = table.pack(xpcall(on_long_message, with_traceback, conn, name, args))
+    local value = results[2]
+    if not results[1] then
+      value = M.error_handler(node)(conn, value)
+    end
+    if results.n > 1 then
+      held_by:write(resp.encode(value, held_by.protocol))
+    end
+  end
+
   -- The next command looks at the clock again.
   local function end_turn()
     current, ctx.now = nil, nil
   end
 
-  return on_message, on_long_message, end_turn
+  return on_message, on_long_message, end_turn, on_short_message
 end
 
 ---Makes the on_error of a node's connections: answers for a command that raised.

@@ -32,6 +32,9 @@ command.command("GET", {
   run = function(ctx, key)
     return ctx.db:get(key)
   end,
+  views = function(ctx, key)
+    return ctx.db:get(key)
+  end,
 })
 
 -- What follows SET's value. Options may repeat; the last time given counts.
@@ -75,6 +78,10 @@ local function set_with_options(ctx, key, text, options)
     expiry = expiry_of(old)
   end
   db:put(row, old, string_value(text, expiry))
+  ctx:notify("$", "set", key)
+  if options.unit then
+    ctx:notify("g", "expire", key)
+  end
   return previous or OK
 end
 
@@ -86,6 +93,13 @@ command.command("SET", {
     if option then
       return set_with_options(ctx, key, text, set_options { option, ... })
     end
+    ctx.db:set(key, text)
+    if ctx.notifies then
+      ctx:notify("$", "set", key)
+    end
+    return OK
+  end,
+  views = function(ctx, key, text)
     ctx.db:set(key, text)
     return OK
   end,
@@ -100,6 +114,7 @@ command.command("SETNX", {
       return 0
     end
     ctx.db:put(row, nil, string_value(text))
+    ctx:notify("$", "set", key)
     return 1
   end,
 })
@@ -109,6 +124,8 @@ command.command("SETEX", {
   complexity = "O(1)", summary = "Set the value and expiration of a key",
   run = function(ctx, key, seconds, text)
     ctx.db:set(key, text, deadline.parse("setex", "EX", seconds, ctx.now))
+    ctx:notify("$", "set", key)
+    ctx:notify("g", "expire", key)
     return OK
   end,
 })
@@ -118,6 +135,8 @@ command.command("PSETEX", {
   complexity = "O(1)", summary = "Set the value and expiration in milliseconds of a key",
   run = function(ctx, key, milliseconds, text)
     ctx.db:set(key, text, deadline.parse("psetex", "PX", milliseconds, ctx.now))
+    ctx:notify("$", "set", key)
+    ctx:notify("g", "expire", key)
     return OK
   end,
 })
@@ -131,6 +150,7 @@ command.command("GETSET", {
     local row, old = db:find(key)
     local previous = old and db:text(old)
     db:put(row, old, string_value(text))
+    ctx:notify("$", "set", key)
     return previous
   end,
 })
@@ -146,6 +166,7 @@ command.command("GETDEL", {
     end
     local text = db:text(old)
     db:remove(row, old)
+    ctx:notify("g", "del", key)
     return text
   end,
 })
@@ -186,13 +207,16 @@ command.command("GETEX", {
     if unit == "PERSIST" then
       if expiry_of(old) then
         db:put(row, old, keys.with_expiry(old, nil))
+        ctx:notify("g", "persist", key)
       end
     elseif unit then
       local expiry = deadline.parse("getex", unit, time, ctx.now)
       if expiry <= ctx.now then
         db:remove(row, old)
+        ctx:notify("g", "del", key)
       else
         db:put(row, old, keys.with_expiry(old, expiry))
+        ctx:notify("g", "expire", key)
       end
     end
     return text
@@ -221,9 +245,13 @@ local function check_pairs(name, args)
   end
 end
 
-local function set_pairs(db, args)
+local function set_pairs(ctx, args)
+  local db = ctx.db
   for i = 1, #args, 2 do
     db:set(args[i], args[i + 1])
+    if ctx.notifies then
+      ctx:notify("$", "set", args[i])
+    end
   end
 end
 
@@ -233,7 +261,7 @@ command.command("MSET", {
   complexity = "O(N) where N is the number of keys to set.", summary = "Set multiple keys to multiple values",
   run = function(ctx, args)
     check_pairs("mset", args)
-    set_pairs(ctx.db, args)
+    set_pairs(ctx, args)
     return OK
   end,
 })
@@ -251,7 +279,7 @@ command.command("MSETNX", {
         return 0
       end
     end
-    set_pairs(ctx.db, args)
+    set_pairs(ctx, args)
     return 1
   end,
 })
@@ -290,6 +318,7 @@ command.command("APPEND", {
       return errors.TOO_LONG
     end
     db:put(row, old, old and old .. text or string_value(text))
+    ctx:notify("$", "append", key)
     return size
   end,
 })
@@ -347,6 +376,7 @@ command.command("SETRANGE", {
     local padding = ("\0"):rep(offset - size)
     local changed = before:sub(1, offset) .. padding .. text .. before:sub(offset + #text + 1)
     db:put(row, old, string_value(changed, old and expiry_of(old)))
+    ctx:notify("$", "setrange", key)
     return #changed
   end,
 })
@@ -361,6 +391,9 @@ local function increment(ctx, key, by)
     return OVERFLOW
   end
   db:put(row, old, string_value(tostring(sum), old and expiry_of(old)))
+  if ctx.notifies then
+    ctx:notify("$", "incrby", key)
+  end
   return sum
 end
 
@@ -417,6 +450,7 @@ command.command("INCRBYFLOAT", {
     end
     local text = longdouble.format(sum)
     db:put(row, old, string_value(text, old and expiry_of(old)))
+    ctx:notify("$", "incrbyfloat", key)
     return text
   end,
 })

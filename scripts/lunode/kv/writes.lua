@@ -16,6 +16,7 @@ local logger = require "lunode.logger"
 local resp = require "lunode.resp"
 
 local getmetatable, xpcall = getmetatable, xpcall
+local words = resp.words
 
 local M = {}
 
@@ -190,45 +191,56 @@ function methods:run(entry, name, args, ...)
   return value -- it has changed nothing: there is nothing to keep
 end
 
----As `run`, for two arguments: most writes, without what a list of any length costs.
+---As `run`, for two arguments at most: most writes, without what a list of any length costs.
 ---@param entry table  not variadic
----@param name string
----@param a string
----@param b string
+---@param a any  a string, or a view where the entry takes them
+---@param b any
 ---@return any reply
-function methods:run_two(entry, name, a, b)
+function methods:run_short(entry, a, b)
   if self.refusal then
     return self.refusal
   end
-  local ctx, db = self.ctx, self.db
+  local ctx, db, added = self.ctx, self.db, self.batch
   self.kept = false
   db:begin()
   ctx.seed = self.seed + self.count
-  local value = entry.run(ctx, a, b)
-  ctx.seed = nil
-  if db:finish() then
-    return keep(self, value, self.batch:add(name, a, b))
+  local value, bytes
+  if b ~= nil then
+    value = entry.short(ctx, a, b)
+    bytes = db:finish() and added:add(entry.name, a, b)
+  elseif a ~= nil then
+    value = entry.short(ctx, a)
+    bytes = db:finish() and added:add(entry.name, a)
+  else
+    value = entry.short(ctx)
+    bytes = db:finish() and added:add(entry.name)
   end
-  return value
+  ctx.seed = nil
+  if bytes then
+    return keep(self, value, bytes)
+  end
+  return value -- it has changed nothing
 end
 
 -- ---- who has to know what changes
 
----Tells those who watch keys what a command has changed.
+---Tells those who watch keys, or wait for elements, what a command has changed.
 ---@param entry table
 ---@param args string[]
 function methods:touch(entry, args)
-  local watches = self.node.watches
-  if watches.count == 0 or entry.options.touches == false then
+  local watches, blocking = self.node.watches, self.node.blocking
+  if watches.count == 0 and blocking.count == 0 or entry.options.touches == false then
     return
   end
   local found = getkeys.has_keys(entry) and getkeys.find(entry, args)
   if not found then
+    blocking:touch_all()
     return watches:touch_all(entry.name == "flushall" or entry.name == "flushdb")
   end
   for _, key in ipairs(found) do
     if getkeys.is_written(key.access) then
       watches:touch(args[key.at])
+      blocking:touch(args[key.at])
     end
   end
 end
@@ -241,19 +253,20 @@ local function run_and_touch(self, entry, name, args, ...)
   return value
 end
 
-local function run_two_and_touch(self, entry, name, a, b)
-  local value = methods.run_two(self, entry, name, a, b)
+local function run_short_and_touch(self, entry, a, b)
+  local value = methods.run_short(self, entry, a, b)
   if self.kept then
-    self:touch(entry, { a, b })
+    self:touch(entry, a == nil and {} or b == nil and { words(a) } or { words(a, b) })
   end
   return value
 end
 
----To be called when the first key is watched, and when the last one no longer is: until then, nobody pays for it.
+---To be called when the first key is watched or waited for, and when the last one no longer is: until then, nobody
+---pays for it.
 function methods:update()
-  local watched = self.node.watches.count > 0
+  local watched = self.node.watches.count > 0 or self.node.blocking.count > 0
   self.run = watched and run_and_touch or nil
-  self.run_two = watched and run_two_and_touch or nil
+  self.run_short = watched and run_short_and_touch or nil
 end
 
 ---The command that has just run has failed, or its reply cannot be encoded: as if it had never been.
@@ -390,6 +403,9 @@ function methods:reply(waiter, bytes, faulty)
   local session = waiter.session
   if session then
     session:answer(bytes)
+    if waiter.entry.blocks and session.held and not session.blocked then
+      self.node.blocking:release(session)
+    end
     if faulty then
       session:quit()
     end

@@ -5,9 +5,13 @@
 -- entry and with snapshots, so that a dump of the log can be read. A line a member, sorted by id:
 --
 --   config  = *line
---   line    = ("voter" / "learner" / "removed") SP id SP (address / "-") LF
+--   line    = ("voter" / "learner" / "removed") SP id SP (address / "-") [SP disk] LF
 --   id      = 1*64(letters, digits, "_", ".", "-"), the first a letter or digit
 --   address = 1*255(visible ASCII)
+--   disk    = 1*64(letters, digits)
+--
+-- The disk is the one under which the others know a server. It is there from the founding, or from when the server
+-- becomes a voter: whoever comes under its id with another one has forgotten what it has promised.
 --
 -- Removed servers stay listed, and no server joins under their ids again. One that came back with an empty disk would
 -- forget what it has acknowledged and whom it has voted for; on its way through old entries it could even come upon a
@@ -19,7 +23,8 @@ local M = {}
 ---@field id string
 ---@field voter? boolean  false: a learner (4.2.1), which is sent the log and counts in no quorum
 ---@field removed? boolean  it was a member once
----@field address? string  for the driver; means nothing here
+---@field address? string  for the driver; means nothing here, and neither does
+---@field disk? string
 
 ---@class lunode.raft.config
 ---@field members table<string, lunode.raft.member>
@@ -41,6 +46,10 @@ local function is_address(address)
     and address ~= "-"
 end
 
+local function is_disk(disk)
+  return disk == nil or type(disk) == "string" and #disk <= 64 and disk:find "^%w+$" ~= nil
+end
+
 ---@param list lunode.raft.member[]
 ---@return lunode.raft.config?
 ---@return string? err
@@ -53,11 +62,15 @@ function M.new(list)
       return nil, ("%s is there twice"):format(member.id)
     elseif not is_address(member.address) then
       return nil, ("the address of %s is not visible ASCII of at most 255 bytes"):format(member.id)
+    elseif not is_disk(member.disk) then
+      return nil, ("the disk of %s is not a number of at most 64 letters and digits"):format(member.id)
     end
     if member.removed then
       removed[member.id] = { id = member.id, address = member.address, removed = true }
     else
-      members[member.id] = { id = member.id, address = member.address, voter = member.voter == true }
+      members[member.id] = {
+        id = member.id, address = member.address, voter = member.voter == true, disk = member.disk,
+      }
       ids[#ids + 1] = member.id
     end
   end
@@ -92,7 +105,8 @@ function methods:encode()
   end)
   for i, member in ipairs(list) do
     local kind = member.removed and "removed" or member.voter and "voter" or "learner"
-    lines[i] = ("%s %s %s\n"):format(kind, member.id, member.address or "-")
+    local disk = member.disk and " " .. member.disk or ""
+    lines[i] = ("%s %s %s%s\n"):format(kind, member.id, member.address or "-", disk)
   end
   return table.concat(lines)
 end
@@ -106,12 +120,13 @@ function M.decode(text)
   end
   local list, at = {}, 1
   while at <= #text do
-    local kind, id, address, rest = text:match("^(%l+) (%S+) (%S+)\n()", at)
+    local kind, id, address, disk, rest = text:match("^(%l+) (%S+) (%S+) ?(%w*)\n()", at)
     if kind ~= "voter" and kind ~= "learner" and kind ~= "removed" then
       return nil, ("a configuration that cannot be read, from byte %d"):format(at)
     end
     list[#list + 1] = {
       id = id, voter = kind == "voter", removed = kind == "removed", address = address ~= "-" and address or nil,
+      disk = disk ~= "" and disk or nil,
     }
     at = rest
   end
@@ -131,7 +146,7 @@ local changes = {
     if member then
       return nil, ("%s is a member already"):format(change.id)
     end
-    return { id = change.id, address = change.address }
+    return { id = change.id, address = change.address, disk = change.disk }
   end,
   promote = function(member, change)
     if not member then
@@ -139,13 +154,13 @@ local changes = {
     elseif member.voter then
       return nil, ("%s is a voter already"):format(change.id)
     end
-    return { id = member.id, voter = true, address = member.address }
+    return { id = member.id, voter = true, address = member.address, disk = member.disk or change.disk }
   end,
   demote = function(member, change)
     if not (member and member.voter) then
       return nil, ("%s is not a voter"):format(change.id)
     end
-    return { id = member.id, address = member.address }
+    return { id = member.id, address = member.address, disk = member.disk }
   end,
   remove = function(member, change)
     if not member then
@@ -157,7 +172,8 @@ local changes = {
 
 ---The configuration after a change of one server, so that any majority of the old and of the new one have a server in
 ---common (4.1).
----@param change { kind: "add"|"promote"|"demote"|"remove", id: string, address?: string }  a server joins as a learner
+---@param change { kind: string, id: string, address?: string, disk?: string }  kind: "add", as a learner; "promote",
+---  "demote", "remove"
 ---@return lunode.raft.config?
 ---@return string? reason
 function methods:with(change)

@@ -29,6 +29,7 @@ local carry = require "lunode.raft.carry"
 local configs = require "lunode.raft.config"
 local core = require "lunode.raft.core"
 local data = require "lunode.raft.data"
+local founding = require "lunode.raft.founding"
 local join = require "lunode.raft.join"
 local loop = require "lunode.loop"
 local peers = require "lunode.raft.peers"
@@ -88,7 +89,7 @@ local LEAST_PATIENCE = 2.0 -- seconds of silence after which a connection counts
 ---@class lunode.raft.driver
 ---@field id string
 ---@field store lunode.store_handle?  the one that holds the state; another one after a snapshot came
----@field core lunode.raft?  nil before the log is synced at the start
+---@field core lunode.raft?  nil before the log is synced at the start, and before the cluster is founded
 ---@field applied integer
 ---@field time integer  of the last entry applied
 ---@field closed boolean
@@ -204,6 +205,22 @@ local function open_state(self)
   return not self.machine.attach or self.state:attach()
 end
 
+-- The log is on the disk: now it may be heard of what it holds.
+local function start(self)
+  if not self.storage:is_founding() then
+    return make_core(self)
+  end
+  self.founding = founding.start(self)
+  self:meet_members()
+  self.founding:conclude() -- there may be nobody to wait for
+end
+
+---The founders know each other.
+function methods:begin()
+  self.applied_config = self.storage.snapshot.config
+  make_core(self)
+end
+
 ---Opens a member: restores the state machine, and takes part in its cluster from then on.
 ---@param options lunode.raft.driver_options
 ---@return lunode.raft.driver?
@@ -226,6 +243,7 @@ function M.open(options)
     id = options.id, options = o, machine = options.machine, storage = disk,
     patience = math.max(LEAST_PATIENCE, 3 * o.election_timeout),
     core = nil, transport = nil, requests = nil, snapshots = nil, hook = nil, timer = nil, joiner = nil,
+    founding = nil, -- until the founders know each other
     state = nil, -- data or pieces
     store = nil, -- where the state is an ordered store
     to_apply = {}, -- committed entries, which wait for room in the store
@@ -257,7 +275,7 @@ function M.open(options)
     if sync_err and not self.closed then
       self:fail(sync_err)
     elseif not self.closed then
-      make_core(self)
+      start(self)
     end
   end)
   return self
@@ -281,7 +299,7 @@ function methods:close()
     return
   end
   self.closed = true
-  for _, name in ipairs { "timer", "hook", "joiner", "transport", "snapshots" } do
+  for _, name in ipairs { "timer", "hook", "joiner", "founding", "transport", "snapshots" } do
     if self[name] then
       self[name]:close()
     end
@@ -346,6 +364,9 @@ end
 ---@param fn? fun(ok: true?, err: lunode.rpc.error?)
 ---@return true? ok, lunode.rpc.error? err  without `fn`
 function methods:change(change, fn)
+  if change.kind == "promote" and not change.disk then -- from now on all know it by the disk that this one knows
+    change = { kind = "promote", id = change.id, disk = configs.is_id(change.id) and self.storage:disk_of(change.id) }
+  end
   return ask(fn, self.requests.other, self.requests, { type = "change", change = change })
 end
 
@@ -366,7 +387,7 @@ end
 ---What it knows of the cluster and of itself; see core's `status`.
 ---@return table
 function methods:status()
-  local status = self.core and self.core:status() or { id = self.id, role = "starting" }
+  local status = self.core and self.core:status() or { id = self.id, role = self.founding and "founding" or "starting" }
   status.snapshot = self.storage.snapshot.index
   status.applied = self.applied
   return status

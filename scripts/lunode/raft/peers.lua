@@ -3,6 +3,7 @@
 
 local configs = require "lunode.raft.config"
 local events = require "lunode.raft.events"
+local founding = require "lunode.raft.founding"
 local join = require "lunode.raft.join"
 local logger = require "lunode.logger"
 local loop = require "lunode.loop"
@@ -65,9 +66,20 @@ function M:tell(id, what)
   return not self.closed and self.transport:send(id, msgpack.encode { "told", what })
 end
 
-local function on_frame(self, from, frame, reply)
+-- A voter is one with the disk that the configuration has for it: who was let in before that was known here, under its
+-- id, is not heard any more.
+local function is_itself(self, from, disk)
+  local member = self.core.config.members[from]
+  return not (member and member.disk) or member.disk == disk
+end
+
+local function on_frame(self, from, frame, reply, disk)
   local kind = frame[1]
-  if self.closed or not self.core then
+  if self.closed then
+    return
+  elseif kind == "founding" then
+    return founding.hear(self, from, frame, reply)
+  elseif not self.core or not is_itself(self, from, disk) then
     return
   elseif kind == "snapshot" then
     return self.snapshots:on_offer(from, frame, reply)
@@ -90,19 +102,28 @@ end
 
 ---Has connections to the members there are.
 function M:meet_members()
-  local ids = self.core and self.core.config.ids or {}
-  for _, id in ipairs(ids) do
+  local applied = configs.decode(self.applied_config)
+  for _, id in ipairs((self.core and self.core.config or applied).ids) do
     self.transport:open(id)
   end
-  local applied = configs.decode(self.applied_config)
   for id in pairs(applied.removed) do -- nobody sees in which order
     self.transport:drop(id)
   end
 end
 
 local function address_of(self, id)
-  local member = self.core and self.core.config.members[id]
+  local config = self.core and self.core.config or configs.decode(self.applied_config)
+  local member = config.members[id]
   return member and member.address or self.transport:hint(id)
+end
+
+-- The disk of which a server is known: to all, or to this one.
+local function disk_of(self, id)
+  local member = self.core and self.core.config.members[id]
+  if member and member.disk then
+    return member.disk
+  end
+  return self.storage:disk_of(id)
 end
 
 -- Whoever has once been met with a disk must come with that one: without it, it has forgotten what it has promised.
@@ -118,7 +139,7 @@ local function accept(self, who, fn)
       return failure and fn(failure) or accept(self, who, fn)
     end)
   end
-  local known, err = self.storage:disk_of(id)
+  local known, err = disk_of(self, id)
   if configs.decode(self.applied_config).removed[id] then
     fn(("%s was removed from the cluster"):format(id))
   elseif err then
@@ -134,6 +155,9 @@ local function accept(self, who, fn)
         return self:fail(failure)
       end
       fn(failure)
+      if self.founding and not failure then
+        self.founding:learn(id, disk)
+      end
     end)
   end
 end
@@ -161,20 +185,25 @@ function M:open_transport()
     end,
     on_connected = function(id)
       self:step { type = "connected", peer = id }
+      if self.founding then
+        founding.say_to(self, id)
+      end
       call_owner(self.options.on_link, id, true)
     end,
     on_lost = function(id)
       self.snapshots:abort(id)
       call_owner(self.options.on_link, id, false)
     end,
-    on_frame = function(id, frame, reply)
-      on_frame(self, id, frame, reply)
+    on_frame = function(id, frame, reply, disk)
+      on_frame(self, id, frame, reply, disk)
     end,
     on_reply = function(id, frame)
       if type(frame) == "table" and frame[1] == "have" then
         self.snapshots:on_have(id, frame)
       elseif type(frame) == "table" and frame[1] == "answer" then
         call_owner(self.options.on_answer, id, frame[2])
+      elseif type(frame) == "table" and frame[1] == "founding" then
+        founding.hear(self, id, frame)
       end
     end,
   }

@@ -66,6 +66,10 @@ local function unknown(reason)
   return errors.indefinite("EUNKNOWN", reason .. ": it may have been done, or may still be")
 end
 
+local function starting()
+  return no_leader("ENOTLEADER", "this member is starting")
+end
+
 local function closed(self)
   return errors.definite("ECANCELED", self.driver.failed or "this member is closed")
 end
@@ -96,6 +100,8 @@ function methods:propose(payload, fn, context)
   local driver = self.driver
   if driver.closed then
     return later(fn, closed(self))
+  elseif not driver.core then
+    return later(fn, starting())
   elseif #payload > self.max_payload then
     return later(fn, errors.definite("EMSGSIZE", ("a payload has at most %d bytes"):format(self.max_payload)))
   end
@@ -148,6 +154,8 @@ function methods:read(_, fn)
     error("read needs a function", 3)
   elseif self.driver.closed then
     return later(fn, closed(self))
+  elseif not self.driver.core then
+    return later(fn, starting())
   end
   self.readers[#self.readers + 1] = fn
   self:wake()
@@ -176,7 +184,7 @@ function methods:other(event, fn)
   if type(fn) ~= "function" then
     error(event.type .. " needs a function", 3)
   elseif self.driver.closed or not self.driver.core then
-    return later(fn, self.driver.closed and closed(self) or no_leader("ENOTLEADER", "this member is starting"))
+    return later(fn, self.driver.closed and closed(self) or starting())
   end
   loop.defer(function()
     if self.driver.closed then

@@ -8,6 +8,7 @@
 --                                 and once more when a server that waits to be added learns of which group it is
 --   "snapshot"                    the snapshot in force: {name, index, term, config, time, chunks}
 --   "receiving"                   the same, of the one that a leader is sending
+--   "founded"                     the founders' disks, by id, when all know of all: see founding.lua
 --   "joined"                      that it has become a voter after it had asked for that
 --   "disk/" id                    the peer's disk, as it was met first
 --   "chunk/" name "/" n:u32be     the pieces of snapshots, n from 1 on
@@ -41,6 +42,8 @@ local CACHE = 4 << 20 -- bytes: chunks are read once, in order
 ---@field store lunode.store_handle
 ---@field disk string
 ---@field group string  the cluster's number; "" while this server waits to be added
+---@field founded table<string, string>?  the founders' disks; nil: the cluster is not founded yet, or was before this
+---  server was added
 ---@field snapshot lunode.raft.snapshot_meta
 ---@field receiving lunode.raft.snapshot_meta?
 local methods = {}
@@ -219,6 +222,11 @@ local function open_rows(self, options)
   if not self.snapshot then
     return nil, err or ("the snapshot in %s is missing"):format(options.dir), "ECORRUPT"
   end
+  self.founded, err = self.store:get "founded"
+  self.founded = self.founded and msgpack.decode(self.founded)
+  if err then
+    return nil, err, "ECORRUPT"
+  end
   self.receiving, err = read_meta(self, "receiving")
   if err then
     return nil, err, "ECORRUPT"
@@ -233,7 +241,8 @@ end
 ---@return string? err, lunode.code? code  "EFOREIGN": the directory is another's; else as log.open and store.open
 function M.open(options)
   local self = setmetatable({
-    log = nil, store = nil, identity = nil, disk = nil, group = nil, snapshot = nil, receiving = nil,
+    log = nil, store = nil, identity = nil, disk = nil, group = nil, founded = nil, snapshot = nil,
+    receiving = nil,
   }, metatable)
   local err, code, ok
   self.store, err, code = store.open(options.dir, { cache = CACHE })
@@ -327,6 +336,24 @@ function methods:adopt(group, fn)
   self.group, self.identity.group = group, group
   write_and_sync(self, function()
     put_identity(self)
+  end, fn)
+end
+
+---Whether this server is one of those who found the cluster, and they do not all know of each other yet.
+---@return boolean
+function methods:is_founding()
+  return self.identity.founders ~= "" and not self.founded
+end
+
+---Keeps the founders' disks, and that all know of all; `fn(err)` is called when that is durable.
+---@param disks table<string, string>
+---@param text string  the configuration with them
+---@param fn fun(err: string?)
+function methods:keep_founding(disks, text, fn)
+  self.founded, self.snapshot.config = disks, text
+  write_and_sync(self, function()
+    self.store:put("founded", msgpack.encode(msgpack.map(disks)))
+    self.store:put("snapshot", msgpack.encode(self.snapshot))
   end, fn)
 end
 

@@ -46,7 +46,7 @@ local RETRY_FIRST, RETRY_LAST, RETRY_REFUSED = 0.05, 1.0, 2.0 -- seconds
 ---@field accept fun(who: lunode.raft.acquaintance, fn: fun(refusal: string?))  is this peer who it was?
 ---@field on_connected fun(id: string)  our connection to it stands
 ---@field on_lost fun(id: string)  our connection to it is lost
----@field on_frame fun(id: string, frame: any[], reply: fun(frame: any[]))  it has said something
+---@field on_frame fun(id: string, frame: any[], reply: fun(frame: any[]), disk: string)  it has said something
 ---@field on_question fun(id: string, frame: any[], reply: fun(frame: any[]))  the same, on a connection for that alone
 ---@field on_reply fun(id: string, frame: any[])  it has answered something
 
@@ -276,7 +276,7 @@ local function let_in(self, conn, who)
   end
   self.incoming[id], self.told["refused " .. id] = conn, nil
   self.hints[id] = who.address
-  state.id = id
+  state.id, state.disk = id, who.disk
   conn:set { max_message = self.options.max_message }
   conn:write(msgpack.encode(state.handshake:welcome()))
   local peer = self.peers[id]
@@ -329,7 +329,7 @@ local function on_message(self, conn, frame)
       if state.id and conn:is_open() then
         conn:write(msgpack.encode(answer))
       end
-    end)
+    end, state.disk)
   end
 end
 

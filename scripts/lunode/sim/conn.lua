@@ -121,6 +121,7 @@ function M.new(process, o)
     conn = false,
     stream = false,
     callbacks = o.callbacks,
+    names = o.names,
     decoder = o.decoder.decoder ~= nil and decoder.new(o.decoder),
     protocol = o.decoder.protocol or 2,
     paused = false,

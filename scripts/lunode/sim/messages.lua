@@ -23,6 +23,25 @@ local function answer(c, ...)
   end
 end
 
+-- The callback for a message, and what it stands for: the name's value where it has one.
+local function callback_of(c, kind, name, ...)
+  local callbacks = c.callbacks
+  if kind ~= "message" then
+    return callbacks.on_long_message, name
+  elseif c.names and callbacks.on_short_message then
+    local value = c.names:find(name, select("#", ...))
+    if value ~= nil then
+      return callbacks.on_short_message, value
+    end
+  end
+  return callbacks.on_message, name
+end
+
+local function give(c, kind, name, ...)
+  local callback, value = callback_of(c, kind, name, ...)
+  answer(c, callback(c.conn, value, ...))
+end
+
 -- What decoder:next gave. True when there may be more.
 local function take(c, kind, ...)
   c.decoding = false
@@ -31,10 +50,8 @@ local function take(c, kind, ...)
     return false
   end
   c.advanced = true
-  local callbacks = c.callbacks
-  local on_message = callbacks.on_message
-  if on_message then
-    answer(c, (kind == "message" and on_message or callbacks.on_long_message)(c.conn, ...))
+  if c.callbacks.on_message then
+    give(c, kind, ...)
   end
   return true
 end

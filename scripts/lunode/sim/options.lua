@@ -2,10 +2,12 @@
 -- are lunode.decoder's own affair.
 
 local decoder = require "lunode.decoder"
+local resp = require "lunode.resp"
 
 local M = {}
 
 local MAX_SIZE = 1 << 40
+local NAMES = getmetatable(resp.names())
 
 ---@class lunode.sim.conn_options
 ---@field limits {low: integer, high: integer, cap: integer}
@@ -28,6 +30,7 @@ local callbacks = {
   on_close = true,
   on_message = true,
   on_long_message = true,
+  on_short_message = true,
   on_bad_message = true,
   on_error = true,
 }
@@ -173,8 +176,14 @@ local function take(o, key, value, special)
   local option = any[key] or (special and special[key])
   if option then
     return option(o, value)
-  elseif key == "decoder" and not special then
-    return "unknown option 'decoder'"
+  elseif (key == "decoder" or key == "names") and not special then
+    return ("unknown option '%s'"):format(key)
+  elseif key == "names" then
+    if getmetatable(value) ~= NAMES then
+      return "option 'names' must be what resp.names gives"
+    end
+    o.names = value
+    return nil
   end
   return take_decoder(o, key, value)
 end
@@ -203,6 +212,7 @@ function M.read(given, side)
     keepalive = { idle = 0, interval = 0, count = 0, user_timeout = 0 },
     sets_keepalive = false,
     decoder = {},
+    names = false,
     callbacks = {},
     connect_timeout = 5,
     backlog = 511,

@@ -36,6 +36,13 @@ function methods:put(prefix, member, value)
   return existed, hash
 end
 
+function methods:swap(prefix, member, value)
+  local row, hash = row_of(prefix, member)
+  local old = self.store:get(row)
+  self.store:put(row, value)
+  return old, hash
+end
+
 function methods:add(prefix, member, value)
   local row, hash = row_of(prefix, member)
   local absent = self.store:get(row) == nil

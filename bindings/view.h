@@ -1,0 +1,35 @@
+/* Views: bytes that a function in C hands to Lua without making a string of them, for another one
+ * to take: an argument of a command on its way to the store and the log, a value on its way into a
+ * reply. To a script a view is an opaque value, a light userdata. It ends with the command that it
+ * came with; who comes too late with one gets an error, never other bytes.
+ *
+ * One set for each thread, of the command that is being decoded. */
+#ifndef LUNODE_BINDINGS_VIEW_H
+#define LUNODE_BINDINGS_VIEW_H
+
+#include "common.h"
+
+#include <stdbool.h>
+
+enum {
+    LN_VIEW_RESULT = 3, /* arguments come before it */
+    LN_VIEWS = LN_VIEW_RESULT + 1,
+    LN_VIEW_RESULT_BYTES = 256, /* of a result; longer ones are strings */
+};
+
+/* The views so far end. */
+void ln_views_end(void);
+
+/* Pushes a view. Borrows the bytes until the next ln_views_end. */
+void ln_view_push(lua_State *L, int which, const char *data, size_t len);
+
+/* Pushes a view of a copy, or a string where it is too long. The one before ends. */
+void ln_view_push_result(lua_State *L, const char *data, size_t len);
+
+/* The bytes of a view. False: the value is none, or it has ended. */
+bool ln_view_test(lua_State *L, int index, const char **data, size_t *len);
+
+/* The bytes of a string or of a view; raises on anything else. */
+const char *ln_check_bytes(lua_State *L, int index, size_t *len);
+
+#endif

@@ -1,0 +1,287 @@
+-- A sorted set as it lies in the store: scores and members put, removed, popped and met in order. No commands.
+--
+-- A key is what follows the prefix of a row 's': score and member, so that keys are ordered as the set is. What is
+-- given of members is a flat list: member, score, member, score …, or members alone.
+local ranks = require "lunode.kv.zset_ranks"
+
+local pack, unpack, sub = string.pack, string.unpack, string.sub
+
+local M = {}
+
+local SCORE_BYTES = 8
+
+-- ---- scores
+
+-- A double's bits, ordered as the numbers are: those of negative ones inverted, the sign of the others set. There is
+-- one zero.
+---@param score number
+---@return string
+function M.encode(score)
+  local bits = unpack(">i8", pack(">d", score == 0 and 0.0 or score))
+  return pack(">i8", bits < 0 and ~bits or bits ~ math.mininteger)
+end
+
+---@param bytes string  that begin with a score
+---@return number
+function M.decode(bytes)
+  local bits = unpack(">i8", bytes)
+  return (unpack(">d", pack(">i8", bits < 0 and bits ~ math.mininteger or ~bits)))
+end
+
+local encode, decode = M.encode, M.decode
+
+---The first key past all those that begin with this score.
+---@param bytes string
+---@return string
+function M.past_score(bytes)
+  return pack(">i8", unpack(">i8", bytes) + 1)
+end
+
+-- ---- the set
+
+-- What is remembered of a set while its collection is kept. Before `first` and from `last` on there are no rows: a
+-- queue's deleted rows lie there, which need not be walked over again.
+---@class lunode.kv.zset
+---@field members string     prefixes of its rows
+---@field scores string
+---@field nodes string
+---@field scores_past string
+---@field nodes_past string
+---@field ranks table?       zset_ranks'
+---@field first string?      a key
+---@field last string?
+local function view(c)
+  local z = c.index
+  if not z then
+    local prefix = c.prefix
+    z = {
+      members = prefix .. "m", scores = prefix .. "s", nodes = prefix .. "n",
+      scores_past = prefix .. "t", nodes_past = prefix .. "o", ranks = nil, first = nil, last = nil,
+    }
+    c.index = z
+  end
+  return z
+end
+
+---The prefix of the rows by member: for what is chosen by hash.
+---@param c lunode.kv.collection
+---@return string
+function M.members(c)
+  return view(c).members
+end
+
+---@param db lunode.kv.db
+---@param c lunode.kv.collection
+---@param member string
+---@return number? score
+function M.score(db, c, member)
+  local bytes = db.members:get(view(c).members, member)
+  return bytes and decode(bytes)
+end
+
+local function insert_row(db, c, z, bytes, member, hash)
+  local key = bytes .. member
+  db.store:put(z.scores .. key, "")
+  if z.first and key < z.first then
+    z.first = key
+  end
+  if z.last and key >= z.last then
+    z.last = key .. "\0"
+  end
+  ranks.insert(db, c, z, key, hash)
+end
+
+local function remove_row(db, c, z, bytes, member, hash)
+  local key = bytes .. member
+  db.store:delete(z.scores .. key)
+  ranks.remove(db, c, z, key, hash)
+end
+
+---Gives a member a score, whether it is there or not.
+---@param db lunode.kv.db
+---@param c lunode.kv.collection
+---@param member string
+---@param score number  not NaN
+---@return boolean added, boolean changed
+function M.put(db, c, member, score)
+  local z, bytes = view(c), encode(score)
+  local old, hash = db.members:swap(z.members, member, bytes)
+  if old == bytes then
+    return false, false
+  elseif old then
+    remove_row(db, c, z, old, member, hash)
+  else
+    c.count = c.count + 1
+  end
+  insert_row(db, c, z, bytes, member, hash)
+  return not old, old ~= nil
+end
+
+---@param db lunode.kv.db
+---@param c lunode.kv.collection
+---@param member string
+---@return boolean existed
+function M.remove(db, c, member)
+  local z = view(c)
+  local bytes = db.members:get(z.members, member)
+  if not bytes then
+    return false
+  end
+  local _, hash = db.members:delete(z.members, member)
+  c.count = c.count - 1
+  remove_row(db, c, z, bytes, member, hash)
+  return true
+end
+
+-- ---- in order
+
+-- From keys to members and scores.
+local function with_scores(list)
+  local result = {}
+  for i = 1, #list do
+    local key = list[i]
+    result[2 * i - 1], result[2 * i] = sub(key, SCORE_BYTES + 1), decode(key)
+  end
+  return result
+end
+
+-- Rows of a range of keys, as a flat list.
+local function collect(db, z, from, to, limit, offset, reverse, scores)
+  if scores then
+    return with_scores(db.store:collect(from, to, "keys", limit, #z.scores, reverse, offset))
+  end
+  return db.store:collect(from, to, "keys", limit, #z.scores + SCORE_BYTES, reverse, offset)
+end
+
+-- Keys between which all members are.
+local function ends(z)
+  return z.scores .. (z.first or ""), z.last and z.scores .. z.last or z.scores_past
+end
+
+---The members with from <= key < to; nil: no end.
+---@param db lunode.kv.db
+---@param c lunode.kv.collection
+---@param from string?
+---@param to string?
+---@param options {limit: integer?, offset: integer?, reverse: boolean?, scores: boolean?}
+---@return table list
+function M.range(db, c, from, to, options)
+  local z = view(c)
+  local first, past = ends(z)
+  if from and z.scores .. from > first then
+    first = z.scores .. from
+  end
+  if to and z.scores .. to < past then
+    past = z.scores .. to
+  end
+  if first >= past then
+    return {}
+  end
+  return collect(db, z, first, past, options.limit, options.offset, options.reverse, options.scores)
+end
+
+local function reversed(list, width)
+  local result, n = {}, #list
+  for i = 1, n, width do
+    for k = 0, width - 1 do
+      result[n - i - width + 2 + k] = list[i + k]
+    end
+  end
+  return result
+end
+
+---The members with first <= rank <= last, both between 0 and the count.
+---@param db lunode.kv.db
+---@param c lunode.kv.collection
+---@param first integer
+---@param last integer
+---@param reverse boolean?  the ranks count from the end
+---@param scores boolean?
+---@return table list
+function M.by_rank(db, c, first, last, reverse, scores)
+  local z, limit = view(c), last - first + 1
+  local from, past = ends(z)
+  local offset = 0
+  if first > 0 then -- from the node before it, or from the end
+    local low = reverse and c.count - 1 - last or first
+    local key
+    key, offset = ranks.seek(db, c, z, low)
+    if offset > c.count - limit - low then -- the other end is nearer
+      local list = collect(db, z, from, past, limit, c.count - limit - low, true, scores)
+      return reverse and list or reversed(list, scores and 2 or 1)
+    elseif reverse then
+      return reversed(collect(db, z, z.scores .. key, past, limit, offset, false, scores), scores and 2 or 1)
+    end
+    from = z.scores .. key
+  end
+  return collect(db, z, from, past, limit, offset, reverse, scores)
+end
+
+---How many members have a key before this one.
+---@param db lunode.kv.db
+---@param c lunode.kv.collection
+---@param key string
+---@return integer
+function M.count_before(db, c, key)
+  return ranks.rank(db, c, view(c), key)
+end
+
+---How many members have from <= key < to.
+---@param db lunode.kv.db
+---@param c lunode.kv.collection
+---@param from string
+---@param to string
+---@return integer
+function M.count_range(db, c, from, to)
+  if from >= to then
+    return 0
+  elseif c.more == 0 then
+    local z = view(c)
+    return db.store:count(z.scores .. from, z.scores .. to)
+  end
+  return M.count_before(db, c, to) - M.count_before(db, c, from)
+end
+
+---@param db lunode.kv.db
+---@param c lunode.kv.collection
+---@param member string
+---@return integer? rank  from 0
+function M.rank(db, c, member)
+  local bytes = db.members:get(view(c).members, member)
+  return bytes and M.count_before(db, c, bytes .. member)
+end
+
+---Takes members from an end.
+---@param db lunode.kv.db
+---@param c lunode.kv.collection
+---@param highest boolean  from the end
+---@param limit integer
+---@return table list  members and scores
+function M.pop(db, c, highest, limit)
+  local z = view(c)
+  local from, past = ends(z)
+  local list = collect(db, z, from, past, limit, 0, highest, true)
+  for i = 1, #list, 2 do
+    M.remove(db, c, list[i])
+  end
+  local n = #list
+  if n > 0 and highest then
+    z.last = encode(list[n]) .. list[n - 1]
+  elseif n > 0 then
+    z.first = encode(list[n]) .. list[n - 1]
+  end
+  return list
+end
+
+---The score that all members have, if that is so; else that of the first one.
+---@param db lunode.kv.db
+---@param c lunode.kv.collection
+---@return string bytes
+function M.common_score(db, c)
+  local z = view(c)
+  local from, past = ends(z)
+  local first = db.store:collect(from, past, "keys", 1, #z.scores)
+  return sub(first[1], 1, SCORE_BYTES)
+end
+
+return M

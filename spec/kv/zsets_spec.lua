@@ -1,0 +1,238 @@
+local database = require "lunode.kv.db"
+local keys = require "lunode.kv.keys"
+local lunode = require "spec.support.lunode"
+local prng = require "spec.support.prng"
+local store = require "lunode.store"
+local zset = require "lunode.kv.zset"
+
+local FULL = os.getenv("LUNODE_FULL") == "1"
+
+describe("a score", function()
+  it("is kept as bytes whose order is that of the numbers", function()
+    local numbers = {
+      -math.huge, -1.7976931348623157e308, -1e300, -2.5, -1, -0.1, -2.2250738585072014e-308, -4.9e-324, 0.0, 4.9e-324,
+      2.2250738585072014e-308, 0.1, 1, 2.5, 4503599627370497, 1e300, 1.7976931348623157e308, math.huge,
+    }
+    for i, number in ipairs(numbers) do
+      assert.equal(number, zset.decode(zset.encode(number)))
+      assert.is_true(i == 1 or zset.encode(numbers[i - 1]) < zset.encode(number))
+      assert.is_true(zset.encode(number) < zset.past_score(zset.encode(number)))
+    end
+    assert.equal(zset.encode(0.0), zset.encode(-0.0))
+  end)
+end)
+
+describe("a large sorted set", function()
+  local handle, db, chance
+  local model -- member → score, and the same in order
+
+  before_each(function()
+    handle = assert(store.open(nil, { engine = "memory" }))
+    db = assert(database.open(handle))
+    db.now = 1000
+    chance = prng.new(11)
+    model = { scores = {}, list = {} }
+  end)
+
+  after_each(function()
+    handle:close()
+  end)
+
+  local function open()
+    return db.collections:read("z", keys.ZSET)
+  end
+
+  local function write(fn)
+    db:begin()
+    local c = db.collections:create("z", keys.ZSET)
+    fn(c)
+    db.collections:changed(c)
+    db:finish()
+  end
+
+  local function sort()
+    model.list = {}
+    for member, score in pairs(model.scores) do
+      model.list[#model.list + 1] = { member, score }
+    end
+    table.sort(model.list, function(a, b)
+      return a[2] < b[2] or a[2] == b[2] and a[1] < b[1]
+    end)
+  end
+
+  local function put(c, i)
+    local member, score = "m" .. i, chance:int(-50, 50) / 4
+    zset.put(db, c, member, score)
+    model.scores[member] = score
+  end
+
+  -- The spans of the nodes, as the store has them, against the members between them.
+  local function check_nodes()
+    local c, nodes, counted = open(), 0, 0
+    local prefix = c.prefix .. "n"
+    local scores, past = c.prefix .. "s", c.prefix .. "t"
+    local rows = handle:collect(prefix, keys.past(prefix), "both", nil, #prefix)
+    for i = 1, #rows, 2 do
+      nodes = nodes + 1
+      local from, to = scores .. rows[i], rows[i + 2] and scores .. rows[i + 2] or past
+      local span = handle:count(from, to)
+      counted = counted + span
+      assert.equal(span, (string.unpack(">I4", rows[i + 1])))
+    end
+    assert.equal(c.more, nodes)
+    assert.equal(c.count, handle:count(scores, past))
+    assert.equal(c.count, counted + handle:count(scores, rows[1] and scores .. rows[1] or past))
+    return nodes
+  end
+
+  local function check_ranks(samples)
+    sort()
+    local c, list = open(), model.list
+    assert.equal(#list, c.count)
+    for _ = 1, samples do
+      local at = chance:int(1, #list)
+      assert.equal(at - 1, zset.rank(db, c, list[at][1]))
+      local last = math.min(at + chance:int(0, 20), #list)
+      local reverse = chance:odds(0.5)
+      local got = reverse and zset.by_rank(db, c, #list - last, #list - at, true, true)
+        or zset.by_rank(db, c, at - 1, last - 1, false, true)
+      local expected = {}
+      for i = at, last do
+        local from = reverse and last - (i - at) or i
+        expected[#expected + 1], expected[#expected + 2] = list[from][1], list[from][2]
+      end
+      assert.same(expected, got)
+      local from, to = chance:pick(list), chance:pick(list)
+      local low, high = zset.encode(from[2]) .. from[1], zset.encode(to[2]) .. to[1]
+      local between = 0
+      for _, entry in ipairs(list) do
+        local key = zset.encode(entry[2]) .. entry[1]
+        between = between + (low <= key and key < high and 1 or 0)
+      end
+      assert.equal(between, zset.count_range(db, c, low, high))
+    end
+  end
+
+  it("knows every rank, as members come, move and go, and across restarts", function()
+    local size = FULL and 100000 or 6000
+    for from = 1, size, 500 do
+      write(function(c)
+        for i = from, from + 499 do
+          put(c, i)
+        end
+      end)
+    end
+    assert.is_true(check_nodes() > size / 400)
+    check_ranks(100)
+    for round = 1, 6 do
+      write(function(c)
+        for _ = 1, size // 10 do
+          local i = chance:int(1, size)
+          if chance:odds(0.5) then
+            put(c, i)
+          elseif zset.remove(db, c, "m" .. i) then
+            model.scores["m" .. i] = nil
+          end
+        end
+      end)
+      if round % 2 == 0 then -- nothing in memory
+        db:save_counts()
+        db = assert(database.open(handle))
+        db.now = 1000
+      end
+      check_nodes()
+      check_ranks(20)
+    end
+  end)
+
+  it("is as before, ranks included, after a command that failed", function()
+    write(function(c)
+      for i = 1, 3000 do
+        put(c, i)
+      end
+    end)
+    sort()
+    local before = model
+    for _ = 1, 5 do
+      model = { scores = {} }
+      db:begin()
+      local c = db.collections:create("z", keys.ZSET)
+      for i = 2000, 4000 do
+        put(c, i)
+      end
+      zset.pop(db, c, true, 500)
+      zset.pop(db, c, false, 500)
+      db.collections:changed(c)
+      db:rollback()
+      model = before
+      check_nodes()
+      check_ranks(10)
+    end
+  end)
+
+  it("is popped from both ends in order, with new members before and between", function()
+    write(function(c)
+      for i = 1, 2000 do
+        put(c, i)
+      end
+    end)
+    local i = 2000
+    while open() do
+      sort()
+      local highest, count = chance:odds(0.5), chance:int(1, 60)
+      local expected = {}
+      for k = 1, math.min(count, #model.list) do
+        local entry = model.list[highest and #model.list - k + 1 or k]
+        expected[#expected + 1], expected[#expected + 2] = entry[1], entry[2]
+        model.scores[entry[1]] = nil
+      end
+      write(function(c)
+        assert.same(expected, zset.pop(db, c, highest, count))
+      end)
+      if open() and i < 2300 then
+        write(function(c)
+          i = i + 1
+          put(c, i)
+        end)
+      end
+    end
+    assert.equal(0, handle:count("", keys.SLOTS_END))
+  end)
+end)
+
+describe("commands on sorted sets", function()
+  it("give clients of RESP3 doubles, and pairs of members and scores", function()
+    local client = lunode.kv():client()
+    client:call("HELLO", "3")
+    client:call("ZADD", "z", "1.5", "a", "2", "b", "inf", "c")
+    assert.equal("*2\r\n*2\r\n$1\r\na\r\n,1.5\r\n*2\r\n$1\r\nb\r\n,2\r\n",
+      client:raw { "ZRANGE", "z", "0", "1", "WITHSCORES" })
+    assert.equal(",inf\r\n", client:raw { "ZSCORE", "z", "c" })
+    assert.equal("*2\r\n$1\r\na\r\n,1.5\r\n", client:raw { "ZPOPMIN", "z" })
+    assert.equal("*1\r\n*2\r\n$1\r\nb\r\n,2\r\n", client:raw { "ZPOPMIN", "z", "1" })
+    assert.equal(",-inf\r\n", client:raw { "ZADD", "z", "INCR", "-inf", "d" })
+    assert.equal("_\r\n", client:raw { "ZADD", "z", "NX", "INCR", "1", "d" })
+  end)
+
+  it("meet every member in small steps of ZSCAN, whatever else comes and goes", function()
+    local client, batch = lunode.kv():client(), {}
+    for i = 1, 2000 do
+      batch[i] = { "ZADD", "z", i, "m" .. i }
+    end
+    client:pipeline(batch)
+    local met, cursor, calls = {}, "0", 0
+    repeat
+      local reply = client:call("ZSCAN", "z", cursor, "COUNT", 50)
+      cursor, calls = reply[1], calls + 1
+      for i = 1, #reply[2], 2 do
+        met[reply[2][i]] = reply[2][i + 1]
+      end
+      client:call("ZREM", "z", "m" .. calls)
+      client:call("ZADD", "z", "0", "new" .. calls)
+    until cursor == "0"
+    assert.is_true(calls > 30)
+    for i = calls + 1, 2000 do
+      assert.equal(tostring(i), met["m" .. i])
+    end
+  end)
+end)
