@@ -337,9 +337,13 @@ local COMMANDS = { -- k: a key, n: a number of milliseconds, v: a value
 ---A client, for world:node, of which the model is the replay: all that a command may depend on, on keys of its own. It
 ---asks for as long as it lives, and checks that an ECHO between has its reply in its place. `flush`: it also deletes
 ---all keys.
-function M.noise(flush)
+---@param flush? boolean
+---@param places? table[]  as `client`'s
+---@param more? string[]  further lines, as COMMANDS has them
+function M.noise(flush, places, more)
   local loop, task = require "lunode.loop", require "lunode.task"
   local number = 0
+  local commands = table.move(more or {}, 1, #(more or {}), #COMMANDS + 1, table.move(COMMANDS, 1, #COMMANDS, 1, {}))
 
   local function word_for(letter)
     if letter == "k" then
@@ -365,12 +369,12 @@ function M.noise(flush)
       local connection = M.connect(function(send)
         local function go_on()
           for _ = 1, loop.random(1, 6) do
-            local line = COMMANDS[loop.random(1, #COMMANDS)]
+            local line = commands[loop.random(1, #commands)]
             send(words_of(flush and loop.random(1, 40) == 1 and "FLUSHALL" or line), function() end)
           end
           local mark = tostring(loop.random(1, 1 << 40))
           send({ "ECHO", mark }, function(reply)
-            assert(reply == mark, "replies out of order")
+            assert(reply == mark or type(reply) == "table" and reply.ok == "QUEUED", "replies out of order")
             loop.timer(loop.random(1, 400) / 1000, function()
               if not ended then
                 go_on()
@@ -381,7 +385,7 @@ function M.noise(flush)
         go_on()
       end, function()
         ended = true
-      end)
+      end, places and places[loop.random(1, #places)])
       repeat
         task.sleep(0.2)
       until ended

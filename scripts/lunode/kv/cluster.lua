@@ -22,6 +22,7 @@ local NAME = "lunode kv"
 local ELECTION_TIMEOUT = 0.3 -- seconds; with it writes go on within a second of a leader's death, 99 times of 100
 local PATIENCE = 10 -- election timeouts: how long commands wait for a leader
 local ANNOUNCE_AGAIN = 1.0 -- seconds
+local LOOK = 60 -- seconds: how often it is seen after what was watched and then forgotten
 
 ---@class lunode.kv.cluster_options
 ---@field listen string  "HOST:PORT", for the other members
@@ -239,6 +240,9 @@ function M.start(node, options)
     announce(node)
     node.writes:tick()
   end, heartbeat)
+  node.timers.watches = loop.timer(LOOK, function()
+    node.writes.watching:forget(math.floor(loop.time() * 1000))
+  end, LOOK)
 end
 
 return M

@@ -23,9 +23,11 @@
 -- unit that was closed after they came is applied sooner, they run just before it: that is late enough, too. Those of a
 -- connection that has a unit on its way run behind that, so that replies keep the order of the commands.
 local getkeys = require "lunode.kv.getkeys"
+local keys = require "lunode.kv.keys"
 local logger = require "lunode.logger"
 local loop = require "lunode.loop"
 local members = require "lunode.kv.cluster_members"
+local replicated_watches = require "lunode.kv.replicated_watches"
 local resp = require "lunode.resp"
 local slot = require "lunode.slot"
 local writes = require "lunode.kv.writes"
@@ -89,6 +91,16 @@ function M.new(node, replica, driver, patience)
   self.own = {} -- the node's own commands under way, as keys
   self.taken = {} -- member → number of the last unit that it has sent here, and that was proposed
   self.met = false -- a leader has been heard since the start
+  self.watching = replicated_watches.new(node, self.origin)
+  local on_deleted, rollback = self.db.on_deleted, self.db.rollback
+  self.db.rollback = function(db)
+    rollback(db)
+    self.watching:rolled_back()
+  end
+  self.db.on_deleted = function(row)
+    self.watching:touch(keys.key(row))
+    on_deleted(row)
+  end
   return self
 end
 
@@ -215,6 +227,9 @@ end
 ---@param name string
 ---@param args string[]
 function methods:submit(session, entry, name, args)
+  if entry.name == "watch" or entry.guard and session.watch_id then
+    entry, name, args = self.watching:replace(session, entry, args)
+  end
   local waiter = { session = session, entry = entry, name = name, args = args, bound = nil, deadline = nil, key = nil }
   local idle = session == nil or session.waiting <= 1
   if session then
@@ -256,6 +271,16 @@ function methods:submit_own(name, ...)
     self.own[key] = true
     name = "\0" .. name
     take_write(self, { session = nil, entry = writes.find_internal(name), name = name, args = { ... }, key = key })
+  end
+end
+
+---Tells those who watch keys what a command has changed.
+---@param entry table
+---@param args string[]
+function methods:touch(entry, args)
+  writes.methods.touch(self, entry, args)
+  if self.watching.count > 0 then
+    self.watching:touch_keys(entry, args)
   end
 end
 
@@ -366,7 +391,8 @@ local function give_up(self, reply)
     fail_read(self)
   end
   for _, waiter in ipairs(unit.waiters) do
-    waiter.entry = refusing(waiter.entry.write and reply or DOWN)
+    local entry = waiter.entry
+    waiter.entry = entry.write and refusing(reply) or entry.reads and refusing(DOWN) or entry
     self:read(waiter)
   end
   unit.done = true
@@ -637,6 +663,7 @@ end
 
 ---A snapshot took the place of the state. What is in flight may be in it.
 function methods:was_replaced()
+  self.watching:read()
   while in_flight(self) > 0 do
     give_up(self, UNKNOWN)
   end

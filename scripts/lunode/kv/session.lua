@@ -51,6 +51,7 @@ local HELD_BYTES = 256 -- of a command, beside its words
 ---@field held table?        what it has sent behind a command that may block
 ---@field closed boolean
 ---@field unit lunode.kv.unit?  in a cluster: with the last command of it that writes
+---@field watch_id string?  in a cluster: of what it watches (kv.replicated_watches)
 ---@field read_mode "leader"|"stale"|nil  in a cluster: which state is good enough for it (nil: linearizable)
 ---@field max_age number  seconds: how old, for "stale"
 ---@field redirects boolean?  in a cluster: whether it is told who leads; nil: as the node is set
@@ -87,6 +88,7 @@ function M.new(node, conn, id, now)
     leaving = false,
     closed = false,
     unit = nil,
+    watch_id = nil,
     read_mode = nil,
     max_age = 0,
     redirects = nil,
@@ -200,6 +202,8 @@ function methods:unwatch()
   end
   if watching then
     node.writes:update()
+  elseif self.watch_id then
+    node.writes.watching:leave(self)
   end
   return same
 end
