@@ -30,6 +30,7 @@ int luaopen_lunode_log(lua_State *L);
 int luaopen_lunode_loop(lua_State *L);
 int luaopen_lunode_msgpack(lua_State *L);
 int luaopen_lunode_resp(lua_State *L);
+int luaopen_lunode_score(lua_State *L);
 int luaopen_lunode_slot(lua_State *L);
 int luaopen_lunode_store(lua_State *L);
 int luaopen_lunode_tcp_client(lua_State *L);

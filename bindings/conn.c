@@ -1,6 +1,7 @@
 /* Connections as Lua sees them, from either side. Types in lunode.meta.lua. */
 #include "conn.h"
 #include "resp_names.h"
+#include "store_rows.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -121,6 +122,11 @@ static bool take_creation_option(lua_State *L, const char *key, enum ln_conn_sid
             luaL_error(L, "option 'names' must be what resp.names gives");
         lua_pushvalue(L, -1);
         lua_rawseti(L, list, LN_NAMES);
+    } else if (strcmp(key, "ahead") == 0) {
+        if (!ln_store_rows_test(L, -1))
+            luaL_error(L, "option 'ahead' must be what store:rows gives");
+        lua_pushvalue(L, -1);
+        lua_rawseti(L, list, LN_AHEAD);
     } else {
         return take_option(L, key, o);
     }

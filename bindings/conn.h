@@ -26,6 +26,7 @@ enum ln_conn_callback {
     /* no callbacks, but in the same list: */
     LN_DECODER = LN_CALLBACKS, /* a decoder that is a function */
     LN_NAMES,                  /* what a decoder looks names up in */
+    LN_AHEAD,                  /* rows that it looks ahead for */
 };
 
 /* Some options are for one side only. */

@@ -4,6 +4,7 @@
 #include "conn.h"
 #include "resp_names.h"
 #include "resp_value.h"
+#include "store_rows.h"
 #include "view.h"
 
 #include <stdlib.h>
@@ -13,6 +14,8 @@ struct resp_decoder {
     struct ln_resp_reader reader;
     const struct ln_resp_types *types;
     const struct ln_resp_names *names; /* NULL: none; the list of callbacks keeps it */
+    const struct ln_rows *rows;        /* NULL: nothing to look ahead for; likewise */
+    size_t ahead;                      /* messages that have been looked at, or need not be */
     bool takes_long; /* there is an on_long_message; without it, long commands are refused */
 };
 
@@ -24,7 +27,9 @@ static struct ln_decoder *resp_make(lua_State *L, int callbacks,
     bool takes_short = lua_rawgeti(L, callbacks, LN_ON_SHORT_MESSAGE) == LUA_TFUNCTION;
     lua_rawgeti(L, callbacks, LN_NAMES);
     const struct ln_resp_names *names = takes_short ? ln_resp_names_test(L, -1) : NULL;
-    lua_pop(L, 4);
+    lua_rawgeti(L, callbacks, LN_AHEAD);
+    const struct ln_rows *rows = names ? ln_store_rows_test(L, -1) : NULL;
+    lua_pop(L, 5);
     struct resp_decoder *d = calloc(1, sizeof *d);
     if (!d)
         return NULL;
@@ -32,6 +37,7 @@ static struct ln_decoder *resp_make(lua_State *L, int callbacks,
     d->types = types;
     d->takes_long = takes_long;
     d->names = names;
+    d->rows = rows;
     return &d->base;
 }
 
@@ -80,6 +86,25 @@ static int find_short(const struct resp_decoder *d) {
     return ln_resp_names_find(d->names, r->base + r->argv[0].off, r->argv[0].len, r->argc - 1);
 }
 
+/* Commands that come together wait for memory together: the keys of those that come next, as far
+ * as they take views, are told to the store. What they are, their turn will tell. */
+static void look_ahead(struct resp_decoder *d, const char *data, size_t len) {
+    struct ln_store_key keys[LN_STORE_AHEAD];
+    struct ln_resp_glance g;
+    size_t count = 0, used;
+    while (count < LN_STORE_AHEAD && (used = ln_resp_glance(data, len, &g)) > 0) {
+        int place = ln_resp_names_find(d->names, g.name, g.name_len, g.argc - 1);
+        if (place < 0 || !ln_resp_names_at(d->names, place)->views)
+            break;
+        keys[count++] = (struct ln_store_key){g.first, g.first_len};
+        data += used;
+        len -= used;
+    }
+    if (count > 1)
+        ln_store_rows_ahead(d->rows, keys, count);
+    d->ahead = count > 1 ? count : len > 0 ? LN_STORE_AHEAD / 4 : 1;
+}
+
 static int resp_next(lua_State *L, struct ln_decoder *base, const char *data, size_t len,
                      size_t *taken) {
     struct resp_decoder *d = (struct resp_decoder *)base;
@@ -87,6 +112,8 @@ static int resp_next(lua_State *L, struct ln_decoder *base, const char *data, si
     size_t n = 0;
     r->limits = base->settings->resp;
     ln_views_end(); /* they may lie in the reader */
+    if (d->rows && d->ahead == 0)
+        look_ahead(d, data, len);
     if (!d->takes_long && r->limits.max_args > LN_DECODER_MAX_VALUES)
         r->limits.max_args = LN_DECODER_MAX_VALUES;
     int rc = ln_resp_read_command(r, data, len, &n);
@@ -97,6 +124,7 @@ static int resp_next(lua_State *L, struct ln_decoder *base, const char *data, si
     *taken += n;
     if (rc == 0)
         return 0;
+    d->ahead -= d->ahead > 0;
     base->kind = r->argc > LN_DECODER_MAX_VALUES ? LN_LONG_MESSAGE : LN_MESSAGE;
     if (base->kind == LN_LONG_MESSAGE) {
         push_long(L, r);

@@ -22,6 +22,7 @@ static const luaL_Reg modules[] = {
     {"lunode.loop", luaopen_lunode_loop},
     {"lunode.msgpack", luaopen_lunode_msgpack},
     {"lunode.resp", luaopen_lunode_resp},
+    {"lunode.score", luaopen_lunode_score},
     {"lunode.slot", luaopen_lunode_slot},
     {"lunode.store", luaopen_lunode_store},
     {"lunode.tcp_client", luaopen_lunode_tcp_client},

@@ -204,6 +204,7 @@ function conn:is_open() end
 ---@field on_long_message? fun(conn: lunode.conn, name: string, args: string[]): any  as on_message, for commands of more than 4096 words; without it the decoder refuses them
 ---@field on_short_message? fun(conn: lunode.conn, value: any, a: any, b: any): any  as on_message, for commands of up to two arguments whose name is bound in `names`, which gives the value
 ---@field names? lunode.resp.names  decoder "resp"
+---@field ahead? lunode.rows  with `names`: where the first arguments of commands that take views are keys. Those of commands that come together are fetched into the processor's cache together
 ---@field on_error? fun(conn: lunode.conn, err: any): any  on_message raised `err` (a string comes with its traceback, another value as it is); what it returns is the reply, and the connection goes on. Without it, the connection closes with code ECALLBACK
 ---@field on_bad_message? fun(conn: lunode.conn, err: string)  the decoder refused the input; a last answer can be written here; then the connection closes with code EPROTO
 
@@ -929,6 +930,40 @@ function slot.of(key) end
 ---@return string
 function slot.row(kind, key) end
 
+-- ---------------------------------------------------------------- lunode.score
+
+---Scores of sorted sets, as text, as numbers, and as 8 bytes that are in the order of the numbers: pure functions. There is one zero.
+---@class lunode.score
+local score = {}
+
+---The double that a text spells, as C's strtod reads it, but all of the text and nothing before it.
+---@param text string
+---@return number? value  nil where it is something else, NaN, or past a double's range
+function score.parse(text) end
+
+---As strtod reads it: spaces may come before, a NUL ends it, nothing is 0, and what is past the range infinite.
+---@param text string
+---@return number? value  nil where it is something else, or NaN
+function score.bound(text) end
+
+---@param value number
+---@return string bytes
+function score.encode(value) end
+
+---As `parse`, then `encode`.
+---@param text string
+---@return string? bytes
+function score.read(text) end
+
+---@param bytes string  that begin with a score
+---@return number
+function score.decode(bytes) end
+
+---Parts strings that begin with a score.
+---@param list string[]
+---@return table  what follows the score of the first one, the score, what follows that of the second one …
+function score.split(list) end
+
 -- ---------------------------------------------------------------- lunode.bits
 
 ---Bits in strings: pure functions. Bit 0 is the highest one of the first byte.
@@ -1236,6 +1271,7 @@ return {
   mac = mac,
   msgpack = msgpack,
   resp = resp,
+  score = score,
   slot = slot,
   store = store,
   tcp_client = tcp_client,

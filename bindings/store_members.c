@@ -107,12 +107,16 @@ static int members_swap(lua_State *L) {
     size_t len;
     const char *value = luaL_checklstring(L, 4, &len);
     struct members_box *box = check_row(L, &row);
-    if (look(L, box, &row))
+    bool same = false;
+    if (look(L, box, &row)) {
+        same = box->value.len == len && memcmp(box->value.data, value, len) == 0;
         lua_pushlstring(L, box->value.data, box->value.len);
-    else
+    } else {
         lua_pushnil(L);
+    }
     ln_value_release(&box->value);
-    check_written(L, ln_store_put(row.store, row.key, row.len, value, len));
+    if (!same)
+        check_written(L, ln_store_put(row.store, row.key, row.len, value, len));
     lua_pushinteger(L, row.hash);
     return 2;
 }

@@ -19,7 +19,7 @@ enum {
 /* Quicker than to look the metatable up by its name. */
 static const char box_tag = 0;
 
-struct rows_box {
+struct ln_rows {
     const void *tag;
     struct ln_store *const *store;
     struct ln_value value; /* of the call under way; freed later where that raised */
@@ -31,10 +31,17 @@ struct room {
     char small[SMALL];
 };
 
-static struct rows_box *check_rows(lua_State *L) {
-    struct rows_box *box = lua_touserdata(L, 1);
-    if (!box || lua_islightuserdata(L, 1) || lua_rawlen(L, 1) != sizeof *box ||
+struct ln_rows *ln_store_rows_test(lua_State *L, int index) {
+    struct ln_rows *box = lua_touserdata(L, index);
+    if (!box || lua_islightuserdata(L, index) || lua_rawlen(L, index) != sizeof *box ||
         box->tag != &box_tag)
+        return NULL;
+    return box;
+}
+
+static struct ln_rows *check_rows(lua_State *L) {
+    struct ln_rows *box = ln_store_rows_test(L, 1);
+    if (!box)
         box = luaL_checkudata(L, 1, ROWS_TYPE); /* which raises */
     if (!*box->store)
         luaL_error(L, "store is closed");
@@ -45,10 +52,26 @@ static char *make_room(lua_State *L, struct room *room, size_t len) {
     return len <= SMALL ? room->small : lua_newuserdatauv(L, len, 0);
 }
 
-static size_t make_row(const struct rows_box *box, const char *key, size_t len, char *row) {
+static size_t make_row(const struct ln_rows *box, const char *key, size_t len, char *row) {
     ln_slot_row((uint8_t)box->kind, key, len, (uint8_t *)row);
     memcpy(row + LN_SLOT_ROW_BYTES, key, len);
     return LN_SLOT_ROW_BYTES + len;
+}
+
+void ln_store_rows_ahead(const struct ln_rows *box, const struct ln_store_key *keys, size_t count) {
+    enum { LONGEST = 64 };
+    char rows[LN_STORE_AHEAD][LN_SLOT_ROW_BYTES + LONGEST];
+    struct ln_store_key ahead[LN_STORE_AHEAD];
+    size_t n = 0;
+    for (size_t i = 0; i < count && n < LN_STORE_AHEAD; i++) {
+        if (keys[i].len > LONGEST)
+            continue;
+        ahead[n].len = make_row(box, keys[i].key, keys[i].len, rows[n]);
+        ahead[n].key = rows[n];
+        n++;
+    }
+    if (*box->store)
+        ln_store_ahead(*box->store, ahead, n);
 }
 
 static int check_head(lua_State *L, int index) {
@@ -58,7 +81,7 @@ static int check_head(lua_State *L, int index) {
 }
 
 /* Into box->value. False: there is no such row. */
-static bool look(lua_State *L, struct rows_box *box, const char *row, size_t len) {
+static bool look(lua_State *L, struct ln_rows *box, const char *row, size_t len) {
     struct ln_detail detail = {.text = {0}};
     ln_value_release(&box->value);
     int rc = ln_store_get(*box->store, row, len, &detail, &box->value);
@@ -72,7 +95,7 @@ static int head_of(const struct ln_value *value) {
 }
 
 static int rows_get(lua_State *L) {
-    struct rows_box *box = check_rows(L);
+    struct ln_rows *box = check_rows(L);
     size_t len;
     struct room room;
     const char *key = ln_check_bytes(L, 2, &len);
@@ -95,7 +118,7 @@ static int rows_get(lua_State *L) {
 }
 
 static int rows_put(lua_State *L) {
-    struct rows_box *box = check_rows(L);
+    struct ln_rows *box = check_rows(L);
     size_t len, value_len;
     struct room room;
     const char *key = ln_check_bytes(L, 2, &len);
@@ -123,7 +146,7 @@ static int rows_put(lua_State *L) {
 }
 
 static int rows_free(lua_State *L) {
-    struct rows_box *box = luaL_checkudata(L, 1, ROWS_TYPE);
+    struct ln_rows *box = luaL_checkudata(L, 1, ROWS_TYPE);
     ln_value_release(&box->value);
     return 0;
 }
@@ -132,8 +155,8 @@ int ln_store_rows_new(lua_State *L, struct ln_store *const *store) {
     size_t len;
     const char *kind = luaL_checklstring(L, 2, &len);
     luaL_argcheck(L, len == 1, 2, "one byte expected");
-    struct rows_box *box = lua_newuserdatauv(L, sizeof *box, 1);
-    *box = (struct rows_box){.tag = &box_tag, .store = store, .kind = *kind};
+    struct ln_rows *box = lua_newuserdatauv(L, sizeof *box, 1);
+    *box = (struct ln_rows){.tag = &box_tag, .store = store, .kind = *kind};
     luaL_setmetatable(L, ROWS_TYPE);
     lua_pushvalue(L, 1);
     lua_setiuservalue(L, -2, 1); /* the store's box lives as long */

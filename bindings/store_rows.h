@@ -6,6 +6,14 @@
 
 #include <lua.h>
 
+struct ln_rows;
+
+/* The rows at index, or NULL where it is something else. */
+struct ln_rows *ln_store_rows_test(lua_State *L, int index);
+
+/* Tells that these keys will be looked up soon: see ln_store_ahead. */
+void ln_store_rows_ahead(const struct ln_rows *rows, const struct ln_store_key *keys, size_t count);
+
 /* Makes the metatable. */
 void ln_store_rows_type(lua_State *L);
 

@@ -124,6 +124,12 @@ int ln_key_compare(const void *a, size_t alen, const void *b, size_t blen);
 bool ln_overlay_look(const struct ln_overlay *o, const void *key, size_t klen,
                      struct ln_overlay_row *row);
 
+/* Hints for the processor's cache, in three steps, so that those of several keys overlap: where the
+ * table has the key, its node, its value. Between them nothing may change. */
+uint64_t ln_overlay_fetch_slot(const struct ln_overlay *o, const void *key, size_t klen);
+const struct ln_overlay_node *ln_overlay_fetch_node(const struct ln_overlay *o, uint64_t hash);
+void ln_overlay_fetch_value(const struct ln_overlay_node *node);
+
 /* Whether the overlay knows about key: then row says what. An empty overlay, the usual case for a
  * read, costs one branch. */
 static inline bool ln_overlay_get(const struct ln_overlay *o, const void *key, size_t klen,

@@ -85,3 +85,32 @@ void ln_overlay_table_remove(struct ln_overlay_table *t, const struct ln_overlay
     t->slots[gap].node = NULL;
     t->used--;
 }
+
+/* ---- hints */
+
+uint64_t ln_overlay_fetch_slot(const struct ln_overlay *o, const void *key, size_t klen) {
+    const struct ln_overlay_table *t = &o->table;
+    uint64_t hash = hash_of(t, key, klen);
+    if (t->slots)
+        __builtin_prefetch(&t->slots[hash & t->mask]);
+    return hash;
+}
+
+const struct ln_overlay_node *ln_overlay_fetch_node(const struct ln_overlay *o, uint64_t hash) {
+    const struct ln_overlay_table *t = &o->table;
+    if (!t->slots)
+        return NULL;
+    size_t at = hash & t->mask;
+    while (t->slots[at].node && t->slots[at].hash != hash)
+        at = (at + 1) & t->mask;
+    const struct ln_overlay_node *node = t->slots[at].node;
+    if (node) {
+        __builtin_prefetch(node);
+        __builtin_prefetch((const char *)node + 64); /* the key */
+    }
+    return node;
+}
+
+void ln_overlay_fetch_value(const struct ln_overlay_node *node) {
+    __builtin_prefetch(node->value);
+}

@@ -318,3 +318,41 @@ int ln_resp_read_command(struct ln_resp_reader *r, const char *data, size_t len,
         return rc;
     }
 }
+
+/* ---- a look ahead */
+
+/* "$4\r\n": where it ends, or NULL. */
+static const char *glance_count(const char *p, const char *end, char type, uint32_t *count) {
+    const char *digits = p + 1;
+    uint32_t n = 0;
+    if (p == end || *p != type)
+        return NULL;
+    for (p = digits; p < end && *p >= '0' && *p <= '9' && p - digits < 9; p++)
+        n = n * 10 + (uint32_t)(*p - '0');
+    if (p == digits || end - p < 2 || p[0] != '\r' || p[1] != '\n')
+        return NULL;
+    *count = n;
+    return p + 2;
+}
+
+static const char *glance_bulk(const char *p, const char *end, const char **text, uint32_t *len) {
+    p = glance_count(p, end, '$', len);
+    if (!p || (size_t)(end - p) < (size_t)*len + 2)
+        return NULL;
+    *text = p;
+    return p + *len + 2;
+}
+
+size_t ln_resp_glance(const char *data, size_t len, struct ln_resp_glance *out) {
+    const char *end = data + len, *text;
+    uint32_t text_len;
+    const char *p = glance_count(data, end, '*', &out->argc);
+    if (!p || out->argc < 2)
+        return 0;
+    p = glance_bulk(p, end, &out->name, &out->name_len);
+    if (p)
+        p = glance_bulk(p, end, &out->first, &out->first_len);
+    for (uint32_t i = 2; p && i < out->argc; i++)
+        p = glance_bulk(p, end, &text, &text_len);
+    return p ? (size_t)(p - data) : 0;
+}

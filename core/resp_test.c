@@ -571,8 +571,43 @@ static void a_length_that_overflows_appends_nothing(void **state) {
     ln_buffer_free(&b);
 }
 
+static void a_glance_sees_the_name_and_the_first_argument_of_a_complete_array(void **state) {
+    (void)state;
+    static const char get[] = "*2\r\n$3\r\nGET\r\n$5\r\nkey:1\r\n*1\r\n";
+    static const char set[] = "*3\r\n$3\r\nset\r\n$0\r\n\r\n$2\r\n\r\n\r\n";
+    struct ln_resp_glance g;
+    size_t whole = strlen(get) - 4;
+    assert_int_equal(ln_resp_glance(get, strlen(get), &g), whole);
+    assert_int_equal(g.argc, 2);
+    assert_memory_equal(g.name, "GET", g.name_len);
+    assert_int_equal(g.first_len, 5);
+    assert_memory_equal(g.first, "key:1", 5);
+    assert_int_equal(ln_resp_glance(set, strlen(set), &g), strlen(set));
+    assert_int_equal(g.first_len, 0);
+    for (size_t len = 0; len < whole; len++) { /* of its own size: a read past it is seen */
+        char *cut = malloc(len + 1);
+        memcpy(cut, get, len);
+        assert_int_equal(ln_resp_glance(cut, len, &g), 0);
+        free(cut);
+    }
+    static const char *const others[] = {
+        "GET x\r\n",
+        "*1\r\n$4\r\nPING\r\n",
+        "*-1\r\n",
+        "*2\r\n:3\r\nGET\r\n",
+        "*2\r\n$-1\r\n$1\r\nx\r\n",
+        "*9999999999\r\n$1\r\nx\r\n",
+        "*2\n$1\nx\n$1\nx\n",
+        "*\r\n",
+        "*2\r\n$999999999\r\nx\r\n$1\r\nx\r\n",
+    };
+    for (size_t i = 0; i < sizeof others / sizeof *others; i++)
+        assert_int_equal(ln_resp_glance(others[i], strlen(others[i]), &g), 0);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_glance_sees_the_name_and_the_first_argument_of_a_complete_array),
         cmocka_unit_test(commands_are_arrays_of_bulk_strings),
         cmocka_unit_test(line_breaks_are_not_looked_at_as_in_redis),
         cmocka_unit_test(empty_commands_are_passed_over),

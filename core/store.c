@@ -281,6 +281,23 @@ int ln_store_get(struct ln_store *s, const void *key, size_t klen, struct ln_det
     return LN_OK;
 }
 
+void ln_store_ahead(const struct ln_store *s, const struct ln_store_key *keys, size_t count) {
+    const struct ln_overlay *rows = &s->active->rows;
+    const struct ln_overlay_node *nodes[LN_STORE_AHEAD];
+    uint64_t hashes[LN_STORE_AHEAD];
+    if (rows->count == 0 && s->frozen_count > 0)
+        rows = &s->frozen[s->frozen_count - 1]->rows;
+    if (rows->count == 0)
+        return;
+    for (size_t i = 0; i < count; i++)
+        hashes[i] = ln_overlay_fetch_slot(rows, keys[i].key, keys[i].len);
+    for (size_t i = 0; i < count; i++)
+        nodes[i] = ln_overlay_fetch_node(rows, hashes[i]);
+    for (size_t i = 0; i < count; i++)
+        if (nodes[i])
+            ln_overlay_fetch_value(nodes[i]);
+}
+
 void ln_value_release(struct ln_value *value) {
     free(value->owned);
     *value = (struct ln_value){0};

@@ -98,6 +98,15 @@ struct ln_value {
 int ln_store_get(struct ln_store *s, const void *key, size_t klen, struct ln_detail *detail,
                  struct ln_value *value);
 
+/* Tells that these rows will be asked for soon, in this turn: what is in memory of them is fetched
+ * into the processor's cache, all at once. REQUIRES: count <= LN_STORE_AHEAD. */
+enum { LN_STORE_AHEAD = 16 };
+struct ln_store_key {
+    const char *key;
+    size_t len;
+};
+void ln_store_ahead(const struct ln_store *s, const struct ln_store_key *keys, size_t count);
+
 /* Idempotent; a zeroed value may be released too. */
 void ln_value_release(struct ln_value *value);
 

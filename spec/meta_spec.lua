@@ -68,6 +68,7 @@ describe("lunode.meta.lua", function()
     "mac",
     "msgpack",
     "resp",
+    "score",
     "slot",
     "store",
     "tcp_client",

@@ -2,7 +2,7 @@ local lunode = require "spec.support.lunode"
 local tmp = require "lunode.test.tmp"
 
 local VERBS = {
-  "run", "repl", "attach", "kv", "backup", "restore", "check", "dump", "test", "version", "help",
+  "run", "repl", "attach", "kv", "cluster", "backup", "restore", "check", "dump", "test", "version", "help",
 }
 
 describe("lunode on the command line", function()

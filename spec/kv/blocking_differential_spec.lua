@@ -48,6 +48,8 @@ local function blocking_command(chance)
     { 2, { "BLMOVE", chance:pick(KEYS), chance:pick(KEYS), side(chance), side(chance), "0" } },
     { 1, { "BRPOPLPUSH", chance:pick(KEYS), chance:pick(KEYS), "0" } },
     { 2, { "BLMPOP", "0", "2", chance:pick(KEYS), chance:pick(KEYS), side(chance), "COUNT", chance:int(1, 3) } },
+    { 2, joined(chance:pick { "BZPOPMIN", "BZPOPMAX" }, keys(chance, 3), "0") },
+    { 1, { "BZMPOP", "0", "2", chance:pick(KEYS), chance:pick(KEYS), chance:pick { "MIN", "MAX" }, "COUNT", 2 } },
   }
 end
 
@@ -77,6 +79,7 @@ end
 local function driver_command(chance, fresh)
   return chance:weighted {
     { 10, push(chance, fresh) },
+    { 5, { "ZADD", chance:pick(KEYS), chance:int(1, 9), fresh(), chance:pick { "inf", "-inf", "1.5" }, fresh() } },
     { 2, { "RENAME", chance:pick(KEYS), chance:pick(KEYS) } },
     { 2, { "DEL", chance:pick(KEYS) } },
     { 1, { "SET", chance:pick(KEYS), "text" } },
@@ -172,6 +175,7 @@ local function transcript(server, steps)
   end
   for _, key in ipairs(KEYS) do
     driver.bytes[#driver.bytes + 1] = driver.client:raw { "LRANGE", key, "0", "-1" }
+    driver.bytes[#driver.bytes + 1] = driver.client:raw { "ZRANGE", key, "0", "-1", "WITHSCORES" }
   end
   text[1] = "driver: " .. table.concat(driver.bytes)
   for i, one in ipairs(waiters) do

@@ -170,22 +170,26 @@ describe("members that share a secret", function()
     local name, secret, reason = table.unpack(case)
     name = "refuse a founder " .. name .. ", with a line for either direction, and go on"
     sim_it(name, { seeds = 3 }, function(world)
-      local cluster = kit.cluster(world, 2, { secret = SECRET })
-      local members = { n1 = "n1:7001", n2 = "n2:7001", n3 = "n3:7001" }
-      for _, id in ipairs { "n1", "n2" } do
-        world:kill(id)
-        world:get(id).disk.journals, world:get(id).disk.names = {}, {}
-        cluster.state[id].members = members
-        world:restart(id)
-      end
-      local other = cluster:member("n3", members, { secret = secret })
+      local options = { secret = SECRET }
+      local cluster = kit.cluster(world, 3, options)
+      local other = cluster.state.n3
       cluster:write("k", "v")
+      cluster:agree(cluster.names)
+      local last = other.node.core.log.last
+      world:kill "n3"
+      options.secret = secret
+      world:restart "n3"
+      assert(world:run_until(function()
+        return cluster:is_up "n3"
+      end, 5))
+      options.secret = SECRET
+      cluster:write("k", "w")
       world:run(30)
       for _, id in ipairs { "n1", "n2" } do
         assert.equal(2, logged(cluster.state[id], reason), table.concat(cluster.state[id].log, "\n"))
       end
       assert.truthy(logged(other, "refuse") >= 2, table.concat(other.log, "\n"))
-      assert.equal(0, other.node.core.log.last)
+      assert.equal(last, other.node.core.log.last)
     end)
   end
 

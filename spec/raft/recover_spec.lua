@@ -128,7 +128,7 @@ describe("recovering", function()
     assert.equal("v", cluster.state[leader].get "k")
   end)
 
-  sim_it("is refused for what is no member's directory, and for one that was never added", { seeds = 2 }, function(world)
+  sim_it("is refused for what is no member's directory, or was never added", { seeds = 2 }, function(world)
     local cluster = kit.cluster(world, 1)
     cluster:leader()
     world:kill "n1"

@@ -526,7 +526,7 @@ function M.sequence(seed)
   -- Most sequences dwell on few things, so that these meet in ways that an even mixture would seldom make.
   local weights = {}
   for i, entry in ipairs(WEIGHTS) do
-    weights[i] = { entry[1] * chance:pick { 1, 1, 1, 8 }, entry[2] }
+    weights[i] = { entry[1] * chance:pick { 1, 1, 1, 20 }, entry[2] }
   end
   local steps = {}
   for i = 1, chance:int(40, 120) do

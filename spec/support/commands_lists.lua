@@ -16,7 +16,9 @@ local function elements(g, most)
 end
 
 local function index(g)
-  return g.chance:odds(0.8) and tostring(g.chance:int(-12, 12)) or g:integer()
+  return g.chance:weighted {
+    { 6, tostring(g.chance:int(-3, 3)) }, { 3, tostring(g.chance:int(-12, 12)) }, { 2, g:integer() },
+  }
 end
 
 local function side(g)
@@ -47,7 +49,32 @@ local function multiple_pop(g, command)
   return command
 end
 
+-- Where nothing is there to be popped, it takes this long to say so.
+local function timeout(g)
+  return g.chance:weighted {
+    { 12, "0.001" }, { 1, g.chance:pick { "-1", "x", "", "1e30", "inf", "-inf", "-0.1", "nan", "9223372036854776" } },
+  }
+end
+
 return {
+  { 2, function(g)
+    local command = { g.chance:pick { "BLPOP", "BRPOP", "BZPOPMIN", "BZPOPMAX" }, table.unpack(g:keys_of(3)) }
+    command[#command + 1] = timeout(g)
+    return command
+  end },
+  { 1, function(g)
+    return { "BLMOVE", g:key(), g:key(), side(g), side(g), timeout(g) }
+  end },
+  { 1, function(g)
+    return { "BRPOPLPUSH", g:key(), g:key(), timeout(g) }
+  end },
+  { 2, function(g)
+    local command = multiple_pop(g, { g.chance:pick { "BLMPOP", "BZMPOP" }, timeout(g) })
+    for i, word in ipairs(command) do
+      command[i] = command[1] == "BZMPOP" and (word == "LEFT" and "MIN" or word == "RIGHT" and "max") or word
+    end
+    return command
+  end },
   { 10, function(g)
     return { g.chance:pick { "LPUSH", "RPUSH" }, g:key(), elements(g, 6) }
   end },

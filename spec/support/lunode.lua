@@ -33,7 +33,8 @@ local function environment(env)
   local clean = {}
   for _, name in ipairs {
     "CONFIG", "LISTEN", "DATA", "SYNC", "ENGINE", "REQUIREPASS", "MAXCLIENTS", "LOG_LEVEL", "CONSOLE",
-    "NO_CONSOLE", "HISTORY",
+    "NO_CONSOLE", "HISTORY", "ID", "CLUSTER_LISTEN", "CLUSTER_ADDRESS", "CLUSTER_INIT", "JOIN", "CLUSTER_SECRET",
+    "CLUSTER_SECRET_FILE", "ANNOUNCE", "REDIRECT", "NODE",
   } do
     clean["LUNODE_" .. name] = false
   end

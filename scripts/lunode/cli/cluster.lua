@@ -227,6 +227,9 @@ local function change(given, done, ...)
   local words = table.pack(...)
   local reply, err = try(given, function()
     local reply, err = ask(given, "RAFT", table.unpack(words))
+    if words[1] == "TRANSFER" and err and err:find "^it is the leader already" then
+      return "OK"
+    end
     local later = err and (err:find "^CLUSTERDOWN" or err:find "entries behind" or err:find "is not committed yet"
       or err:find "no entry of this term")
     return reply or not later and { failure = err }, err

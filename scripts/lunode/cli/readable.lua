@@ -69,7 +69,7 @@ function M.entry(entry)
   local words = {}
   local time, err = M.commands(entry.payload, function(name, args)
     local own = name:match "^%z(.*)$"
-    words[#words + 1] = own and ("(%s)"):format(own) or name:find "^[%w_.|-]+$" and name or quote(name)
+    words[#words + 1] = own and ("(%s)"):format(own) or name:find "^[%w_.|-]+$" and name:upper() or quote(name)
     for _, arg in ipairs(args) do
       words[#words + 1] = quote(arg)
     end

@@ -62,6 +62,14 @@ local function check_format(store, commit)
   return true
 end
 
+-- What GET and SET call lies in the object itself, so that no metatable is asked each time.
+local function bind(self)
+  for _, name in ipairs { "get", "set", "begin", "finish" } do
+    self[name] = methods[name]
+  end
+  self.begin_rows, self.get_row, self.put_row = self.store.begin, self.rows.get, self.rows.put
+end
+
 ---@param store lunode.store_handle
 ---@param replicated? boolean  somebody else says when what is written reaches the disk
 ---@return lunode.kv.db? db
@@ -102,6 +110,7 @@ function M.open(store, replicated)
   if not ok then
     return nil, err, code
   end
+  bind(self)
   return self
 end
 
@@ -328,7 +337,7 @@ end
 ---@param key any  a string or a view
 ---@return string?
 function methods:get(key)
-  local text, value = self.rows:get(key, PLAIN)
+  local text, value = self.get_row(self.rows, key, PLAIN)
   if text then
     self.hits = self.hits + 1
     return text
@@ -355,7 +364,7 @@ end
 ---@param expiry? integer  milliseconds since the epoch
 function methods:set(key, text, expiry)
   if not expiry and self.writing then -- over nothing, or over a string without expiry: one call does it
-    local head = self.rows:put(key, PLAIN, text, NOT_PLAIN)
+    local head = self.put_row(self.rows, key, PLAIN, text, NOT_PLAIN)
     if head == nil then
       self.keys = self.keys + 1
       if self.on_new then
@@ -490,9 +499,10 @@ end
 
 ---A command with the flag "write" begins.
 function methods:begin()
-  self.store:begin()
+  self.begin_rows(self.store)
   self.saved_keys, self.saved_expires, self.saved_version = self.keys, self.expires, self.version
-  self.collections:begin()
+  local collections = self.collections
+  collections.command, collections.opened_count = collections.command + 1, 0
   self.writing, self.changed = true, false
 end
 

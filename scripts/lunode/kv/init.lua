@@ -36,6 +36,7 @@ require "lunode.kv.zset_ranges"
 require "lunode.kv.zset_algebra"
 require "lunode.kv.lists"
 require "lunode.kv.list_waits"
+require "lunode.kv.zset_waits"
 require "lunode.kv.generic"
 require "lunode.kv.expiry"
 require "lunode.kv.server"
@@ -201,6 +202,7 @@ local function callbacks(node)
       end
     end,
     names = command.names,
+    ahead = node.db.rows,
     on_message = on_message,
     on_short_message = on_short_message,
     on_long_message = on_long_message,

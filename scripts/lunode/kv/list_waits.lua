@@ -93,10 +93,10 @@ command.command("BLMPOP", {
   complexity = "O(N+M) where N is the number of provided keys and M is the number of elements returned.",
   summary = "Pop elements from a list, or block until one is available",
   run = function(ctx, args)
-    local timeout = blocking.timeout(args[1])
     local names, word, rest = lists.counted_keys(args, 2)
     local at_left = lists.side(word)
     local count = lists.count_option(args, rest)
+    local timeout = blocking.timeout(args[1])
     return lists.pop_first(ctx, names, at_left, count) or blocking.wait(ctx, {
       name = "BLMPOP", type = LIST, keys = names, timeout = timeout,
       args = function(key)

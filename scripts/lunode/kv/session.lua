@@ -469,7 +469,8 @@ function M.dispatchers(node)
       switch_to(conn)
     end
     local write = entry.write
-    if session.diverted or not session.authenticated or write and (ctx.notifies or not writes:ready()) then
+    if session.diverted or not session.authenticated
+      or write and (ctx.notifies or (writes.waits or writes.count == 0) and not writes:ready()) then
       if a == nil then
         return on_message(conn, entry.name)
       elseif b == nil then

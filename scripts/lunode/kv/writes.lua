@@ -64,6 +64,8 @@ function M.new(node, replica)
     draining = false, -- the first of them waits for nothing but what is under way
     kept = false, -- the command that ran last is in the batch
   }, writes_mt)
+  self.add = self.batch.add -- in the object itself, as what follows: no metatable is asked for them
+  self.ready, self.run_short = methods.ready, methods.run_short
   self.db.on_expired = function(row)
     if self:ready() then -- else the background deletes it
       self:internal("expire_row", row)
@@ -200,26 +202,29 @@ function methods:run_short(entry, a, b)
   if self.refusal then
     return self.refusal
   end
-  local ctx, db, added = self.ctx, self.db, self.batch
+  local ctx, db, count = self.ctx, self.db, self.count
   self.kept = false
   db:begin()
-  ctx.seed = self.seed + self.count
+  ctx.seed = self.seed + count
   local value, bytes
   if b ~= nil then
     value = entry.short(ctx, a, b)
-    bytes = db:finish() and added:add(entry.name, a, b)
+    bytes = db:finish() and self.add(self.batch, entry.name, a, b)
   elseif a ~= nil then
     value = entry.short(ctx, a)
-    bytes = db:finish() and added:add(entry.name, a)
+    bytes = db:finish() and self.add(self.batch, entry.name, a)
   else
     value = entry.short(ctx)
-    bytes = db:finish() and added:add(entry.name)
+    bytes = db:finish() and self.add(self.batch, entry.name)
   end
   ctx.seed = nil
-  if bytes then
+  if not bytes then
+    return value -- it has changed nothing
+  elseif bytes > self.reserved or ctx.events then
     return keep(self, value, bytes)
   end
-  return value -- it has changed nothing
+  self.kept, self.count = true, count + 1
+  return value
 end
 
 -- ---- who has to know what changes
@@ -266,7 +271,7 @@ end
 function methods:update()
   local watched = self.node.watches.count > 0 or self.node.blocking.count > 0
   self.run = watched and run_and_touch or nil
-  self.run_short = watched and run_short_and_touch or nil
+  self.run_short = watched and run_short_and_touch or methods.run_short
 end
 
 ---The command that has just run has failed, or its reply cannot be encoded: as if it had never been.

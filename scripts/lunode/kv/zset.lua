@@ -1,34 +1,17 @@
--- A sorted set as it lies in the store: scores and members put, removed, popped and met in order. No commands.
+-- A sorted set as it lies in the store: members put, removed, popped and met in order. No commands.
 --
--- A key is what follows the prefix of a row 's': score and member, so that keys are ordered as the set is. What is
--- given of members is a flat list: member, score, member, score …, or members alone.
+-- A score is a number in what is returned, and 8 bytes in what is put (lunode.score). A key is what follows the prefix
+-- of a row 's': score and member, so that keys are ordered as the set is. What is given of members is a flat list:
+-- member, score, member, score …, or members alone.
 local ranks = require "lunode.kv.zset_ranks"
+local score = require "lunode.score"
 
 local pack, unpack, sub = string.pack, string.unpack, string.sub
+local encode, decode = score.encode, score.decode
 
 local M = {}
 
 local SCORE_BYTES = 8
-
--- ---- scores
-
--- A double's bits, ordered as the numbers are: those of negative ones inverted, the sign of the others set. There is
--- one zero.
----@param score number
----@return string
-function M.encode(score)
-  local bits = unpack(">i8", pack(">d", score == 0 and 0.0 or score))
-  return pack(">i8", bits < 0 and ~bits or bits ~ math.mininteger)
-end
-
----@param bytes string  that begin with a score
----@return number
-function M.decode(bytes)
-  local bits = unpack(">i8", bytes)
-  return (unpack(">d", pack(">i8", bits < 0 and bits ~ math.mininteger or ~bits)))
-end
-
-local encode, decode = M.encode, M.decode
 
 ---The first key past all those that begin with this score.
 ---@param bytes string
@@ -101,10 +84,10 @@ end
 ---@param db lunode.kv.db
 ---@param c lunode.kv.collection
 ---@param member string
----@param score number  not NaN
+---@param bytes string  its score
 ---@return boolean added, boolean changed
-function M.put(db, c, member, score)
-  local z, bytes = view(c), encode(score)
+function M.put(db, c, member, bytes)
+  local z = c.index or view(c)
   local old, hash = db.members:swap(z.members, member, bytes)
   if old == bytes then
     return false, false
@@ -135,20 +118,10 @@ end
 
 -- ---- in order
 
--- From keys to members and scores.
-local function with_scores(list)
-  local result = {}
-  for i = 1, #list do
-    local key = list[i]
-    result[2 * i - 1], result[2 * i] = sub(key, SCORE_BYTES + 1), decode(key)
-  end
-  return result
-end
-
 -- Rows of a range of keys, as a flat list.
 local function collect(db, z, from, to, limit, offset, reverse, scores)
   if scores then
-    return with_scores(db.store:collect(from, to, "keys", limit, #z.scores, reverse, offset))
+    return score.split(db.store:collect(from, to, "keys", limit, #z.scores, reverse, offset))
   end
   return db.store:collect(from, to, "keys", limit, #z.scores + SCORE_BYTES, reverse, offset)
 end

@@ -1,12 +1,12 @@
 -- Commands that make a sorted set of several: ZUNION ZINTER ZDIFF, their STORE forms, ZINTERCARD. A set that is not
 -- sorted takes part, too: its members have the score 1.
 local command = require "lunode.kv.command"
-local doubles = require "lunode.kv.doubles"
 local errors = require "lunode.kv.errors"
 local keys = require "lunode.kv.keys"
 local members = require "lunode.kv.members"
 local numbers = require "lunode.kv.numbers"
 local resp = require "lunode.resp"
+local score_of = require("lunode.score").parse
 local zset = require "lunode.kv.zset"
 local zsets = require "lunode.kv.zsets"
 
@@ -169,7 +169,7 @@ local function parse_options(inputs, args, first, allowed)
       error(errors.SYNTAX, 0)
     elseif option == "WEIGHTS" and #args - i >= #inputs then
       for n, input in ipairs(inputs) do
-        input.weight = doubles.double(args[i + n], NOT_WEIGHT)
+        input.weight = score_of(args[i + n]) or error(NOT_WEIGHT, 0)
       end
       i = i + #inputs
     elseif option == "AGGREGATE" and args[i + 1] then

@@ -1,10 +1,10 @@
 -- Commands on ranges of sorted sets, by rank, by score or by member: ZRANGE and its older kin, ZCOUNT, ZREMRANGEBY….
 local command = require "lunode.kv.command"
-local doubles = require "lunode.kv.doubles"
 local errors = require "lunode.kv.errors"
 local keys = require "lunode.kv.keys"
 local numbers = require "lunode.kv.numbers"
 local resp = require "lunode.resp"
+local score = require "lunode.score"
 local zset = require "lunode.kv.zset"
 local zsets = require "lunode.kv.zsets"
 
@@ -22,11 +22,11 @@ local SCORES_BY_LEX = resp.error("ERR syntax error, WITHSCORES not supported in 
 -- The first key in a range that begins, or the first past one that ends, with this score.
 local function score_end(text, is_max)
   local exclusive = text:find("^%(") ~= nil
-  local score = doubles.lenient(exclusive and text:sub(2) or text)
-  if not score then
+  local number = score.bound(exclusive and text:sub(2) or text)
+  if not number then
     error(NOT_FLOAT, 0)
   end
-  local bytes = zset.encode(score)
+  local bytes = score.encode(number)
   return exclusive ~= is_max and zset.past_score(bytes) or bytes
 end
 

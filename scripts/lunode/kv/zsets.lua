@@ -1,12 +1,12 @@
 -- Commands on single members of sorted sets: ZADD and its kin, scores, ranks, what is popped or chosen at random. What
 -- is about ranges is in zset_ranges.lua, what is made of several sets in zset_algebra.lua.
 local command = require "lunode.kv.command"
-local doubles = require "lunode.kv.doubles"
 local errors = require "lunode.kv.errors"
 local keys = require "lunode.kv.keys"
 local members = require "lunode.kv.members"
 local numbers = require "lunode.kv.numbers"
 local resp = require "lunode.resp"
+local score = require "lunode.score"
 local zset = require "lunode.kv.zset"
 
 local null = resp.null
@@ -53,42 +53,43 @@ local function zadd_options(args)
 end
 
 -- A member under the options' conditions: (added, updated, its score; nil: nothing was done).
-local function put_if(db, c, member, score, options)
+local function put_if(db, c, member, number, options)
   local old = zset.score(db, c, member)
   if not old then
     if options.xx then
       return 0, 0
     end
-    zset.put(db, c, member, score)
-    return 1, 0, score
+    zset.put(db, c, member, score.encode(number))
+    return 1, 0, number
   elseif options.nx then
     return 0, 0
   elseif options.incr then
-    score = old + score
-    if score ~= score then
+    number = old + number
+    if number ~= number then
       error(NAN, 0)
     end
   end
-  if options.lt and score >= old or options.gt and score <= old then
+  if options.lt and number >= old or options.gt and number <= old then
     return 0, 0
-  elseif score == old then
+  elseif number == old then
     return 0, 0, old
   end
-  zset.put(db, c, member, score)
-  return 0, 1, score
+  zset.put(db, c, member, score.encode(number))
+  return 0, 1, number
 end
 
-local function parse_scores(args, first)
+-- All of them before anything is written; `read` gives numbers, or bytes.
+local function parse_scores(args, first, read)
   local scores = {}
   for i = first, #args, 2 do
-    scores[i] = doubles.double(args[i])
+    scores[i] = read(args[i]) or error(errors.NOT_FLOAT, 0)
   end
   return scores
 end
 
 local function zadd(ctx, args, options, first)
   local db, key = ctx.db, args[1]
-  local scores = parse_scores(args, first)
+  local scores = parse_scores(args, first, score.parse)
   local c
   if options.xx then
     c = db.collections:open(key, ZSET)
@@ -117,7 +118,7 @@ local function zadd_plain(ctx, args)
   if #args % 2 == 0 then
     error(errors.SYNTAX, 0)
   end
-  local scores = #args > 3 and parse_scores(args, 2) or { nil, doubles.double(args[2]) }
+  local scores = parse_scores(args, 2, score.read)
   local c = db.collections:create(key, ZSET)
   local added, any = 0, false
   for i = 2, #args, 2 do
@@ -241,6 +242,15 @@ command.command("ZREVRANK", {
   end,
 })
 
+-- As ZSCAN writes it: an integer as such, up to a half of the 64-bit range.
+local function score_text(number)
+  local n = math.tointeger(number)
+  if n and math.abs(n) <= math.maxinteger // 2 then
+    return ("%d"):format(n)
+  end
+  return ("%.17g"):format(number)
+end
+
 command.command("ZSCAN", {
   arity = -3, variadic = true, flags = { "readonly" }, keys = KEY, access = "RO access", group = "sorted-set",
   since = "2.8.0", tips = { "nondeterministic_output" },
@@ -249,7 +259,7 @@ command.command("ZSCAN", {
   summary = "Incrementally iterate sorted sets elements and associated scores",
   run = function(ctx, args)
     return members.scan(ctx, args, ZSET, "m", function(bytes)
-      return doubles.format(zset.decode(bytes))
+      return score_text(score.decode(bytes))
     end)
   end,
 })
@@ -266,7 +276,7 @@ function M.store(ctx, key, list, event)
   if #list > 0 then
     local c = db.collections:create(key, ZSET)
     for i = 1, #list, 2 do
-      zset.put(db, c, list[i], list[i + 1])
+      zset.put(db, c, list[i], score.encode(list[i + 1]))
     end
     db.collections:changed(c)
     ctx:notify("z", event, key)
@@ -318,7 +328,7 @@ command.command("ZRANDMEMBER", {
       return list
     end
     for i = 2, #list, 2 do
-      list[i] = zset.decode(list[i])
+      list[i] = score.decode(list[i])
     end
     return M.reply(ctx, list)
   end,

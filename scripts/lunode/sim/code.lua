@@ -64,7 +64,7 @@ end
 local PURE = {
   ["lunode.msgpack"] = true, ["lunode.resp"] = true, ["lunode.slot"] = true, ["lunode.decoder"] = true,
   ["lunode.hash"] = true, ["lunode.watchdog"] = true, ["lunode.version"] = true, ["lunode.batch"] = true,
-  ["lunode.mac"] = true, ["lunode.bits"] = true, ["lunode.lcs"] = true,
+  ["lunode.mac"] = true, ["lunode.bits"] = true, ["lunode.lcs"] = true, ["lunode.score"] = true,
 }
 M.PURE = PURE
 

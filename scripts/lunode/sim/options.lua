@@ -176,8 +176,10 @@ local function take(o, key, value, special)
   local option = any[key] or (special and special[key])
   if option then
     return option(o, value)
-  elseif (key == "decoder" or key == "names") and not special then
+  elseif (key == "decoder" or key == "names" or key == "ahead") and not special then
     return ("unknown option '%s'"):format(key)
+  elseif key == "ahead" then
+    return type(value) ~= "table" and "option 'ahead' must be what store:rows gives" or nil
   elseif key == "names" then
     if getmetatable(value) ~= NAMES then
       return "option 'names' must be what resp.names gives"
