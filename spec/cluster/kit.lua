@@ -192,6 +192,17 @@ function methods:join(id)
   return m
 end
 
+---Ends one that was removed.
+---@param m spec.cluster.member
+function methods:forget(m)
+  for i, other in ipairs(self.members) do
+    if other == m then
+      table.remove(self.members, i)
+    end
+  end
+  m:kill9()
+end
+
 -- The one that says so of the latest term.
 local function find_leader(self)
   local leader, term = nil, -1

@@ -103,6 +103,48 @@ add {
   end,
 }
 
+-- ---------------------------------------------------------------- members
+
+-- By id, as a member that is up has them; nil where nobody answers.
+local function row_of(c, id)
+  for _, m in ipairs(c:running()) do
+    local status = m:status()
+    for _, row in ipairs(status and status.members or {}) do
+      if row.id == id then
+        return row
+      end
+    end
+    if status then
+      return nil
+    end
+  end
+end
+
+add {
+  name = "members join and are removed", options = { members = 3 }, rounds = 1, full = 12,
+  round = function(c, cl, i, told)
+    local new = c:join("n" .. 3 + i)
+    if i % 2 == 0 then
+      local leader = c:leader()
+      kill(leader, told)
+      cl:after(20)
+      leader:start()
+    end
+    wait.till(function()
+      new:check_alive()
+      local row = row_of(c, new.id)
+      return row and row.voter == "yes" and row.state == "ok"
+    end, 30, new.id .. " to be a voter that has caught up")
+    local old = c.members[loop.random(1, 3)]
+    wait.till(function()
+      c:leader():ask("RAFT", "REMOVE", old.id)
+      return not row_of(c, old.id)
+    end, 30, old.id .. " to be removed")
+    c:forget(old)
+    cl:after(30)
+  end,
+}
+
 -- ---------------------------------------------------------------- the network
 
 -- Each leaves a quorum connected.
