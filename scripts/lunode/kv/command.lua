@@ -21,7 +21,9 @@ local M = {}
 ---@field arity integer
 ---@field run? fun(ctx: lunode.kv.ctx, ...): any  may raise a resp.error as its reply; nothing is written then
 ---@field variadic? boolean       run(ctx, args): for commands without a bound on their arguments
----@field views? fun(ctx: lunode.kv.ctx, ...): any  runs instead for up to two arguments: they are views, see resp.names
+---@field views? fun(ctx: lunode.kv.ctx, ...): any  runs instead for as few arguments as it has parameters, three at
+---   most, while nobody asks for keyspace events: they are views, see resp.names
+---@field short? fun(ctx: lunode.kv.ctx, key: string, ...): any  as views, but the first argument is a string
 ---@field flags? string[]         Redis's: "write", "readonly", "fast", "admin", "no_auth", …
 ---@field keys? integer[]         {first, last, step}
 ---@field access? string|string[] how keys are used, as Redis's key specs say: "RO access"; a list: one for each key
@@ -47,6 +49,7 @@ local FIELDS = {
   notes = "string", group = "string", acl = "table", tips = "table", summary = "string", since = "string",
   complexity = "string", deprecated = "table", replace = "boolean", numkeys = "table", more_keys = "table",
   getkeys = "function", arrive = "function", immediate = "boolean", may_replicate = "boolean", views = "function",
+  short = "function",
 }
 
 local FLAGS = {
@@ -62,10 +65,10 @@ local LONGEST_NAME = 64
 local by_name = {}
 M.by_name = by_name
 
--- The commands that may be given two arguments at most, for those that come so: connections look them up in the bytes
+-- The commands that may be given three arguments at most, for those that come so: connections look them up in the bytes
 -- that arrive, and nothing more is asked about them.
 M.names = resp.names()
-local SHORT = 2
+local SHORT = 3
 
 local function fail(name, format, ...)
   error(("command %s: "):format(tostring(name)) .. format:format(...), 4)
@@ -149,10 +152,16 @@ local function home_of(name, options)
   return home, container, own_name
 end
 
--- Those that may be given two arguments at most are found in the bytes that arrive.
-local function bind(name, entry)
-  if entry.run and not entry.variadic and entry.min <= SHORT and (entry.write or not entry.timed) then
-    M.names:bind(name, entry, entry.min, math.min(entry.max, SHORT), entry.options.views ~= nil)
+-- Those with few arguments come by a short way, and some have a function of their own for it.
+local function bind(name, entry, options)
+  local few, most = options.views or options.short, SHORT
+  if few then
+    most = math.min(debug.getinfo(few, "u").nparams - 1, SHORT)
+  end
+  local looked_at = entry.timed and not entry.write -- how long it takes: not on the short way
+  if entry.run and (few or not entry.variadic) and entry.min <= most and not looked_at then
+    local views = options.views and 1 or options.short and 2
+    M.names:bind(name, entry, entry.min, math.min(entry.max, most), views or false)
   else
     M.names:unbind(name)
   end
@@ -173,7 +182,7 @@ function M.command(name, options)
     min = math.abs(arity) - 1, -- arguments after the name
     max = arity > 0 and arity - 1 or math.huge,
     run = container and skip_name(options) or options.run,
-    short = options.views or options.run, -- for up to two arguments
+    short = options.views or options.short or options.run, -- for few arguments
     variadic = options.variadic or false,
     write = flags.write or false,
     reads = flags.readonly or false,
@@ -198,9 +207,10 @@ function M.command(name, options)
   for _, spelling in ipairs { own_name:upper(), own_name:lower() } do
     home[spelling] = entry
   end
-  if home == by_name then
-    bind(own_name, entry)
+  if home ~= by_name then
+    return
   end
+  bind(own_name, entry, options)
 end
 
 -- Those that have another name now, or none, by the names that they had: the log goes on to call them so.
@@ -227,7 +237,7 @@ function M.rename(name, new)
   end
   if new ~= "" then
     by_name[new:upper()], by_name[new:lower()] = entry, entry
-    bind(new, entry)
+    bind(new, entry, entry.options)
   end
 end
 

@@ -33,6 +33,9 @@ local GROUP_CATEGORY = {
   set = "set", ["sorted-set"] = "sortedset",
 }
 
+-- They are in the categories of what they sort.
+local OF_OTHER_CATEGORIES = { sort = true, sort_ro = true }
+
 local function statuses(set, order, prefix)
   local list = {}
   for _, name in ipairs(order) do
@@ -59,7 +62,7 @@ local function categories(entry)
   set.admin, set.pubsub, set.blocking = flags.admin or set.admin, flags.pubsub, flags.blocking
   set.dangerous = set.dangerous or flags.admin
   set.fast, set.slow = flags.fast, not flags.fast
-  local group = options.run and GROUP_CATEGORY[options.group]
+  local group = options.run and not OF_OTHER_CATEGORIES[entry.name] and GROUP_CATEGORY[options.group]
   if group then
     set[group] = true
   end

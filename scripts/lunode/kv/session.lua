@@ -382,7 +382,7 @@ end
 ---@return fun(conn: lunode.conn, name: string, ...): any
 ---@return fun(conn: lunode.conn, name: string, args: string[]): any
 ---@return fun() end_turn  to be called at the end of each turn of the loop
----@return fun(conn: lunode.conn, entry: table, a: any, b: any): any  on_short_message
+---@return fun(conn: lunode.conn, entry: table, a: any, b: any, c: any): any  on_short_message
 function M.dispatchers(node)
   local sessions, ctx, stats, writes = node.sessions, node.ctx, node.stats, node.writes
   local current, session -- the connection whose commands are running, and its session
@@ -509,8 +509,8 @@ function M.dispatchers(node)
     return perform(name, count, a, b, c, ...)
   end
 
-  -- What most messages are: a command of two arguments at most, its entry found already.
-  local function on_short_message(conn, entry, a, b)
+  -- What most messages are: a command of three arguments at most, its entry found already.
+  local function on_short_message(conn, entry, a, b, c)
     if conn ~= current then
       switch_to(conn)
     end
@@ -521,13 +521,17 @@ function M.dispatchers(node)
         return on_message(conn, entry.called)
       elseif b == nil then
         return on_message(conn, entry.called, words(a))
+      elseif c == nil then
+        return on_message(conn, entry.called, words(a, b))
       end
-      return on_message(conn, entry.called, words(a, b))
+      return on_message(conn, entry.called, words(a, b, c))
     end
     stats.commands = stats.commands + 1
     session.command = entry
     if write then
-      return (writes:run_short(entry, a, b))
+      return (writes:run_short(entry, a, b, c))
+    elseif c ~= nil then
+      return (entry.short(ctx, a, b, c))
     elseif b ~= nil then
       return (entry.short(ctx, a, b))
     elseif a ~= nil then
