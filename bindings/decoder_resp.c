@@ -70,7 +70,7 @@ static int push_short(lua_State *L, struct resp_decoder *d, int place) {
     lua_rawgeti(L, d->base.values, place + 1);
     for (uint32_t i = 1; i < r->argc; i++) {
         const char *data = r->base + r->argv[i].off;
-        if (ln_resp_names_at(d->names, place)->views)
+        if (i >= ln_resp_names_at(d->names, place)->views)
             ln_view_push(L, (int)i, data, r->argv[i].len);
         else
             lua_pushlstring(L, data, r->argv[i].len);

@@ -84,7 +84,8 @@ static int log_room(lua_State *L) {
     struct ln_log *log = check_log(L)->log;
     lua_Integer len = luaL_checkinteger(L, 2);
     luaL_argcheck(L, len >= 0, 2, "a number of bytes expected");
-    return push_done(L, log, ln_log_room(log, (size_t)len));
+    bool wait = lua_isnoneornil(L, 3) || lua_toboolean(L, 3);
+    return push_done(L, log, ln_log_room(log, (size_t)len, wait));
 }
 
 static int log_first(lua_State *L) {

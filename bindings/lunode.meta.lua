@@ -202,7 +202,7 @@ function conn:is_open() end
 ---@field decoder? "line"|"resp"|"msgpack"|lunode.length|lunode.decoder_function  bytes become messages, see lunode.decoder_function
 ---@field on_message? fun(conn: lunode.conn, ...): any  once for each message, in order; not while paused. What it returns is written, as the decoder has it; above the high watermark no more messages are taken until the queue is short again
 ---@field on_long_message? fun(conn: lunode.conn, name: string, args: string[]): any  as on_message, for commands of more than 4096 words; without it the decoder refuses them
----@field on_short_message? fun(conn: lunode.conn, value: any, a: any, b: any): any  as on_message, for commands of up to two arguments whose name is bound in `names`, which gives the value
+---@field on_short_message? fun(conn: lunode.conn, value: any, a: any, b: any, c: any): any  as on_message, for commands of up to three arguments whose name is bound in `names`, which gives the value
 ---@field names? lunode.resp.names  decoder "resp"
 ---@field ahead? lunode.rows  with `names`: where the first arguments of commands that take views are keys. Those of commands that come together are fetched into the processor's cache together
 ---@field on_error? fun(conn: lunode.conn, err: any): any  on_message raised `err` (a string comes with its traceback, another value as it is); what it returns is the reply, and the connection goes on. Without it, the connection closes with code ECALLBACK
@@ -351,9 +351,9 @@ function resp.names() end
 ---using one later raises.
 ---@param name string  of 64 bytes at most, in any case
 ---@param value any
----@param min integer  arguments, from 0 to 2
+---@param min integer  arguments, from 0 to 3
 ---@param max integer
----@param views? boolean
+---@param views? boolean|integer  true: all arguments; a number: from that one on
 function names:bind(name, value, min, max, views) end
 
 ---@param name string
@@ -698,42 +698,42 @@ function rows:put(key, head, text, unless) end
 local members = {}
 
 ---@param prefix string
----@param member string
----@return string? value  nothing: there is no such member
+---@param member any  a string or a view
+---@return string? value  nothing: there is no such member; of a view, perhaps a view
 function members:get(prefix, member) end
 
 ---@param prefix string
----@param member string
+---@param member any  a string or a view
 ---@return boolean exists
 ---@return integer hash
 function members:has(prefix, member) end
 
 ---Stores a member's value, in place of the one that is there.
 ---@param prefix string
----@param member string
----@param value string
+---@param member any  a string or a view
+---@param value any  a string or a view
 ---@return boolean existed
 ---@return integer hash
 function members:put(prefix, member, value) end
 
 ---As `put`, and gives the value that was there.
 ---@param prefix string
----@param member string
----@param value string
+---@param member any  a string or a view
+---@param value any  a string or a view
 ---@return string? old
 ---@return integer hash
 function members:swap(prefix, member, value) end
 
 ---Stores a member's value, unless it is there already.
 ---@param prefix string
----@param member string
----@param value string
+---@param member any  a string or a view
+---@param value any  a string or a view
 ---@return boolean added
 ---@return integer hash
 function members:add(prefix, member, value) end
 
 ---@param prefix string
----@param member string
+---@param member any  a string or a view
 ---@return boolean existed
 ---@return integer hash
 function members:delete(prefix, member) end
@@ -825,9 +825,10 @@ function log_handle:append(type, payload, term) end
 
 ---Makes sure that an entry with so many bytes of payload can be appended next: for who has to know before doing what is to be logged.
 ---@param bytes integer
+---@param wait? boolean  for a segment that the log's thread is still making (default true)
 ---@return boolean? ok
----@return string? err, lunode.code? code  as `append`
-function log_handle:room(bytes) end
+---@return string? err, lunode.code? code  as `append`; "EAGAIN" without `wait`: soon
+function log_handle:room(bytes, wait) end
 
 ---Index of the first entry; `last() + 1` where there is none.
 ---@return integer index
@@ -951,7 +952,7 @@ function score.bound(text) end
 function score.encode(value) end
 
 ---As `parse`, then `encode`.
----@param text string
+---@param text any  a string or a view
 ---@return string? bytes
 function score.read(text) end
 

@@ -56,7 +56,7 @@ static struct ln_resp_names *check_names(lua_State *L) {
 
 static uint8_t check_count(lua_State *L, int index) {
     lua_Integer count = luaL_checkinteger(L, index);
-    luaL_argcheck(L, count >= 0 && count <= LN_RESP_SHORT, index, "from 0 to 2 expected");
+    luaL_argcheck(L, count >= 0 && count <= LN_RESP_SHORT, index, "from 0 to 3 expected");
     return (uint8_t)count;
 }
 
@@ -66,12 +66,21 @@ static const char *check_name(lua_State *L, size_t *len) {
     return name;
 }
 
+/* true: all of them. */
+static uint8_t first_view(lua_State *L, int index) {
+    if (!lua_isinteger(L, index))
+        return lua_toboolean(L, index) ? 1 : LN_RESP_SHORT + 1;
+    lua_Integer first = lua_tointeger(L, index);
+    luaL_argcheck(L, first >= 1 && first <= LN_RESP_SHORT, index, "from 1 to 3 expected");
+    return (uint8_t)first;
+}
+
 static int names_bind(lua_State *L) {
     struct ln_resp_names *names = check_names(L);
     size_t len;
     const char *name = check_name(L, &len);
     luaL_checkany(L, 3);
-    uint8_t min = check_count(L, 4), max = check_count(L, 5);
+    uint8_t min = check_count(L, 4), max = check_count(L, 5), views = first_view(L, 6);
     luaL_argcheck(L, max >= min, 5, "less than the least");
     struct ln_resp_name *n = &names->of[place_of(names, name, len)];
     if (n->len == 0 && names->used == PLACES / 2)
@@ -83,7 +92,7 @@ static int names_bind(lua_State *L) {
     n->len = (uint8_t)len;
     n->min = min;
     n->max = max;
-    n->views = lua_toboolean(L, 6);
+    n->views = views;
     for (size_t i = 0; i < len; i++)
         n->name[i] = fold(name[i]);
     return 0;

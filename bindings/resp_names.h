@@ -10,13 +10,13 @@
 
 #define LN_RESP_NAMES_TYPE "lunode.resp.names"
 
-enum { LN_RESP_NAME_MAX = 64, LN_RESP_SHORT = 2 /* arguments of a short message, at most */ };
+enum { LN_RESP_NAME_MAX = 64, LN_RESP_SHORT = 3 /* arguments of a short message, at most */ };
 
 struct ln_resp_name {
     char name[LN_RESP_NAME_MAX]; /* in lower case */
     uint8_t len;                 /* 0: free */
     uint8_t min, max;            /* arguments */
-    bool views;                  /* its arguments come as views */
+    uint8_t views;               /* the first argument that comes as a view, as all after it */
 };
 
 /* A userdata; its user value is the list of values, by the place of their names, from 1 on. */

@@ -1,6 +1,7 @@
 /* lunode.score: scores of sorted sets, as text, as numbers and as bytes in their order. Types in
  * lunode.meta.lua. */
 #include "common.h"
+#include "view.h"
 
 #include <ctype.h>
 #include <endian.h>
@@ -66,11 +67,19 @@ static int score_bound(lua_State *L) {
     return 1;
 }
 
+/* A view's bytes are copied: what strtod reads has to end. */
 static int score_read(lua_State *L) {
     size_t len;
-    const char *text = luaL_checklstring(L, 1, &len);
+    const char *text = ln_check_bytes(L, 1, &len);
     double value;
-    char bytes[SCORE_BYTES];
+    char bytes[SCORE_BYTES], small[64];
+    if (lua_type(L, 1) != LUA_TSTRING && len < sizeof small) {
+        memcpy(small, text, len);
+        small[len] = 0;
+        text = small;
+    } else if (lua_type(L, 1) != LUA_TSTRING) {
+        text = lua_pushlstring(L, text, len);
+    }
     if (!parse(text, len, &value))
         return 0;
     encode(value, bytes);

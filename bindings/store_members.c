@@ -3,6 +3,7 @@
 #include "store_members.h"
 
 #include "common.h"
+#include "view.h"
 
 #include <errno.h>
 #include <string.h>
@@ -35,7 +36,7 @@ static struct members_box *check_row(lua_State *L, struct row *row) {
         luaL_error(L, "store is closed");
     size_t prefix_len, len;
     const char *prefix = luaL_checklstring(L, 2, &prefix_len);
-    const char *member = luaL_checklstring(L, 3, &len);
+    const char *member = ln_check_bytes(L, 3, &len);
     row->store = *box->store;
     row->len = prefix_len + HASH_BYTES + len;
     char *key = row->len <= SMALL ? row->small : lua_newuserdatauv(L, row->len, 0);
@@ -81,7 +82,10 @@ static int members_get(lua_State *L) {
     struct members_box *box = check_row(L, &row);
     if (!look(L, box, &row))
         return 0;
-    lua_pushlstring(L, box->value.data, box->value.len);
+    if (lua_type(L, 3) == LUA_TSTRING)
+        lua_pushlstring(L, box->value.data, box->value.len);
+    else
+        ln_view_push_result(L, box->value.data, box->value.len);
     ln_value_release(&box->value);
     return 1;
 }
@@ -95,7 +99,7 @@ static int members_has(lua_State *L) {
 static int members_put(lua_State *L) {
     struct row row;
     size_t len;
-    const char *value = luaL_checklstring(L, 4, &len);
+    const char *value = ln_check_bytes(L, 4, &len);
     struct members_box *box = check_row(L, &row);
     bool found = is_there(L, box, &row);
     check_written(L, ln_store_put(row.store, row.key, row.len, value, len));
@@ -105,7 +109,7 @@ static int members_put(lua_State *L) {
 static int members_swap(lua_State *L) {
     struct row row;
     size_t len;
-    const char *value = luaL_checklstring(L, 4, &len);
+    const char *value = ln_check_bytes(L, 4, &len);
     struct members_box *box = check_row(L, &row);
     bool same = false;
     if (look(L, box, &row)) {
@@ -124,7 +128,7 @@ static int members_swap(lua_State *L) {
 static int members_add(lua_State *L) {
     struct row row;
     size_t len;
-    const char *value = luaL_checklstring(L, 4, &len);
+    const char *value = ln_check_bytes(L, 4, &len);
     struct members_box *box = check_row(L, &row);
     bool found = is_there(L, box, &row);
     if (!found)

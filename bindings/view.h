@@ -12,8 +12,8 @@
 #include <stdbool.h>
 
 enum {
-    LN_VIEW_RESULT = 3, /* arguments come before it */
-    LN_VIEWS = LN_VIEW_RESULT + 1,
+    LN_VIEW_RESULT = 0, /* arguments come after it, from 1 on */
+    LN_VIEWS = 4,
     LN_VIEW_RESULT_BYTES = 256, /* of a result; longer ones are strings */
 };
 

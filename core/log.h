@@ -10,7 +10,8 @@
  * Nothing here waits for the disk but open, close, reads of what has left memory, and an append
  * that needs a new segment before the log's thread has it ready. Calls change memory; what they
  * have gathered leaves in one write at ln_log_flush, which comes by itself in the flush phase of
- * the iteration (or sooner, when 4 MiB have gathered). Output of connections leaves in that phase,
+ * the iteration, or, while a sync is under way, when that has ended (or sooner, when 4 MiB have
+ * gathered). Output of connections leaves in that phase,
  * too, in no certain order: who answers for what he has appended calls ln_log_flush in
  * before_sleep. Written is safe from the end of the process, not from a power cut: that is what
  * ln_log_sync is for.
@@ -93,8 +94,10 @@ int ln_log_append(struct ln_log *log, uint64_t term, uint8_t type, const char *p
                   uint64_t *index);
 
 /* Makes sure that an entry with a payload of up to len bytes can be appended next: LN_OK, or what
- * the append would fail with. For who has to know before he does what he is going to log. */
-int ln_log_room(struct ln_log *log, size_t len);
+ * the append would fail with. For who has to know before he does what he is going to log. Without
+ * `wait`, -EAGAIN where the log's thread is still busy with the segment that this takes, or with a
+ * sync before it: it will be there soon. */
+int ln_log_room(struct ln_log *log, size_t len, bool wait);
 
 /* The term of an entry, and of the one before the first. -ERANGE: there is no such entry. */
 int ln_log_term(const struct ln_log *log, uint64_t index, uint64_t *term);

@@ -68,14 +68,14 @@ int ln_log_write_tail(struct ln_log *log) {
 /* ---- segments */
 
 /* The next segment, with at least so many bytes; what it lacks is said, and nothing has changed. */
-static int take_next(struct ln_log *log, uint64_t need, uint64_t *capacity) {
+static int take_next(struct ln_log *log, uint64_t need, bool wait, uint64_t *capacity) {
     bool waited = false;
     int rc = log->number < UINT32_MAX ? LN_OK : -EFBIG;
     if (rc == LN_OK && log->next_fd < 0) {
         rc = ln_log_start_thread(log);
         if (rc == LN_OK)
-            rc = ln_log_thread_take(&log->thread, log->number + 1, log->segment_size, &waited,
-                                    &log->next_fd);
+            rc = ln_log_thread_take(&log->thread, log->number + 1, log->segment_size,
+                                    wait, &waited, &log->next_fd);
         log->stats.waits += waited;
     }
     *capacity = log->segment_size;
@@ -100,7 +100,7 @@ static int next_segment(struct ln_log *log, size_t size, uint64_t reserve) {
     uint64_t capacity = 0;
     int rc = tail_room(log, log->end, LN_LOG_HEADER + size);
     if (rc == LN_OK)
-        rc = take_next(log, LN_LOG_HEADER + size + reserve, &capacity);
+        rc = take_next(log, LN_LOG_HEADER + size + reserve, true, &capacity);
     if (rc == LN_OK)
         rc = ln_log_write_tail(log);
     if (rc == LN_OK) /* writing may have let go of it */
@@ -183,7 +183,7 @@ int ln_log_append(struct ln_log *log, uint64_t term, uint8_t type, const char *p
     return LN_OK;
 }
 
-int ln_log_room(struct ln_log *log, size_t len) {
+int ln_log_room(struct ln_log *log, size_t len, bool wait) {
     const struct ln_log_record r = {.type = 0, .len = (uint32_t)len};
     uint64_t need = ln_log_record_size(r.len) + reserve_of(log, &r), capacity;
     assert(!log->closed);
@@ -192,7 +192,7 @@ int ln_log_room(struct ln_log *log, size_t len) {
     if (len > LN_LOG_MAX_PAYLOAD)
         return ln_detail_set(&log->detail, -EMSGSIZE, "an entry has at most 1 GiB");
     return log->end + need <= log->capacity ? LN_OK
-                                            : take_next(log, LN_LOG_HEADER + need, &capacity);
+                                            : take_next(log, LN_LOG_HEADER + need, wait, &capacity);
 }
 
 /* ---- truncation */

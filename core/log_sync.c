@@ -136,7 +136,7 @@ static void on_async(struct ln_async *async) {
     }
     if (log->status == LN_OK) {
         remove_old(log);
-        ln_log_begin_sync(log);
+        (void)ln_log_flush(log);
     }
     ln_log_complete(log);
 }
@@ -155,8 +155,12 @@ int ln_log_start_thread(struct ln_log *log) {
 
 /* ---- flushing */
 
+/* While a sync is under way, nobody waits for a write: the next sync begins when this one ends, and
+ * one write then serves all that has gathered. */
 static void on_flush(struct ln_job *job) {
-    (void)ln_log_flush(LN_OWNER(struct ln_log, flush_job, job));
+    struct ln_log *log = LN_OWNER(struct ln_log, flush_job, job);
+    if (log->sync_position == 0 || log->status != LN_OK)
+        (void)ln_log_flush(log);
 }
 
 void ln_log_will_flush(struct ln_log *log) {

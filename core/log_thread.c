@@ -167,19 +167,21 @@ void ln_log_thread_make(struct ln_log_thread *t, uint64_t number, uint64_t size)
     pthread_mutex_unlock(&t->lock);
 }
 
-int ln_log_thread_take(struct ln_log_thread *t, uint64_t number, uint64_t size, bool *waited,
-                       int *fd) {
+int ln_log_thread_take(struct ln_log_thread *t, uint64_t number, uint64_t size, bool wait,
+                       bool *waited, int *fd) {
     pthread_mutex_lock(&t->lock);
     int rc = t->made_status;
     want(t, number, size);
     /* Full ones come first, so there is always room in their list when this returns. */
-    while (rc == LN_OK && t->made_fd < 0 && t->done.status == LN_OK) {
+    while (wait && rc == LN_OK && t->made_fd < 0 && t->done.status == LN_OK) {
         *waited = true;
         pthread_cond_wait(&t->made, &t->lock);
         rc = t->made_status;
     }
     if (rc == LN_OK && t->done.status != LN_OK)
         rc = t->done.status;
+    if (rc == LN_OK && t->made_fd < 0)
+        rc = -EAGAIN;
     if (t->made_fd >= 0 && rc == LN_OK) {
         *fd = t->made_fd;
         t->made_fd = -1;

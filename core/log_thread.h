@@ -57,9 +57,10 @@ void ln_log_thread_sync(struct ln_log_thread *t, int fd, uint64_t to);
 void ln_log_thread_make(struct ln_log_thread *t, uint64_t number, uint64_t size);
 
 /* The segment made, which becomes the caller's; waits while it is being made, and sets *waited
- * then. Where the last attempt has failed, its status, and another one begins. */
-int ln_log_thread_take(struct ln_log_thread *t, uint64_t number, uint64_t size, bool *waited,
-                       int *fd);
+ * then; or, without `wait`, -EAGAIN. Where the last attempt has failed, its status, and another one
+ * begins. */
+int ln_log_thread_take(struct ln_log_thread *t, uint64_t number, uint64_t size, bool wait,
+                       bool *waited, int *fd);
 
 /* Removes the segments from `from` up to before `end`. */
 void ln_log_thread_remove(struct ln_log_thread *t, uint64_t from, uint64_t end);

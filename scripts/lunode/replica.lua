@@ -33,6 +33,8 @@ local FULL = { ENOSPC = true, EDQUOT = true }
 -- Seconds that a sync may take with "everysec" before writes wait for it: what is lost in a power cut stays bounded.
 local SLOW_SYNC = 2
 
+local RETRY = 0.002 -- seconds
+
 local IN_FLIGHT = 64 << 20 -- bytes proposed and not yet committed: past that, `room` says EAGAIN
 
 ---@class lunode.entry
@@ -119,6 +121,7 @@ function M.open(options)
     failed = nil,
     closed = false,
     timer = nil,
+    retry = nil, -- a timer
   }, replica_mt)
   local err, code
   self.store, err, code = store.open(options.dir, {
@@ -215,15 +218,29 @@ function methods:room(bytes)
   if not ok then
     return nil, err, code
   end
-  return self:reserve(bytes)
+  ok, err, code = self:reserve(bytes, false)
+  if code == "EAGAIN" then -- the next segment is being made, perhaps behind a sync
+    self:try_again()
+  end
+  return ok, err, code
+end
+
+-- Whoever was told EAGAIN by the log asks again in a moment.
+function methods:try_again()
+  self.retry = self.retry or loop.timer(RETRY, function(timer)
+    timer:close()
+    self.retry = nil
+    self.on_room()
+  end)
 end
 
 ---Makes sure of so many bytes of the log.
 ---@param bytes integer
+---@param wait? boolean  for a segment of the log that is being made (default true); else "EAGAIN"
 ---@return boolean? ok
 ---@return string? err, lunode.code? code
-function methods:reserve(bytes)
-  local ok, err, code = self.log:room(bytes + HEAD_BYTES)
+function methods:reserve(bytes, wait)
+  local ok, err, code = self.log:room(bytes + HEAD_BYTES, wait)
   if FULL[code] then
     self:make_room()
   elseif code == "EIO" then -- no reply may say that it is the disk's fault and the node goes on: it cannot
@@ -232,11 +249,12 @@ function methods:reserve(bytes)
   return ok, err, code
 end
 
--- Written when it returns: what follows from the entry, a reply, leaves later.
+-- Written when it returns: what follows from the entry, a reply, leaves later. With "always" it leaves behind the sync,
+-- and the log writes when it is going to sync.
 local function append(self, payload)
   local index, err = self.log:append(DATA, payload, TERM)
   local ok = index ~= nil
-  if ok then
+  if ok and self.sync ~= "always" then
     ok, err = self.log:flush()
   end
   if not ok then
@@ -400,6 +418,9 @@ function methods:abandon()
   self.closed = true
   if self.timer then
     self.timer:close()
+  end
+  if self.retry then
+    self.retry:close()
   end
   self.log:close()
   self.store:close()

@@ -39,8 +39,9 @@ describe("names", function()
     local names = resp.names()
     misuse("a name has 1 to 64 bytes", function() names:bind("", 1, 0, 0) end)
     misuse("a name has 1 to 64 bytes", function() names:bind(("x"):rep(65), 1, 0, 0) end)
-    misuse("from 0 to 2 expected", function() names:bind("x", 1, 0, 3) end)
-    misuse("from 0 to 2 expected", function() names:bind("x", 1, -1, 0) end)
+    misuse("from 0 to 3 expected", function() names:bind("x", 1, 0, 4) end)
+    misuse("from 1 to 3 expected", function() names:bind("x", 1, 0, 3, 4) end)
+    misuse("from 0 to 3 expected", function() names:bind("x", 1, -1, 0) end)
     misuse("less than the least", function() names:bind("x", 1, 2, 1) end)
     assert.has_error(function()
       for i = 1, 2000 do
@@ -82,16 +83,17 @@ local function contract(world)
     local client, seen = serve(function(names)
       names:bind("one", "ONE", 1, 2, true)
       names:bind("none", "NONE", 0, 0)
+      names:bind("some", "SOME", 2, 3, 2)
     end)
-    client:write "one a\r\nOnE a 'b c'\r\none\r\none a b c\r\nnone\r\nnone x\r\nother\r\n"
+    client:write "one a\r\nOnE a 'b c'\r\none\r\none a b c\r\nnone\r\nnone x\r\nother\r\nsome a b c\r\n"
     for _, byte in utf8.codes "*3\r\n$3\r\none\r\n$1\r\nk\r\n$0\r\n\r\n" do
       client:write(utf8.char(byte))
       world.loop.step(0)
     end
-    till(seen, 8)
+    till(seen, 9)
     assert.same({
       "short ONE a", "short ONE a b c", "message one", "message one a b c", "short NONE", "message none x",
-      "message other", "short ONE k ",
+      "message other", "short SOME a b c", "short ONE k ",
     }, seen)
   end)
 
@@ -114,6 +116,20 @@ local function contract(world)
     local position, name, word = batch.next(payload)
     assert.same({ "echo", "one" }, { name, word })
     assert.same({ "echo", text }, { select(2, batch.next(payload, position)) })
+  end)
+
+  it("give the first arguments as strings, where only those behind them are views", function()
+    local types
+    local client, seen = serve(function(names)
+      names:bind("some", "SOME", 3, 3, 2)
+    end, function(_, a, b, c)
+      types = { type(a), type(b), type(c) }
+      return resp.OK
+    end)
+    client:write "some a b c\r\n"
+    till(seen, 1)
+    local view = world.simulated and "string" or "userdata"
+    assert.same({ "string", view, view }, types)
   end)
 
   it("give arguments that end with their command", function()

@@ -47,7 +47,7 @@ end
 
 local function hello(changes)
   return function(msgpack)
-    local words = { "hello", "lunode.raft", 1, 1, "spec", "", "n9", "n1", "disk", "n9:7001", "nonce", false }
+    local words = { "hello", "lunode.raft", 1, 1, "spec", "", "n9", "n1", "disk", "n9:7001", "nonce", false, 1 }
     for i, word in pairs(changes) do
       words[i] = word
     end

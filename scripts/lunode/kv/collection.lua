@@ -42,15 +42,13 @@ local FEW_ROWS = 256
 ---@field command integer   the last command that opened it for writing, and what it was before:
 ---@field was_count integer
 ---@field was_more integer
----@field was_dirty boolean
----@field was_stored boolean
----@field was_kept boolean
-local function new(stored, key, type, expiry, home, version, count, more)
+---@field born integer      the command that made it, or loaded it and may have made it: a rollback drops it
+local function new(born, stored, key, type, expiry, home, version, count, more)
   return {
     key = key, type = type, expiry = expiry, home = home, version = version, count = count, more = more,
     prefix = keys.element_prefix(home, version), index = nil, row = nil,
     stored = stored, stored_count = count, stored_more = more, dirty = false,
-    command = -1, was_count = 0, was_more = 0, was_dirty = false, was_stored = false, was_kept = false,
+    command = -1, was_count = 0, was_more = 0, born = born,
   }
 end
 
@@ -71,7 +69,9 @@ function M.new(db)
     dirty_count = 0,
     opened = {}, -- by the command that writes and runs, for writing
     opened_count = 0,
-    command = 0, -- its number
+    command = 0, -- its number; db.begin counts it
+    -- what most commands call lies in the object itself, so that no metatable is asked each time
+    read = methods.read, create = methods.create, open = methods.open, changed = methods.changed,
   }, metatable)
 end
 
@@ -92,12 +92,7 @@ end
 
 -- What a rollback returns to.
 local function remember(self, c)
-  if c.command == self.command then
-    return
-  end
-  c.command = self.command
-  c.was_count, c.was_more, c.was_dirty, c.was_stored = c.count, c.more, c.dirty, c.stored
-  c.was_kept = self.kept[c.key] == c
+  c.command, c.was_count, c.was_more = self.command, c.count, c.more
   local n = self.opened_count + 1
   self.opened[n], self.opened_count = c, n
 end
@@ -119,9 +114,9 @@ local function load(self, key)
     end
     error(errors.WRONGTYPE, 0)
   end
-  local c = new(true, key, keys.type(value), expiry, keys.collection(value))
+  local c = new(db.writing and self.command or -1, true, key, keys.type(value), expiry, keys.collection(value))
   if db.writing then
-    remember(self, c) -- perhaps as this command has made it: not to be kept after a rollback
+    remember(self, c)
   elseif self.kept_count >= GENERATION and self.dirty_count == 0 then
     self:grow_old()
   end
@@ -154,16 +149,25 @@ local function find(self, key, type)
   return c
 end
 
+-- Most are kept, and do not expire.
+local function quick(self, key, type)
+  local c = self.kept[key]
+  if c and c.type == type and not c.expiry then
+    return c
+  end
+  return find(self, key, type)
+end
+
 ---The collection at `key`, for a command that reads. Raises WRONGTYPE.
 ---@param key string
 ---@param type integer  of keys.lua
 ---@return lunode.kv.collection?
 function methods:read(key, type)
-  local c, db = find(self, key, type), self.db
+  local c, db = quick(self, key, type), self.db
   if c then
     db.hits = db.hits + 1
   else
-    db.misses = db.misses + 1
+    db:miss(key)
   end
   return c
 end
@@ -173,8 +177,8 @@ end
 ---@param type integer
 ---@return lunode.kv.collection?
 function methods:open(key, type)
-  local c = find(self, key, type)
-  if c then
+  local c = quick(self, key, type)
+  if c and c.command ~= self.command then
     remember(self, c)
   end
   return c
@@ -185,12 +189,13 @@ end
 ---@param type integer
 ---@return lunode.kv.collection
 function methods:create(key, type)
-  local c = find(self, key, type)
+  local c = quick(self, key, type)
   if c == nil then
-    local version = self.db:next_version()
-    c = new(false, key, type, nil, keys.slot(key), version, 0, 0)
+    c = new(self.command, false, key, type, nil, keys.slot(key), self.db:next_version(), 0, 0)
   end
-  remember(self, c)
+  if c.command ~= self.command then
+    remember(self, c)
+  end
   return c
 end
 
@@ -205,26 +210,38 @@ end
 
 -- ---- writing
 
----At the end of a command that has changed elements: the meta row follows.
----@param c lunode.kv.collection
-function methods:changed(c)
+local function make_dirty(self, c)
+  c.dirty = true
+  local n = self.dirty_count + 1
+  self.dirty[n], self.dirty_count = c, n
+end
+
+-- Its last element has gone, or its first one has come.
+local function come_or_go(self, c)
   local db = self.db
-  db:count_change()
   if c.count == 0 then
     if c.stored then
       db:write_row(meta_row(c), meta_value(c), nil)
       c.stored, c.dirty = false, false
     end
     self.kept[c.key] = nil
-  elseif not c.stored then
-    db:write_row(meta_row(c), nil, meta_value(c))
-    c.stored, c.stored_count, c.stored_more = true, c.count, c.more
-    self.kept[c.key] = c
-    self.kept_count = self.kept_count + 1
+    return
+  end
+  db:write_row(meta_row(c), nil, meta_value(c))
+  c.stored, c.stored_count, c.stored_more = true, c.count, c.more
+  self.kept[c.key] = c
+  self.kept_count = self.kept_count + 1
+end
+
+---At the end of a command that has changed elements: the meta row follows.
+---@param c lunode.kv.collection
+function methods:changed(c)
+  local db = self.db
+  db:count_change()
+  if c.count == 0 or not c.stored then
+    come_or_go(self, c)
   elseif not c.dirty and (c.count ~= c.stored_count or c.more ~= c.stored_more) then
-    c.dirty = true
-    local n = self.dirty_count + 1
-    self.dirty[n], self.dirty_count = c, n
+    make_dirty(self, c)
   end
 end
 
@@ -265,7 +282,9 @@ function methods:forget(row)
   local key = keys.key(row)
   local c = self.kept[key] or promote(self, key)
   if c then
-    remember(self, c)
+    if c.command ~= self.command then
+      remember(self, c)
+    end
     c.dirty = false
     self.kept[key] = nil
   end
@@ -282,20 +301,18 @@ end
 
 -- ---- with the database
 
----A command that writes begins.
-function methods:begin()
-  self.command = self.command + 1
-  self.opened_count = 0
-end
-
 ---It failed: what it wrote is undone.
 function methods:rollback()
   for i = 1, self.opened_count do
     local c = self.opened[i]
-    c.count, c.more, c.dirty, c.stored = c.was_count, c.was_more, c.was_dirty, c.was_stored
-    c.index = nil
-    if self.kept[c.key] == c or c.was_kept then
-      self.kept[c.key] = c.was_kept and c or nil
+    c.count, c.more, c.index = c.was_count, c.was_more, nil
+    if c.born < self.command then
+      c.stored = true
+      self.kept[c.key] = c
+      make_dirty(self, c) -- it may have been
+    else
+      c.dirty = false
+      self.kept[c.key] = self.kept[c.key] ~= c and self.kept[c.key] or nil
     end
   end
   self.opened_count = 0
@@ -325,7 +342,9 @@ end
 ---All keys are gone.
 function methods:drop()
   for _, c in next, self.kept do -- in any order
-    remember(self, c)
+    if c.command ~= self.command then
+      remember(self, c)
+    end
     c.dirty = false
   end
   self.kept, self.kept_count, self.older = {}, 0, {}

@@ -21,7 +21,9 @@ local M = {}
 ---@field arity integer
 ---@field run? fun(ctx: lunode.kv.ctx, ...): any  may raise a resp.error as its reply; nothing is written then
 ---@field variadic? boolean       run(ctx, args): for commands without a bound on their arguments
----@field views? fun(ctx: lunode.kv.ctx, ...): any  runs instead for up to two arguments: they are views, see resp.names
+---@field views? fun(ctx: lunode.kv.ctx, ...): any  runs instead for as few arguments as it has parameters, three at
+---   most, while nobody asks for keyspace events: they are views, see resp.names
+---@field short? fun(ctx: lunode.kv.ctx, key: string, ...): any  as views, but the first argument is a string
 ---@field flags? string[]         Redis's: "write", "readonly", "fast", "admin", "no_auth", …
 ---@field keys? integer[]         {first, last, step}
 ---@field access? string|string[] how keys are used, as Redis's key specs say: "RO access"; a list: one for each key
@@ -47,6 +49,7 @@ local FIELDS = {
   notes = "string", group = "string", acl = "table", tips = "table", summary = "string", since = "string",
   complexity = "string", deprecated = "table", replace = "boolean", numkeys = "table", more_keys = "table",
   getkeys = "function", arrive = "function", immediate = "boolean", may_replicate = "boolean", views = "function",
+  short = "function",
 }
 
 local FLAGS = {
@@ -62,10 +65,10 @@ local LONGEST_NAME = 64
 local by_name = {}
 M.by_name = by_name
 
--- The commands that may be given two arguments at most, for those that come so: connections look them up in the bytes
+-- The commands that may be given three arguments at most, for those that come so: connections look them up in the bytes
 -- that arrive, and nothing more is asked about them.
 M.names = resp.names()
-local SHORT = 2
+local SHORT = 3
 
 local function fail(name, format, ...)
   error(("command %s: "):format(tostring(name)) .. format:format(...), 4)
@@ -122,10 +125,12 @@ local function skip_name(options)
   local run = options.run
   if options.variadic then
     return function(ctx, args)
+      ctx.word = args[1]
       return run(ctx, table.move(args, 2, #args + 1, 1))
     end
   end
-  return function(ctx, _, ...)
+  return function(ctx, word, ...)
+    ctx.word = word
     return run(ctx, ...)
   end
 end
@@ -147,6 +152,21 @@ local function home_of(name, options)
   return home, container, own_name
 end
 
+-- Those with few arguments come by a short way, and some have a function of their own for it.
+local function bind(name, entry, options)
+  local few, most = options.views or options.short, SHORT
+  if few then
+    most = math.min(debug.getinfo(few, "u").nparams - 1, SHORT)
+  end
+  local looked_at = entry.timed and not entry.write -- how long it takes: not on the short way
+  if entry.run and (few or not entry.variadic) and entry.min <= most and not looked_at then
+    local views = options.views and 1 or options.short and 2
+    M.names:bind(name, entry, entry.min, math.min(entry.max, most), views or false)
+  else
+    M.names:unbind(name)
+  end
+end
+
 ---Adds a command. Misuse raises.
 ---@param name string  in any case; "CONTAINER|NAME" for a subcommand
 ---@param options lunode.kv.command_options
@@ -161,13 +181,17 @@ function M.command(name, options)
     min = math.abs(arity) - 1, -- arguments after the name
     max = arity > 0 and arity - 1 or math.huge,
     run = container and skip_name(options) or options.run,
-    short = options.views or options.run, -- for up to two arguments
+    short = options.views or options.short or options.run, -- for few arguments
     variadic = options.variadic or false,
     write = flags.write or false,
     reads = flags.readonly or false,
     no_auth = flags.no_auth or false,
     blocks = flags.blocking or false,
     no_multi = flags.no_multi or false,
+    admin = flags.admin or false,
+    skip_slowlog = flags.skip_slowlog or false,
+    may_replicate = options.may_replicate or false,
+    timed = not flags.fast, -- how long it takes is looked at: what Redis calls fast cannot take long
     arrive = options.arrive,
     immediate = options.immediate or false,
     subcommands = {}, -- by name, as by_name
@@ -184,11 +208,8 @@ function M.command(name, options)
   end
   if home ~= by_name then
     return
-  elseif entry.run and not entry.variadic and entry.min <= SHORT then
-    M.names:bind(own_name, entry, entry.min, math.min(entry.max, SHORT), options.views ~= nil)
-  else
-    M.names:unbind(own_name)
   end
+  bind(own_name, entry, options)
 end
 
 ---The entry of a command, its name in any case.

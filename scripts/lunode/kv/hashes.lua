@@ -55,6 +55,15 @@ command.command("HSET", {
     check_pairs("hset", args)
     return set_fields(ctx, args)
   end,
+  short = function(ctx, key, field, value)
+    local db = ctx.db
+    local collections = db.collections
+    local c = collections:create(key, HASH)
+    local existed = db.members:put(c.prefix, field, value)
+    c.count = existed and c.count or c.count + 1
+    collections:changed(c)
+    return existed and 0 or 1
+  end,
 })
 
 command.command("HMSET", {
@@ -89,6 +98,11 @@ command.command("HGET", {
   arity = 3, flags = FAST_READ, keys = KEY, access = "RO access", group = "hash", since = "2.0.0",
   complexity = "O(1)", summary = "Get the value of a hash field",
   run = function(ctx, key, field)
+    local db = ctx.db
+    local c = db.collections:read(key, HASH)
+    return c and db.members:get(c.prefix, field)
+  end,
+  short = function(ctx, key, field)
     local db = ctx.db
     local c = db.collections:read(key, HASH)
     return c and db.members:get(c.prefix, field)

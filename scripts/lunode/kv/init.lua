@@ -11,6 +11,7 @@ local context = require "lunode.kv.context"
 local database = require "lunode.kv.db"
 local logger = require "lunode.logger"
 local loop = require "lunode.loop"
+local monitor = require "lunode.kv.monitor"
 local once = require "lunode.kv.once"
 local parameters = require "lunode.kv.parameters"
 local replicas = require "lunode.replica"
@@ -18,6 +19,7 @@ local resp = require "lunode.resp"
 local save = require "lunode.kv.save"
 local sessions = require "lunode.kv.session"
 local tcp_server = require "lunode.tcp_server"
+local timing = require "lunode.kv.timing"
 local transactions = require "lunode.kv.transactions"
 local blocking = require "lunode.kv.blocking"
 local watches = require "lunode.kv.watches"
@@ -38,13 +40,21 @@ require "lunode.kv.lists"
 require "lunode.kv.list_waits"
 require "lunode.kv.zset_waits"
 require "lunode.kv.generic"
+require "lunode.kv.copy"
+require "lunode.kv.sort"
+require "lunode.kv.object"
+require "lunode.kv.dump"
 require "lunode.kv.expiry"
 require "lunode.kv.server"
 require "lunode.kv.config"
 require "lunode.kv.introspect"
+require "lunode.kv.client_modes"
+require "lunode.kv.latency"
+require "lunode.kv.memory"
 require "lunode.kv.slots"
 require "lunode.kv.admin"
 require "lunode.kv.pubsub"
+require "lunode.kv.slowlog"
 
 local M = {}
 
@@ -91,6 +101,8 @@ local REMEDIES = {
 ---@field watches lunode.kv.watches
 ---@field channels lunode.kv.channels
 ---@field notify_classes table<string, boolean>
+---@field monitors lunode.kv.monitors
+---@field timing lunode.kv.timing
 ---@field settings table  what CONFIG SET changes and has no other place: see kv.parameters
 ---@field started integer   milliseconds since the epoch
 ---@field failed string?    why it had to stop
@@ -156,6 +168,9 @@ local function new_node(options)
     channels = channels.new(),
     notify_classes = {},
     settings = parameters.defaults(),
+    paused = nil, -- CLIENT PAUSE: { mode, until_ }
+    monitors = nil,
+    timing = nil,
     gather = transactions.gather,
     next_id = 1,
     stats = { connections = 0, rejected = 0, commands = 0, errors = 0, clients = 0 },
@@ -170,6 +185,8 @@ local function new_node(options)
       loop.random(0, 0xFFFFFFFF)),
   }, node_mt)
   self.blocking = blocking.new(self)
+  self.monitors = monitor.new(self)
+  self.timing = timing.new(self)
   return self
 end
 
@@ -261,6 +278,7 @@ function methods:reset_stats()
   local stats, db = self.stats, self.db
   stats.connections, stats.rejected, stats.commands, stats.errors = 0, 0, 0, 0
   db.hits, db.misses, db.expired = 0, 0, 0
+  self.timing:reset()
 end
 
 ---The password that clients must give from now on; "" for none. Those connected stay as they are.

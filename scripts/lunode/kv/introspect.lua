@@ -2,6 +2,7 @@
 -- "history": entries do not record them.
 local command = require "lunode.kv.command"
 local errors = require "lunode.kv.errors"
+local getkeys = require "lunode.kv.getkeys"
 local glob = require "lunode.kv.glob"
 local help = require "lunode.kv.help"
 local resp = require "lunode.resp"
@@ -10,6 +11,7 @@ local null = resp.null
 
 local NO_KEYS = resp.error("ERR The command has no key arguments")
 local NO_COMMAND = resp.error("ERR Invalid command specified")
+local BAD_ARGUMENTS = resp.error("ERR Invalid arguments specified for command")
 local BAD_COUNT = resp.error("ERR Invalid number of arguments specified for command")
 
 local FLAGS = { "loading", "stale" }
@@ -30,6 +32,9 @@ local GROUP_CATEGORY = {
   string = "string", generic = "keyspace", connection = "connection", bitmap = "bitmap", list = "list", hash = "hash",
   set = "set", ["sorted-set"] = "sortedset",
 }
+
+-- They are in the categories of what they sort.
+local OF_OTHER_CATEGORIES = { sort = true, sort_ro = true }
 
 local function statuses(set, order, prefix)
   local list = {}
@@ -57,7 +62,7 @@ local function categories(entry)
   set.admin, set.pubsub, set.blocking = flags.admin or set.admin, flags.pubsub, flags.blocking
   set.dangerous = set.dangerous or flags.admin
   set.fast, set.slow = flags.fast, not flags.fast
-  local group = options.run and GROUP_CATEGORY[options.group]
+  local group = options.run and not OF_OTHER_CATEGORIES[entry.name] and GROUP_CATEGORY[options.group]
   if group then
     set[group] = true
   end
@@ -281,17 +286,16 @@ command.command("COMMAND|GETKEYS", {
     end
     if not entry then
       return NO_COMMAND
-    elseif not entry.options.keys then
+    elseif not getkeys.has_keys(entry) then
       return NO_KEYS
     elseif count < entry.min or count > entry.max then
       return BAD_COUNT
     end
-    local first, last, step = table.unpack(entry.options.keys)
     local list = {}
-    for i = first, last < 0 and count + 1 + last or last, step do
-      list[#list + 1] = words[i + 1]
+    for i, key in ipairs(getkeys.find(entry, table.move(words, 2, #words, 1, {})) or {}) do
+      list[i] = words[key.at + 1]
     end
-    return list
+    return #list > 0 and list or BAD_ARGUMENTS
   end,
 })
 

@@ -43,6 +43,17 @@ command.command("SADD", {
     end
     return added
   end,
+  short = function(ctx, key, member)
+    local db = ctx.db
+    local collections = db.collections
+    local c = collections:create(key, SET)
+    if not db.members:add(c.prefix, member, "") then
+      return 0
+    end
+    c.count = c.count + 1
+    collections:changed(c)
+    return 1
+  end,
 })
 
 -- `deleted` members are gone, by a command that Redis calls `event`.
@@ -104,6 +115,11 @@ command.command("SISMEMBER", {
   arity = 3, flags = FAST_READ, keys = KEY, access = "RO", group = "set", since = "1.0.0", complexity = "O(1)",
   summary = "Determine if a given value is a member of a set",
   run = function(ctx, key, member)
+    local db = ctx.db
+    local c = db.collections:read(key, SET)
+    return c and db.members:has(c.prefix, member) and 1 or 0
+  end,
+  short = function(ctx, key, member)
     local db = ctx.db
     local c = db.collections:read(key, SET)
     return c and db.members:has(c.prefix, member) and 1 or 0

@@ -193,12 +193,13 @@ function methods:run(entry, name, args, ...)
   return value -- it has changed nothing: there is nothing to keep
 end
 
----As `run`, for two arguments at most: most writes, without what a list of any length costs.
----@param entry table  not variadic
+---As `run`, for three arguments at most: most writes, without what a list of any length costs.
+---@param entry table
 ---@param a any  a string, or a view where the entry takes them
 ---@param b any
+---@param c any
 ---@return any reply
-function methods:run_short(entry, a, b)
+function methods:run_short(entry, a, b, c)
   if self.refusal then
     return self.refusal
   end
@@ -207,7 +208,10 @@ function methods:run_short(entry, a, b)
   db:begin()
   ctx.seed = self.seed + count
   local value, bytes
-  if b ~= nil then
+  if c ~= nil then
+    value = entry.short(ctx, a, b, c)
+    bytes = db:finish() and self.add(self.batch, entry.name, a, b, c)
+  elseif b ~= nil then
     value = entry.short(ctx, a, b)
     bytes = db:finish() and self.add(self.batch, entry.name, a, b)
   elseif a ~= nil then
@@ -258,10 +262,11 @@ local function run_and_touch(self, entry, name, args, ...)
   return value
 end
 
-local function run_short_and_touch(self, entry, a, b)
-  local value = methods.run_short(self, entry, a, b)
+local function run_short_and_touch(self, entry, a, b, c)
+  local value = methods.run_short(self, entry, a, b, c)
   if self.kept then
-    self:touch(entry, a == nil and {} or b == nil and { words(a) } or { words(a, b) })
+    local args = { a, b, c }
+    self:touch(entry, { words(table.unpack(args)) })
   end
   return value
 end

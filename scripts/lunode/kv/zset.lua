@@ -4,9 +4,11 @@
 -- of a row 's': score and member, so that keys are ordered as the set is. What is given of members is a flat list:
 -- member, score, member, score …, or members alone.
 local ranks = require "lunode.kv.zset_ranks"
+local resp = require "lunode.resp"
 local score = require "lunode.score"
 
 local pack, unpack, sub = string.pack, string.unpack, string.sub
+local words = resp.words
 local encode, decode = score.encode, score.decode
 
 local M = {}
@@ -83,7 +85,7 @@ end
 ---Gives a member a score, whether it is there or not.
 ---@param db lunode.kv.db
 ---@param c lunode.kv.collection
----@param member string
+---@param member any    a string or a view
 ---@param bytes string  its score
 ---@return boolean added, boolean changed
 function M.put(db, c, member, bytes)
@@ -91,7 +93,9 @@ function M.put(db, c, member, bytes)
   local old, hash = db.members:swap(z.members, member, bytes)
   if old == bytes then
     return false, false
-  elseif old then
+  end
+  member = words(member)
+  if old then
     remove_row(db, c, z, old, member, hash)
   else
     c.count = c.count + 1

@@ -9,7 +9,7 @@ local resp = require "lunode.resp"
 local score = require "lunode.score"
 local zset = require "lunode.kv.zset"
 
-local null = resp.null
+local null, words, read_score = resp.null, resp.words, score.read
 local ZSET = keys.ZSET
 
 local M = {}
@@ -118,7 +118,7 @@ local function zadd_plain(ctx, args)
   if #args % 2 == 0 then
     error(errors.SYNTAX, 0)
   end
-  local scores = parse_scores(args, 2, score.read)
+  local scores = parse_scores(args, 2, read_score)
   local c = db.collections:create(key, ZSET)
   local added, any = 0, false
   for i = 2, #args, 2 do
@@ -144,6 +144,19 @@ command.command("ZADD", {
       return zadd_plain(ctx, args)
     end
     return zadd(ctx, args, zadd_options(args))
+  end,
+  short = function(ctx, key, text, member)
+    local bytes, db = read_score(text), ctx.db
+    if not bytes then
+      error(ZADD_OPTIONS[words(text):upper()] and errors.SYNTAX or errors.NOT_FLOAT, 0)
+    end
+    local collections = db.collections
+    local c = collections:create(key, ZSET)
+    local added, moved = zset.put(db, c, member, bytes)
+    if added or moved then
+      collections:changed(c)
+    end
+    return added and 1 or 0
   end,
 })
 
