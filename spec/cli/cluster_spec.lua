@@ -233,6 +233,9 @@ describe("lunode cluster, beside three members with a secret and a password", fu
     assert.truthy(c:ok("n1", "status"):find "\nremoved for good: n4\n")
 
     c:member("n5")
+    redis.wait_ready("127.0.0.1", c.clients.n5, c.nodes.n5.process, c.password)
+    code, out = c:run("n5", "status")
+    assert.same({ 1, "n5 waits to be added to a cluster\n" }, { code, out })
     assert.truthy(c:ok("n1", "add", "n5", "127.0.0.1:" .. c.ports.n5):find "n5 is a learner now")
     assert.equal("n5 is a voter now\n", c:ok("n1", "promote", "n5"))
     c:ok("n1", "wait")

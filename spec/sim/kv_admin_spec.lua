@@ -104,7 +104,7 @@ describe("RAFT, asked of any member", function()
     assert.is_true(field(row, "last-contact-ms") >= 4000, field(row, "last-contact-ms"))
   end)
 
-  local seeds = os.getenv "LUNODE_FULL" and 50 or 2
+  local seeds = os.getenv "LUNODE_FULL" and 20 or 2
   sim_it("has changes made by the leader, or says that nobody leads, or that nobody knows", { seeds = seeds }, function(
     world)
     local cluster = kit.cluster(world, 3)
