@@ -188,6 +188,10 @@ describe("lunode kv, as a member of a cluster", function()
     cluster:call("n1", "SET", "a", "1")
     cluster.nodes.n1:stop()
     local of_n1 = cluster.dir .. "/n1"
+    local taken = "--cluster-listen=127.0.0.1:" .. plain.port
+    plain:start()
+    err = run { "kv", "--data", "fresh", "--id=n1", taken, "--cluster-init=n1=127.0.0.1:1" }
+    assert.truthy(err:find "cannot listen on .*: Address already in use %(%-%-cluster%-listen HOST:PORT%)\n$", err)
     assert.truthy(run({ "kv", "--data", of_n1 }):find "belongs to a member of a cluster: give its %-%-id")
     assert.truthy(run({ "kv", "--data", of_n1, "--id=n2", listens }):find "belongs to n1 of the cluster")
     err = run { "kv", "--data", of_n1, "--id=n1", listens, "--cluster-init=n1=127.0.0.1:1" }
