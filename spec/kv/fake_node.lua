@@ -11,12 +11,14 @@ local blocking = require "lunode.kv.blocking"
 local channels = require "lunode.kv.channels"
 local context = require "lunode.kv.context"
 local database = require "lunode.kv.db"
+local monitor = require "lunode.kv.monitor"
 local parameters = require "lunode.kv.parameters"
 local resp = require "lunode.resp"
 local save = require "lunode.kv.save"
 local session = require "lunode.kv.session"
 local store = require "lunode.store"
 local tmp = require "lunode.test.tmp"
+local timing = require "lunode.kv.timing"
 local transactions = require "lunode.kv.transactions"
 local watches = require "lunode.kv.watches"
 local writes = require "lunode.kv.writes"
@@ -169,6 +171,10 @@ function node_methods:list_sessions()
   return list
 end
 
+function node_methods:reset_stats()
+  self.timing:reset()
+end
+
 function node_methods:set_password(password)
   self.requirepass = password ~= "" and password or nil
 end
@@ -273,12 +279,13 @@ function M.new(options)
   options = options or {}
   local self = setmetatable({
     watches = watches.new(), channels = channels.new(), notify_classes = {},
-    settings = parameters.defaults(), gather = transactions.gather,
+    settings = parameters.defaults(), timers = {}, gather = transactions.gather,
     dir = tmp.dir() .. "/data", clock = 1700000000000, next_id = 1, sessions = {}, host = "127.0.0.1", port = 6380,
     maxclients = 10, requirepass = options.requirepass, run_id = "0", started = 1700000000000,
     stats = { connections = 0, rejected = 0, commands = 0, errors = 0, clients = 0 },
   }, { __index = node_methods })
   self.blocking = blocking.new(self)
+  self.monitors, self.timing = monitor.new(self), timing.new(self)
   self.replica = new_replica(self, options.sync)
   self.save = save.new(self)
   self:open()

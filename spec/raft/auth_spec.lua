@@ -8,7 +8,7 @@ local SECRET = "correct horse battery staple"
 local function credentials(id, changes)
   local known = {
     cluster = "spec", group = "g1", id = id, disk = "disk of " .. id, address = id .. ":7001", secret = SECRET,
-    newest = 3, oldest = 2,
+    newest = 3, oldest = 2, format = 5,
   }
   for key, value in pairs(changes or {}) do
     known[key] = value ~= "none" and value or nil
@@ -38,8 +38,8 @@ describe("the handshake", function()
     local _, verdicts, values = meet(credentials "n1", credentials("n2", { newest = 7, oldest = 3 }))
     assert.same({ "known", "known" }, verdicts)
     assert.same({
-      { id = "n2", disk = "disk of n2", group = "g1", version = 3 },
-      { id = "n1", disk = "disk of n1", group = "g1", version = 3, address = "n1:7001", asks = false },
+      { id = "n2", disk = "disk of n2", group = "g1", version = 3, format = 5 },
+      { id = "n1", disk = "disk of n1", group = "g1", version = 3, format = 5, address = "n1:7001", asks = false },
     }, values)
   end)
 
@@ -112,7 +112,7 @@ describe("the handshake", function()
         tried = tried + 1
       end
     end
-    assert.equal(12 + 7 + 2 + 2, tried)
+    assert.equal(13 + 8 + 2 + 2, tried)
   end)
 
   it("takes no proof that was heard before, and none from the other direction", function()
@@ -240,7 +240,7 @@ describe("members that share a secret", function()
           on_connect = function(conn, err)
             if not err then
               conn:write(msgpack.encode {
-                "hello", auth_there.MAGIC, 1, 1, "spec", "", id, "n1", "disk", "x:1", "nonce", false,
+                "hello", auth_there.MAGIC, 1, 1, "spec", "", id, "n1", "disk", "x:1", "nonce", false, 1,
               })
             end
           end,
@@ -272,5 +272,47 @@ describe("members that speak newer versions of the protocol", function()
         assert.equal(2, peer.version)
       end
     end
+  end)
+end)
+
+describe("members that know newer formats of entries", function()
+  sim_it("propose the older one until all do; who does not know one stops, and is as before", { seeds = 5 }, function(
+    world)
+    local cluster = kit.cluster(world, 3)
+    local function upgrade(name, format)
+      world:kill(name)
+      cluster.state[name].format = format
+      world:restart(name)
+    end
+    -- Of what the leader proposes, once it has met the others.
+    local function proposed()
+      local node = cluster.state[cluster:leader()].node
+      assert(world:run_until(function()
+        for _, name in ipairs(cluster.names) do
+          if name ~= node.id and not node.transport:is_ready(name) then
+            return false
+          end
+        end
+        return true
+      end, 20))
+      return node:format()
+    end
+    cluster:write("k", "v0")
+    for i, name in ipairs(cluster.names) do
+      upgrade(name, 2)
+      cluster:write("k", "v" .. i)
+      assert.equal(i == 3 and 2 or 1, proposed())
+    end
+    cluster:write("k", "of format 2")
+    cluster:agree(cluster.names)
+    upgrade("n3", 1) -- back to the version before
+    assert(world:run_until(function()
+      return cluster.state.n3.failure
+    end, 20))
+    assert.truthy(cluster.state.n3.failure:find("is of format 2, and this version knows up to 1", 1, true))
+    cluster:write("k", "the others go on")
+    cluster.state.n3.format = 2
+    world:restart "n3"
+    cluster:agree(cluster.names)
   end)
 end)

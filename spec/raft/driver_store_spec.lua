@@ -215,3 +215,119 @@ describe("a member that lags behind a store's log", function()
     cluster:agree(cluster.names)
   end)
 end)
+
+describe("a full disk", function()
+  for _, store in ipairs { true, false } do
+    local what = store and ", where the state is a store" or ""
+    local options = { store = store, overlay = 2000, log_keep = 2000, snapshot_bytes = 4000 }
+
+    local function full(world, names)
+      return world:fault { kind = "disk_enospc", nodes = names, duration = 20 }
+    end
+
+    local function unharmed(cluster)
+      for _, name in ipairs(cluster.names) do
+        assert.is_nil(cluster.state[name].failure)
+        assert.truthy(cluster:is_up(name))
+      end
+    end
+
+    sim_it("of a follower does no harm, and it catches up when there is room" .. what, { seeds = 5 }, function(world)
+      local cluster = kit.cluster(world, 3, options)
+      local follower = others(cluster, cluster:leader())[1]
+      cluster:write("k", "v")
+      cluster:agree(cluster.names)
+      local last = cluster.state[follower].node.core.log.last
+      full(world, { follower })
+      for i = 1, 100 do
+        cluster:write("k" .. i, ("v"):rep(100))
+      end
+      unharmed(cluster)
+      assert.is_true(cluster.state[follower].node.storage.log:last() <= last + 1)
+      world:run(20)
+      cluster:agree(cluster.names)
+      unharmed(cluster)
+    end)
+
+    sim_it("of the leader makes another one lead" .. what, { seeds = 5 }, function(world)
+      local cluster = kit.cluster(world, 3, options)
+      local old = cluster:leader()
+      cluster:write("k", "v")
+      full(world, { old })
+      local _, err = cluster:finish(cluster:propose(old, "write", "k", "w"))
+      assert.same({ "ENOSPC", true }, { err.code, err.definite })
+      assert(world:run_until(function()
+        local leader = cluster:latest_leader()
+        return leader and leader ~= old
+      end, 5))
+      cluster:write("k", "x")
+      world:run(20)
+      cluster:agree(cluster.names)
+      unharmed(cluster)
+    end)
+
+    sim_it("of all makes them refuse what is proposed, and elect nonetheless" .. what, { seeds = 5 }, function(world)
+      local cluster = kit.cluster(world, 3, options)
+      local old = cluster:leader()
+      cluster:write("k", "v")
+      full(world, cluster.names)
+      world:kill(old)
+      world:run(5)
+      local leader = cluster:latest_leader()
+      assert.truthy(leader)
+      local _, err = cluster:finish(cluster:propose(leader, "write", "k", "w"))
+      assert.same({ "ENOSPC", true }, { err.code, err.definite })
+      local waiting = 0
+      for _, line in ipairs(cluster.state[leader].log) do
+        waiting = waiting + (line:find("nothing can be written", 1, true) and 1 or 0)
+      end
+      assert.equal(1, waiting) -- for its first entry
+      world:run(16)
+      world:restart(old)
+      cluster:write("k", "x")
+      cluster:agree(cluster.names)
+      unharmed(cluster)
+    end)
+  end
+end)
+
+describe("a clock that is set back", function()
+  sim_it("lets the time of entries stand still, and is told once", { seeds = 3 }, function(world)
+    local cluster = cluster_of(world, 1)
+    cluster:write("k", "v")
+    local node = cluster.state.n1.node
+    local before = node.time
+    world:fault { kind = "clock_jump", nodes = { "n1" }, seconds = -3600 }
+    for i = 1, 10 do
+      cluster:write("k", "v" .. i)
+    end
+    assert.is_true(node.time >= before and node.time < before + 1000)
+    local told = 0
+    for _, line in ipairs(cluster.state.n1.log) do
+      told = told + (line:find("the clock is 3[56]%d%d s behind") and 1 or 0)
+    end
+    assert.equal(1, told)
+  end)
+end)
+
+describe("a follower that is slow", function()
+  for _, kind in ipairs { "slow_reader", "pause", "disk_stall" } do
+    sim_it("does not slow the others, by " .. kind .. ", and catches up", { seeds = 2 }, function(world)
+      local cluster = cluster_of(world, 3, { log_keep = 20000, overlay = 20000 })
+      local follower = others(cluster, cluster:leader())[1]
+      world:fault {
+        kind = kind, nodes = { follower }, duration = 10, bandwidth = kind == "slow_reader" and 10000 or nil,
+      }
+      local slowest, from = 0, world.now
+      for i = 1, 100 do
+        local at = world.now
+        cluster:finish(cluster:propose(cluster:leader(), "write", "k" .. i % 20, ("v"):rep(5000)))
+        slowest = math.max(slowest, world.now - at)
+      end
+      assert.is_true(world.now < from + 10, "it was over before it began")
+      assert.is_true(slowest < 0.1, "a write took " .. slowest .. " s")
+      world:run(10)
+      cluster:agree(cluster.names)
+    end)
+  end
+end)

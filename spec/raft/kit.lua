@@ -155,6 +155,7 @@ local function member(state, options)
     id = state.id, cluster = options.cluster or "spec", dir = "data", listen = "0.0.0.0" .. RAFT,
     address = state.id .. RAFT, members = state.members, snapshot_bytes = options.snapshot_bytes,
     election_timeout = options.election_timeout, secret = options.secret, protocol = state.protocol,
+    format = state.format,
     join = options.join, log_keep = options.log_keep,
     store = options.store and { overlay = options.overlay, limit = options.limit } or nil,
     machine = machine,

@@ -327,7 +327,8 @@ families.generic = {
     return command
   end },
   { 1, function(g)
-    return { "SCAN", g.chance:pick { "foo", "", "-", "1x", " 1", "99999999999999999999", "1.5", "\0" } }
+    local cursor = g.chance:pick { "foo", "", "-", "1x", " 1", "99999999999999999999", "1.5", "\0" }
+    return { "SCAN", cursor, g:word "COUNT", "100000" }
   end },
   { 1, function(g)
     local count = g.chance:pick { "0", "-1", "foo", "1.5", "9223372036854775808", "" }
@@ -465,13 +466,17 @@ families.server = {
     return { { "COMMAND", g:word "GETKEYS", table.unpack(g.chance:pick {
       { "GET", "a" }, { "GET" }, { "MSET", "a", "1", "b", "2" }, { "MSET", "a" }, { "PING", "x" }, { "FOO", "x" },
       { "RENAME", "a", "b" }, { "DEL", "a", "b", "c" }, { "SET", "a", "b", "c", "d" }, { "CLIENT", "ID" },
-      { "MGET", "x", "y" }, { "GET", "a", "b" }, { "", "" },
+      { "MGET", "x", "y" }, { "GET", "a", "b" }, { "", "" }, { "LMPOP", "2", "a", "b", "LEFT" },
+      { "LMPOP", "x", "a", "b" }, { "BLPOP", "a", "b", "0" }, { "SORT", "a", "STORE", "b" },
+      { "BITOP", "AND", "x", "y" }, { "LMPOP", "5", "a", "b" }, { "OBJECT", "ENCODING", "a" },
+      { "ZUNIONSTORE", "a", "1", "b" },
     }) }, exact = true }
   end },
 }
 
 families.bits = require "spec.support.commands_bits"
 families.lists = require "spec.support.commands_lists"
+families.keys = require "spec.support.commands_keys"
 
 families.unknown = {
   { 2, function(g)
@@ -484,7 +489,7 @@ families.unknown = {
 }
 
 local WEIGHTS = {
-  { 12, "string_set" }, { 10, "get" }, { 10, "change" }, { 6, "bits" }, { 8, "lists" }, { 8, "generic" },
+  { 12, "string_set" }, { 10, "get" }, { 10, "change" }, { 6, "bits" }, { 8, "lists" }, { 8, "generic" }, { 6, "keys" },
   { 8, "expiry" }, { 3, "connection" }, { 1, "client" }, { 1, "server" }, { 1, "unknown" }, { 8, "hash" },
   { 8, "set" }, { 14, "zset" },
 }

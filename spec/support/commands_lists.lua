@@ -57,7 +57,7 @@ local function timeout(g)
 end
 
 return {
-  { 2, function(g)
+  { 5, function(g)
     local command = { g.chance:pick { "BLPOP", "BRPOP", "BZPOPMIN", "BZPOPMAX" }, table.unpack(g:keys_of(3)) }
     command[#command + 1] = timeout(g)
     return command

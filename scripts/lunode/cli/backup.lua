@@ -11,7 +11,9 @@ usage: lunode backup DATA|unix:PATH OUT
 
 Copies the data of a node into the directory OUT, which must be empty or not there. A node that runs is asked through
 its console (DATA/console.sock, or the socket that is given), writes the copy itself, and goes on serving: the copy is
-what it had committed when it began. Of one that does not run, the store is copied, and what the log has beyond that.
+what it had committed when it began. Of one that does not run, the store is copied, and what the log has beyond that;
+of a member of a cluster, the store alone, as nobody but its cluster knows what of the log counts. A copy of a member's
+data is that of a node by itself.
 
 OUT is a data directory: `lunode kv --data OUT` runs from it, `lunode check OUT` checks it, `lunode restore OUT DATA`
 copies it back. What is interrupted or fails is deleted; where that is impossible (SIGKILL, a power cut), no node starts

@@ -4,6 +4,7 @@ local check_rows = require "lunode.cli.check_rows"
 local copy = require "lunode.cli.copy"
 local files = require "lunode.cli.files"
 local log = require "lunode.log"
+local member = require "lunode.cli.member"
 local readable = require "lunode.cli.readable"
 local store = require "lunode.store"
 local task = require "lunode.task"
@@ -45,14 +46,17 @@ local MOST = 100 -- damages of the log that are told one by one
 ---@field notes string[]      what is worth knowing, and no damage
 ---@field log table?          what lunode.log.check says of it
 ---@field store lunode.cli.rows_report?
+---@field member lunode.cli.member?
+---@field foreign integer?    entries of a cluster's log that are no commands of keys
 ---@field not_checked string[]
 
 local function place(found)
   return ("segment %016x at offset %d"):format(found.segment, found.offset)
 end
 
+-- What the entries of a cluster's log mean depends on the state machine: `foreign` of them were no commands of keys.
 local function check_log(report)
-  local damages, count, commands = report.damages, 0, 0
+  local damages, count, commands, foreign = report.damages, 0, 0, 0
   local function damage(format, ...)
     count = count + 1
     if count <= MOST then
@@ -66,10 +70,12 @@ local function check_log(report)
       report.notes[#report.notes + 1] = ("log: a torn tail in %s (%s): what a crash left of the last write; the next "
         .. "start cuts it off"):format(place(found), found.what)
     elseif found.kind == "entry" and found.type == 1 then
-      local time, why = readable.commands(found.payload, function()
+      local time, why = readable.commands(found, function()
         commands = commands + 1
       end)
-      if not time then
+      if not time and found.term > 0 then
+        foreign = foreign + 1
+      elseif not time then
         damage("%s: entry %d holds no commands: %s", place(found), found.index, why)
       end
     end
@@ -79,7 +85,7 @@ local function check_log(report)
   end
   if result then
     result.damages, result.ok, result.commands = nil, nil, commands
-    report.log = result
+    report.log, report.foreign = result, foreign > 0 and foreign or nil
   elseif code == "ENOENT" then
     report.notes[#report.notes + 1] = "there is no log: it is a backup, or no node ever ran from it"
   else
@@ -93,14 +99,37 @@ local function check_both(report)
   if rows.rows == 0 and rows.unreadable == 0 and not entries then
     report.damages[#report.damages + 1] =
       "there is nothing in it: no node ever ran from it, or a copy ended as it began"
+  elseif entries and report.member and entries.last < rows.applied then
+    report.damages[#report.damages + 1] = ("the store holds entries up to %d, and the log ends with %d: the files are "
+      .. "not of one member"):format(rows.applied, entries.last)
   elseif entries and entries.last > rows.applied and entries.first > rows.applied + 1 then
     report.damages[#report.damages + 1] = ("the log begins with entry %d, and the store holds entries up to %d only: "
       .. "the files are not of one node"):format(entries.first, rows.applied)
   end
 end
 
-local function check_store(report, on_interrupt)
+-- The store with the data: of a member of a cluster, beside the one that says whose it is.
+local function open_data(report)
   local opened, err = view.open(report.dir)
+  if not opened then
+    return nil, err
+  end
+  local ok, found, why = pcall(member.of, opened.store, report.dir)
+  if not ok or why then
+    err = why or opened:explain(found)
+    opened:close()
+    return nil, err
+  end
+  report.member = found
+  if found and found.dir then
+    opened:close()
+    return view.open(found.dir)
+  end
+  return opened
+end
+
+local function check_store(report, on_interrupt)
+  local opened, err = open_data(report)
   if not opened then
     report.damages[#report.damages + 1] = "store: " .. err
     return
@@ -157,7 +186,14 @@ local function print_json(report)
 end
 
 local function describe_store(report)
-  local rows = report.store
+  local rows, whose = report.store, report.member
+  if whose then
+    report.notes[#report.notes + 1] = ("it is of the member %s of the cluster %s"):format(whose.id, whose.cluster)
+  end
+  if report.foreign and rows and rows.format then
+    report.damages[#report.damages + 1] = ("log: %s no commands"):format(
+      report.foreign == 1 and "1 entry holds" or ("%d entries hold"):format(report.foreign))
+  end
   if rows and rows.saved then
     report.notes[#report.notes + 1] = "the store is a backup, or comes from one, of " .. readable.time(rows.saved)
   end
@@ -169,7 +205,8 @@ end
 
 local function run(dir, format)
   local report = {
-    dir = dir, ok = true, damages = {}, notes = {}, log = nil, store = nil, not_checked = {},
+    dir = dir, ok = true, damages = {}, notes = {}, log = nil, store = nil, member = nil, foreign = nil,
+    not_checked = {},
   }
   local info, err, err_code = store.inspect(dir)
   if not info and err_code ~= "EVERSION" and err_code ~= "ECORRUPT" then

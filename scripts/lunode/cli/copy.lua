@@ -6,6 +6,7 @@ local files = require "lunode.cli.files"
 local keys = require "lunode.kv.keys"
 local log = require "lunode.log"
 local loop = require "lunode.loop"
+local member = require "lunode.cli.member"
 local store = require "lunode.store"
 local task = require "lunode.task"
 
@@ -115,6 +116,30 @@ local function perform(from, handle, tail, to, on_interrupt)
   return job, seconds
 end
 
+-- The store with the data, and the log of what it lacks. Of a member of a cluster without that log: whether an entry in
+-- it is committed, no member knows by itself.
+local function open_data(from)
+  local handle, err = store.open(from, { create = false, cache = 4 << 20 })
+  if not handle then
+    return nil, nil, err
+  end
+  local whose, why = member.of(handle, from)
+  if why then
+    handle:close()
+    return nil, nil, ("%s: %s"):format(from, why)
+  elseif whose then
+    handle:close()
+    if not whose.dir then
+      return nil, nil, ("%s is of the member %s of a cluster, and has no keys yet"):format(from, whose.id)
+    end
+    handle, err = store.open(whose.dir, { create = false, cache = 4 << 20 })
+    return handle, nil, err
+  end
+  local tail
+  tail, err = open_log(from, handle:applied())
+  return handle, tail, err
+end
+
 ---Copies a directory that no process has open. In a task.
 ---@param from string
 ---@param to string
@@ -122,12 +147,10 @@ end
 ---@return lunode.kv.backup? result
 ---@return number|string seconds_or_err
 function M.copy(from, to, on_interrupt)
-  local handle, err = store.open(from, { create = false, cache = 4 << 20 })
+  local handle, tail, err = open_data(from)
   if not handle then
     return nil, err
   end
-  local tail
-  tail, err = open_log(from, handle:applied())
   local result, seconds
   if not err then
     result, seconds = perform(from, handle, tail, to, on_interrupt)

@@ -3,6 +3,7 @@
 local copy = require "lunode.cli.copy"
 local files = require "lunode.cli.files"
 local log = require "lunode.log"
+local member = require "lunode.cli.member"
 local readable = require "lunode.cli.readable"
 local store = require "lunode.store"
 local task = require "lunode.task"
@@ -14,7 +15,8 @@ M.help = [[
 usage: lunode dump DATA [--log] [--store]
 
 Shows what is in a data directory: the records of its log, then the rows of its store, a line each. Bytes that cannot be
-printed are escaped as in Lua (\x00). Changes nothing. While a node has the directory open its log can be shown, but its
+printed are escaped as in Lua (\x00). Of a member of a cluster: its own store, then the one with the data. Changes
+nothing. While a node has the directory open its log can be shown, but its
 store cannot: show a backup instead. Names such as (expire) are commands of the node's own.
 
 options:
@@ -82,7 +84,8 @@ local function dump_rows(opened, state)
   end
 end
 
-local function dump_store(dir, info, state)
+local dump_store
+function dump_store(dir, info, state)
   if info.locked then
     return files.complain(("the store in %s is not shown: process %s has it open; make a backup (`lunode backup %s "
       .. "OUT`) and show that"):format(dir, info.pid or "?", dir))
@@ -92,8 +95,11 @@ local function dump_store(dir, info, state)
     return files.complain(err)
   end
   local ok, failure = pcall(dump_rows, opened, state)
-  local text = opened:explain(failure)
+  local text, whose = opened:explain(failure), ok and member.of(opened.store, dir)
   opened:close()
+  if whose and whose.dir and not state.interrupted then
+    return dump_store(whose.dir, info, state)
+  end
   if not ok and type(failure) == "table" then
     error(failure, 0)
   end

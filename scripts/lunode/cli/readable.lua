@@ -1,6 +1,7 @@
 -- Rows of a key-value node and entries of its log as lines for people. Reads no files.
 
 local batch = require "lunode.batch"
+local core = require "lunode.raft.core"
 local keys = require "lunode.kv.keys"
 
 local M = {}
@@ -30,21 +31,26 @@ end
 
 -- ---- entries of the log
 
--- head of a payload, see lunode.replica
-local HEAD_BYTES = 16
+-- Bytes before the commands. Of lunode.replica: the time and the seed. In a cluster, whose terms begin with 1, that and
+-- the format (raft/carry), then the unit (kv.replicated).
+local HEAD, CLUSTER_HEAD = 16, 17 + 24
 
----Goes through the commands of an entry of lunode.replica.
----@param payload string
+---Goes through the commands of an entry of a key-value node's log.
+---@param entry { payload: string, term: integer }
 ---@param fn fun(name: string, args: string[])
 ---@return integer? time  milliseconds since the epoch
 ---@return string? err  what is wrong with it
-function M.commands(payload, fn)
-  if #payload < HEAD_BYTES then
-    return nil, "it is too short for a time and a seed"
+function M.commands(entry, fn)
+  local payload, head = entry.payload, entry.term > 0 and CLUSTER_HEAD or HEAD
+  if #payload < head then
+    return nil, "it is too short for its head"
   end
   local time = string.unpack(">i8", payload)
+  local commands = payload:sub(head + 1)
+  if commands == "" and entry.term > 0 then
+    return time -- it only marks a place
+  end
   local position, err = 1, nil
-  local commands = payload:sub(HEAD_BYTES + 1)
   local function step(next_position, name, ...)
     position = next_position
     if not next_position then
@@ -62,12 +68,14 @@ function M.commands(payload, fn)
   return time
 end
 
+local KINDS = { [core.NOOP] = "no-op", [core.CONFIG] = "configuration" }
+
 ---One line about an entry.
 ---@param entry lunode.log_finding
 ---@return string
 function M.entry(entry)
   local words = {}
-  local time, err = M.commands(entry.payload, function(name, args)
+  local time, err = M.commands(entry, function(name, args)
     local own = name:match "^%z(.*)$"
     words[#words + 1] = own and ("(%s)"):format(own) or name:find "^[%w_.|-]+$" and name:upper() or quote(name)
     for _, arg in ipairs(args) do
@@ -76,8 +84,9 @@ function M.entry(entry)
     words[#words] = words[#words] .. ";"
   end)
   local head = ("entry %d term %d"):format(entry.index, entry.term)
-  if entry.type ~= 1 then
-    return ("%s type %d: %d bytes %s"):format(head, entry.type, #entry.payload, quote(entry.payload))
+  if entry.type ~= core.COMMAND then
+    return ("%s %s: %d bytes %s"):format(head, KINDS[entry.type] or ("type %d"):format(entry.type), #entry.payload,
+      quote(entry.payload))
   elseif not time then
     return ("%s: no commands (%s) %s"):format(head, err, quote(entry.payload))
   end

@@ -23,7 +23,7 @@ local function reply_mode(session, word)
   elseif word == "OFF" then
     session.silence = "off"
   elseif word == "SKIP" then
-    session.silence = session.silence or "skip"
+    session.silence = session.silence == "off" and "off" or "skip"
   else
     return errors.SYNTAX
   end

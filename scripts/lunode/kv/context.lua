@@ -10,6 +10,8 @@ local M = {}
 ---@field session lunode.kv.session?  whose command it is; nil for a command that writes and comes from the log
 ---@field now integer   milliseconds since the epoch: for a command that writes, its entry's time
 ---@field notifies table<string, boolean>|false  the classes of keyspace events that are told; false: none
+---@field word string?  a subcommand's name as it was sent, while it runs
+---@field in_transaction boolean  EXEC runs it
 ---@field events string[]?  private: of the command that runs, an event, its key, …
 ---@field seed integer? private: of the command that writes and runs
 local methods = {}
@@ -20,7 +22,8 @@ local ctx_mt = { __name = "lunode.kv.ctx", __index = methods }
 ---@return lunode.kv.ctx
 function M.new(node, db)
   return setmetatable({
-    node = node, db = db, session = nil, now = nil, seed = nil, notifies = false, events = nil,
+    node = node, db = db, session = nil, now = nil, seed = nil, notifies = false, events = nil, word = nil,
+    in_transaction = false,
   }, ctx_mt)
 end
 

@@ -8,6 +8,7 @@ local resp = require "lunode.resp"
 
 local M = {}
 
+local MONITORS_ONLY = resp.error("ERR Replica can't interact with the keyspace")
 local NO_MULTI = resp.error("ERR Command not allowed inside a transaction")
 
 -- What a subscriber of RESP2 may send: it could not tell replies from messages.
@@ -40,6 +41,31 @@ local function in_transaction(session, entry, refusal, name, args)
   return nil, session.node.gather(session, entry, name, args)
 end
 
+---Whether a pause of the node holds a command back. REQUIRES: there is one.
+---@param session lunode.kv.session
+---@param entry table
+---@return boolean
+function M.is_paused(session, entry)
+  return session.node.paused.mode == "ALL" or entry.write or entry.may_replicate
+    or entry.name == "exec" and session.multi ~= nil and session.multi.replicates
+end
+
+---Whether a command gets no reply: CLIENT REPLY. Its own are its to give.
+---@param session lunode.kv.session
+---@param entry table?
+---@return boolean
+function M.hush(session, entry)
+  local silence = session.silence
+  if silence == "skip" then
+    session.silence = "skipped" -- until the next one is here: then it is known that this one is done
+  elseif silence == "skipped" then
+    session.silence, silence = nil, nil
+    session:update()
+  end
+  session.quiet = silence ~= nil and not (entry and entry.name == "client|reply")
+  return session.quiet
+end
+
 ---@param session lunode.kv.session
 ---@param entry table?    the command's
 ---@param refusal any     why it cannot run
@@ -50,7 +76,9 @@ end
 ---@return string name, string[] args  of what is to run, as the log is to have it
 function M.take(session, entry, refusal, name, args)
   local reply = refusal
-  if session:is_listener() and entry then
+  if session.monitors and entry and (entry.write or entry.reads or entry.may_replicate) then
+    refusal, reply, entry = MONITORS_ONLY, MONITORS_ONLY, nil
+  elseif session:is_listener() and entry then
     if not FOR_SUBSCRIBERS[entry.name] then
       reply = errors.quoting("ERR Can't execute '%s': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are "
         .. "allowed in this context", entry.name)
@@ -61,6 +89,9 @@ function M.take(session, entry, refusal, name, args)
   end
   if session.multi then
     entry, reply = in_transaction(session, entry, refusal, name, args)
+  end
+  if entry and session.node.monitors.count > 0 then
+    session.node.monitors:show(session, entry, name, args)
   end
   if entry and entry.arrive then
     local other, own

@@ -26,4 +26,13 @@ function M.quoting(format, ...)
   return resp.error((format:format(table.unpack(quoted)):gsub("^[\r\n]+", ""):gsub("[\r\n]+$", "")))
 end
 
+---What a subcommand says whose arguments cannot be.
+---@param ctx lunode.kv.ctx
+---@param container string
+---@return lunode.resp.raw
+function M.subcommand_syntax(ctx, container)
+  return M.quoting("ERR unknown subcommand or wrong number of arguments for '%s'. Try %s HELP.", ctx.word:sub(1, 128),
+    container)
+end
+
 return M

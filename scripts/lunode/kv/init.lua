@@ -11,6 +11,7 @@ local context = require "lunode.kv.context"
 local database = require "lunode.kv.db"
 local logger = require "lunode.logger"
 local loop = require "lunode.loop"
+local monitor = require "lunode.kv.monitor"
 local once = require "lunode.kv.once"
 local parameters = require "lunode.kv.parameters"
 local replicas = require "lunode.replica"
@@ -18,6 +19,7 @@ local resp = require "lunode.resp"
 local save = require "lunode.kv.save"
 local sessions = require "lunode.kv.session"
 local tcp_server = require "lunode.tcp_server"
+local timing = require "lunode.kv.timing"
 local transactions = require "lunode.kv.transactions"
 local blocking = require "lunode.kv.blocking"
 local watches = require "lunode.kv.watches"
@@ -38,13 +40,21 @@ require "lunode.kv.lists"
 require "lunode.kv.list_waits"
 require "lunode.kv.zset_waits"
 require "lunode.kv.generic"
+require "lunode.kv.copy"
+require "lunode.kv.sort"
+require "lunode.kv.object"
+require "lunode.kv.dump"
 require "lunode.kv.expiry"
 require "lunode.kv.server"
 require "lunode.kv.config"
 require "lunode.kv.introspect"
+require "lunode.kv.client_modes"
+require "lunode.kv.latency"
+require "lunode.kv.memory"
 require "lunode.kv.slots"
 require "lunode.kv.admin"
 require "lunode.kv.pubsub"
+require "lunode.kv.slowlog"
 
 local M = {}
 
@@ -71,6 +81,8 @@ local REMEDIES = {
 ---   or whenever the system does it (default "everysec")
 ---@field requirepass? string  the password that clients must give
 ---@field maxclients? integer  (default 10000)
+---@field protected? boolean   without a password, clients from other machines are refused (default false)
+---@field rename_command? table<string, string>  other names for commands, "" for none: in the whole process
 ---@field cache? integer       bytes of the store's caches
 ---@field engine? string       "leveldb" (default), "rocksdb", or "memory"
 ---@field overlay? integer     bytes of writes in memory at which they go to the engine (default 32 MiB)
@@ -91,6 +103,8 @@ local REMEDIES = {
 ---@field watches lunode.kv.watches
 ---@field channels lunode.kv.channels
 ---@field notify_classes table<string, boolean>
+---@field monitors lunode.kv.monitors
+---@field timing lunode.kv.timing
 ---@field settings table  what CONFIG SET changes and has no other place: see kv.parameters
 ---@field started integer   milliseconds since the epoch
 ---@field failed string?    why it had to stop
@@ -101,6 +115,7 @@ local node_mt = { __name = "lunode.kv.node", __index = methods }
 
 local OPTION_TYPES = {
   host = "string", port = "number", dir = "string", sync = "string", requirepass = "string", maxclients = "number",
+  protected = "boolean", rename_command = "table",
   cache = "number", engine = "string", overlay = "number", limit = "number", segment = "number", id = "string",
   cluster = "table",
 }
@@ -124,6 +139,11 @@ local function check(options)
     local range = RANGES[name]
     if range and (math.type(value) ~= "integer" or value < range[1] or value > range[2]) then
       error(("kv.start: %s must be an integer from %d to %d"):format(name, range[1], range[2]), 3)
+    end
+  end
+  for name, new in pairs(options.rename_command or {}) do
+    if type(name) ~= "string" or type(new) ~= "string" then
+      error("kv.start: rename_command must be names to names", 3)
     end
   end
   if not options.dir then
@@ -156,6 +176,9 @@ local function new_node(options)
     channels = channels.new(),
     notify_classes = {},
     settings = parameters.defaults(),
+    paused = nil, -- CLIENT PAUSE: { mode, until_ }
+    monitors = nil,
+    timing = nil,
     gather = transactions.gather,
     next_id = 1,
     stats = { connections = 0, rejected = 0, commands = 0, errors = 0, clients = 0 },
@@ -169,7 +192,10 @@ local function new_node(options)
     run_id = ("%016x%016x%08x"):format(loop.random(0, math.maxinteger), loop.random(0, math.maxinteger),
       loop.random(0, 0xFFFFFFFF)),
   }, node_mt)
+  self.settings.protected = options.protected or false
   self.blocking = blocking.new(self)
+  self.monitors = monitor.new(self)
+  self.timing = timing.new(self)
   return self
 end
 
@@ -177,6 +203,15 @@ end
 
 local KEEPALIVE = parameters.defaults().keepalive
 local MAXCLIENTS = resp.error("ERR max number of clients reached")
+
+local DENIED = resp.error("DENIED the node is in protected mode, as it has no password: it takes connections from its "
+  .. "own machine only. Give it a password (--requirepass, LUNODE_REQUIREPASS, or CONFIG SET requirepass there), or, "
+  .. "where the network is to be trusted, end the mode (--protected no, or CONFIG SET protected-mode no)")
+
+local function is_local(conn)
+  local host = conn:peer() or ""
+  return host:find("^127%.") ~= nil or host == "::1" or host:find("^::ffff:127%.") ~= nil or host:find("^unix:") ~= nil
+end
 
 local function callbacks(node)
   local all, stats = node.sessions, node.stats
@@ -187,7 +222,12 @@ local function callbacks(node)
     cap = OUTPUT_CAP,
     keepalive = parameters.keepalive(node.settings.keepalive),
     on_connect = function(conn)
-      if stats.clients >= node.maxclients then
+      if node.settings.protected and not node.requirepass and not is_local(conn) then
+        stats.rejected = stats.rejected + 1
+        resp.reply(conn, DENIED)
+        conn:close()
+        return
+      elseif stats.clients >= node.maxclients then
         stats.rejected = stats.rejected + 1
         resp.reply(conn, MAXCLIENTS)
         conn:close()
@@ -261,6 +301,7 @@ function methods:reset_stats()
   local stats, db = self.stats, self.db
   stats.connections, stats.rejected, stats.commands, stats.errors = 0, 0, 0, 0
   db.hits, db.misses, db.expired = 0, 0, 0
+  self.timing:reset()
 end
 
 ---The password that clients must give from now on; "" for none. Those connected stay as they are.
@@ -377,6 +418,9 @@ end
 ---@return lunode.code? code
 function M.start(options)
   check(options)
+  for _, name in ipairs(channels.ordered(options.rename_command or {})) do
+    command.rename(name, options.rename_command[name])
+  end
   local node = new_node(options)
   local replayed, err, code = open_data(node, options)
   if not replayed then

@@ -2,6 +2,7 @@
 -- "history": entries do not record them.
 local command = require "lunode.kv.command"
 local errors = require "lunode.kv.errors"
+local getkeys = require "lunode.kv.getkeys"
 local glob = require "lunode.kv.glob"
 local help = require "lunode.kv.help"
 local resp = require "lunode.resp"
@@ -10,6 +11,7 @@ local null = resp.null
 
 local NO_KEYS = resp.error("ERR The command has no key arguments")
 local NO_COMMAND = resp.error("ERR Invalid command specified")
+local BAD_ARGUMENTS = resp.error("ERR Invalid arguments specified for command")
 local BAD_COUNT = resp.error("ERR Invalid number of arguments specified for command")
 
 local FLAGS = { "loading", "stale" }
@@ -19,17 +21,20 @@ local FLAGS = { "loading", "stale" }
 -- The order in which Redis lists flags and categories.
 local FLAG_ORDER = {
   "write", "readonly", "denyoom", "admin", "pubsub", "noscript", "blocking", "loading", "stale", "fast", "no_auth",
-  "no_async_loading", "no_multi", "allow_busy", "movablekeys",
+  "no_async_loading", "skip_slowlog", "no_multi", "allow_busy", "movablekeys",
 }
 local CATEGORY_ORDER = {
   "keyspace", "read", "write", "set", "sortedset", "list", "hash", "string", "bitmap", "pubsub", "admin", "fast",
-  "slow", "blocking", "dangerous", "connection",
+  "slow", "blocking", "dangerous", "connection", "transaction",
 }
 -- Groups that are a category, under that category's name.
 local GROUP_CATEGORY = {
   string = "string", generic = "keyspace", connection = "connection", bitmap = "bitmap", list = "list", hash = "hash",
   set = "set", ["sorted-set"] = "sortedset",
 }
+
+-- They are in the categories of what they sort.
+local OF_OTHER_CATEGORIES = { sort = true, sort_ro = true }
 
 local function statuses(set, order, prefix)
   local list = {}
@@ -57,7 +62,7 @@ local function categories(entry)
   set.admin, set.pubsub, set.blocking = flags.admin or set.admin, flags.pubsub, flags.blocking
   set.dangerous = set.dangerous or flags.admin
   set.fast, set.slow = flags.fast, not flags.fast
-  local group = options.run and GROUP_CATEGORY[options.group]
+  local group = options.run and not OF_OTHER_CATEGORIES[entry.name] and GROUP_CATEGORY[options.group]
   if group then
     set[group] = true
   end
@@ -270,26 +275,50 @@ command.command("COMMAND|LIST", {
   end,
 })
 
+-- (the words of a whole command) → where its keys are, its arguments; raises Redis's errors.
+local function find_keys(words)
+  local entry, args = command.find(words[1]), table.move(words, 2, #words, 1, {})
+  if entry and not entry.direct then
+    entry = command.subcommand(entry, args[1])
+  end
+  if not entry then
+    error(NO_COMMAND, 0)
+  elseif not getkeys.has_keys(entry) then
+    error(NO_KEYS, 0)
+  elseif #args < entry.min or #args > entry.max then
+    error(BAD_COUNT, 0)
+  end
+  local found = getkeys.find(entry, args)
+  return found and #found > 0 and found or error(BAD_ARGUMENTS, 0), args
+end
+
 command.command("COMMAND|GETKEYS", {
   arity = -4, variadic = true, flags = FLAGS, group = "server", acl = { "connection" }, since = "2.8.13",
   complexity = "O(N) where N is the number of arguments to the command",
   summary = "Extract keys given a full Redis command",
   run = function(_, words)
-    local entry, count = command.find(words[1]), #words - 1
-    if entry and not entry.direct then
-      entry = command.subcommand(entry, words[2])
-    end
-    if not entry then
-      return NO_COMMAND
-    elseif not entry.options.keys then
-      return NO_KEYS
-    elseif count < entry.min or count > entry.max then
-      return BAD_COUNT
-    end
-    local first, last, step = table.unpack(entry.options.keys)
+    local found, args = find_keys(words)
     local list = {}
-    for i = first, last < 0 and count + 1 + last or last, step do
-      list[#list + 1] = words[i + 1]
+    for i, key in ipairs(found) do
+      list[i] = args[key.at]
+    end
+    return list
+  end,
+})
+
+command.command("COMMAND|GETKEYSANDFLAGS", {
+  arity = -4, variadic = true, flags = FLAGS, group = "server", acl = { "connection" }, since = "7.0.0",
+  complexity = "O(N) where N is the number of arguments to the command",
+  summary = "Extract keys and access flags given a full Redis command",
+  run = function(_, words)
+    local found, args = find_keys(words)
+    local list = {}
+    for i, key in ipairs(found) do
+      local flags = {}
+      for word in key.access:gmatch("%S+") do
+        flags[#flags + 1] = resp.status(word)
+      end
+      list[i] = { args[key.at], resp.set(flags) }
     end
     return list
   end,

@@ -5,6 +5,7 @@
 -- it. A node that was away gets no old messages: what it replays meets no subscribers.
 local channels = require "lunode.kv.channels"
 local command = require "lunode.kv.command"
+local errors = require "lunode.kv.errors"
 local glob = require "lunode.kv.glob"
 local help = require "lunode.kv.help"
 local resp = require "lunode.resp"
@@ -89,7 +90,7 @@ add("PUNSUBSCRIBE", "patterns", {
 })
 add("SUNSUBSCRIBE", "shards", {
   arity = -1, since = "7.0.0",
-  complexity = "O(N) where N is the number of clients already subscribed to a channel.",
+  complexity = "O(N) where N is the number of clients already subscribed to a shard channel.",
   summary = "Stop listening for messages posted to the given shard channels",
 })
 
@@ -152,8 +153,7 @@ command.command("PUBSUB", {
 local function names_of(kind)
   return function(ctx, pattern, ...)
     if ... then
-      return resp.error(("ERR unknown subcommand or wrong number of arguments for '%s'. Try PUBSUB HELP.")
-        :format(kind == "shards" and "SHARDCHANNELS" or "CHANNELS"))
+      return errors.subcommand_syntax(ctx, "PUBSUB")
     end
     local list = {}
     for _, name in ipairs(channels.ordered(ctx.node.channels[kind])) do

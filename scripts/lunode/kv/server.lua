@@ -1,9 +1,13 @@
--- Commands about the node as a whole: TIME DBSIZE FLUSHDB FLUSHALL SHUTDOWN INFO. CONFIG has its own file.
+-- Commands about the node as a whole: TIME DBSIZE FLUSHDB FLUSHALL SHUTDOWN INFO ROLE WAIT LOLWUT. CONFIG, CLIENT,
+-- SLOWLOG, LATENCY and MEMORY have files of their own.
+local cluster = require "lunode.kv.cluster"
 local command = require "lunode.kv.command"
 local errors = require "lunode.kv.errors"
 local info = require "lunode.kv.info"
 local loop = require "lunode.loop"
+local numbers = require "lunode.kv.numbers"
 local resp = require "lunode.resp"
+local version = require "lunode.version"
 
 local NO_SHUTDOWN = resp.error("ERR No shutdown in progress.")
 
@@ -87,5 +91,81 @@ command.command("INFO", {
   summary = "Get information and statistics about the server",
   run = function(ctx, ...)
     return resp.verbatim(info.text(ctx, ...))
+  end,
+})
+
+-- ---- replication, as clients ask for it
+
+local NO_TIME = resp.error("ERR timeout is not an integer or out of range")
+local NEGATIVE_TIME = resp.error("ERR timeout is negative")
+
+-- The members that follow this one, with where their clients reach them.
+local function followers(node)
+  local core, list = node.cluster.core, {}
+  for _, id in ipairs(core.config.ids) do
+    local host, port = cluster.client_address(node, id)
+    if id ~= node.cluster.id and host then
+      local peer = core.peers[id]
+      list[#list + 1] = { host, tostring(port), tostring(peer and peer.match or 0) }
+    end
+  end
+  return list
+end
+
+command.command("ROLE", {
+  arity = 1, flags = { "noscript", "loading", "stale", "fast" }, group = "server", acl = { "admin", "dangerous" },
+  since = "2.8.12", complexity = "O(1)",
+  summary = "Return the role of the instance in the context of replication",
+  run = function(ctx)
+    local node = ctx.node
+    local core = node.cluster and node.cluster.core
+    if not core then
+      return { "master", 0, {} }
+    elseif core.role == "leader" then
+      return { "master", node.cluster.applied, followers(node) }
+    end
+    local host, port = "", 0
+    if core.leader then
+      host, port = cluster.client_address(node, core.leader)
+    end
+    return { "slave", host or "", port or 0, core.leader and "connected" or "connect", node.cluster.applied }
+  end,
+})
+
+-- A write that is acknowledged is on a quorum of a cluster, so there is nothing to wait for; and where there is nobody
+-- else, nothing to come.
+command.command("WAIT", {
+  arity = 3, flags = { "noscript" }, group = "generic", acl = { "connection" }, since = "3.0.0", complexity = "O(1)",
+  tips = { "request_policy:all_shards", "response_policy:agg_min" },
+  summary = "Wait for the synchronous replication of all the write commands sent in the context of the current "
+    .. "connection",
+  run = function(ctx, replicas, text)
+    numbers.integer(replicas)
+    local milliseconds = numbers.parse(text)
+    if not milliseconds then
+      return NO_TIME
+    elseif milliseconds < 0 then
+      return NEGATIVE_TIME
+    end
+    local core = ctx.node.cluster and ctx.node.cluster.core
+    return core and #core.config.voters // 2 or 0
+  end,
+})
+
+command.command("LOLWUT", {
+  arity = -1, variadic = true, flags = { "readonly", "fast" }, group = "server", since = "5.0.0",
+  summary = "Display some computer art and the Redis version",
+  run = function(ctx)
+    local lines = {}
+    for row = 1, 8 do -- a moon, some stars
+      local cells = {}
+      for column = 1, 40 do
+        local x, y = (column - 12) / 2, row - 4.5
+        local lit = x * x + y * y < 14 and (x - 2) ^ 2 + (y + 0.6) ^ 2 >= 11
+        cells[column] = lit and "#" or ctx:random(1, 40) == 1 and "." or " "
+      end
+      lines[row] = (table.concat(cells):gsub(" +$", ""))
+    end
+    return resp.verbatim(("%s\nRedis ver. 7.0.15, as lunode %s has it\n"):format(table.concat(lines, "\n"), version))
   end,
 })

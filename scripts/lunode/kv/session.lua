@@ -13,14 +13,17 @@ local logger = require "lunode.logger"
 local loop = require "lunode.loop"
 local resp = require "lunode.resp"
 
-local select = select
-local take = require("lunode.kv.divert").take
+local clock, select = loop.time, select
+local divert_module = require "lunode.kv.divert"
+local hush, is_paused, take = divert_module.hush, divert_module.is_paused, divert_module.take
 local writes_module = require "lunode.kv.writes"
 local answer_for, refusing = writes_module.answer_for, writes_module.refusing
 local find, subcommand = command.find, command.subcommand
 local words = resp.words
 
 local M = {}
+
+local NOTHING = resp.raw ""
 
 -- Arguments that a handler without `variadic` can be given: Lua's stack ends at a million.
 local MOST_PARAMETERS = 100000
@@ -82,6 +85,14 @@ function M.new(node, conn, id, now)
     blocked = nil,
     held = nil,
     held_bytes = 0,
+    silence = nil, -- "off": it wants no replies; "skip": not the next one
+    quiet = false, -- the command under way gets none
+    asked = 0, -- of the commands that have ever waited: how many there were,
+    answered = 0, -- how many have been answered,
+    muted = nil, -- and the numbers of those that get no reply
+    monitors = false, -- it sees what the others send
+    no_evict = nil,
+    tracking = nil,
     watched = false, -- it has sent WATCH since the last EXEC or DISCARD: so `watching` may still be filled
     crowded = false, -- too many wait
     full = false, -- it does not take its replies
@@ -102,7 +113,9 @@ end
 
 ---To be called when one of the states has changed that `divert` looks at.
 function methods:update()
+  local node = self.node
   self.diverted = self.waiting > 0 or self.multi ~= nil or self.held ~= nil or self:is_listener()
+    or self.silence ~= nil or node.paused ~= nil or node.monitors.count > 0
 end
 
 ---Whether it has subscriptions, and a protocol in which messages look like replies.
@@ -127,8 +140,9 @@ end
 ---Back to how a new connection is: RESET.
 function methods:reset()
   self.name, self.read_mode, self.redirects = "", nil, nil
-  self.multi, self.watched = nil, false
+  self.multi, self.watched, self.silence, self.no_evict = nil, false, nil, nil
   self:unwatch()
+  self.node.monitors:remove(self)
   self.node.channels:forget(self)
   self.node.channels:set_limit(self)
   self:set_protocol(2)
@@ -155,6 +169,7 @@ end
 function methods:end_()
   self.closed = true
   self:unwatch()
+  self.node.monitors:remove(self)
   self.node.blocking:forget(self)
   self.node.channels:forget(self)
 end
@@ -212,8 +227,12 @@ end
 
 ---One more command waits.
 function methods:wait()
-  self.waiting = self.waiting + 1
+  self.waiting, self.asked = self.waiting + 1, self.asked + 1
   self.diverted = true
+  if self.quiet then
+    self.muted = self.muted or {}
+    self.muted[self.asked] = true
+  end
   if self.waiting >= MOST_WAITING then
     self.crowded = true
     self.conn:pause()
@@ -229,11 +248,16 @@ end
 ---Replies to the command that has waited longest.
 ---@param bytes string
 function methods:answer(bytes)
-  self.waiting = self.waiting - 1
+  self.waiting, self.answered = self.waiting - 1, self.answered + 1
   if self.waiting == 0 then
     self:update()
   end
-  self:write(bytes)
+  local muted = self.muted
+  if muted and muted[self.answered] then
+    muted[self.answered] = nil
+  else
+    self:write(bytes)
+  end
   if self.crowded and self.waiting <= MOST_WAITING // 2 then
     self.crowded = false
     go_on(self)
@@ -384,7 +408,7 @@ function M.dispatchers(node)
   -- Runs a command with its arguments as a list.
   local function run_list(entry, name, args)
     local run = entry.run
-    session.command = entry
+    session.command, name = entry, entry.log_name or name
     if entry.write and not writes:ready() then
       return submit(entry, name, args)
     elseif entry.write then
@@ -396,6 +420,18 @@ function M.dispatchers(node)
     return (run(ctx, table.unpack(args, 1, math.min(#args, MOST_PARAMETERS))))
   end
 
+  local function finish(entry, name, args, started, ...)
+    if entry.timed then
+      node.timing:done(session, entry, name, args, started)
+    end
+    return ...
+  end
+
+  -- The same, and how long it takes is looked at.
+  local function run_timed(entry, name, args)
+    return finish(entry, name, args, clock(), run_list(entry, name, args))
+  end
+
   -- For a session in one of its special states.
   local function divert(name, args)
     if session.held then
@@ -403,12 +439,20 @@ function M.dispatchers(node)
       return session:keep(name, args)
     end
     local entry, refusal = admit(session, find(name), name, #args, table.unpack(args, 1, 100))
+    if entry and node.paused and is_paused(session, entry) then
+      session:hold()
+      stats.commands = stats.commands - 1
+      return session:keep(name, args)
+    end
+    local quiet = hush(session, entry)
     local reply
     entry, reply, name, args = take(session, entry, refusal, name, args)
     if session.waiting > 0 then
-      return submit(entry or refusing(reply), name, args)
+      return submit(entry or refusing(reply), entry and entry.log_name or name, args)
+    elseif quiet then
+      return NOTHING, entry and run_timed(entry, name, args)
     elseif entry then
-      return run_list(entry, name, args)
+      return run_timed(entry, name, args)
     end
     return reply
   end
@@ -437,8 +481,10 @@ function M.dispatchers(node)
       return refusal
     end
     local run = entry.run
-    if entry.write then
-      return perform_write(entry, name, count, a, b, c, ...)
+    if entry.timed then
+      return run_timed(entry, name, { a, b, c, ... })
+    elseif entry.write then
+      return perform_write(entry, entry.log_name or name, count, a, b, c, ...)
     elseif entry.variadic then
       return (run(ctx, { a, b, c, ... }))
     elseif count == 0 then
@@ -472,13 +518,13 @@ function M.dispatchers(node)
     if session.diverted or not session.authenticated
       or write and (ctx.notifies or (writes.waits or not writes.begun) and not writes:ready()) then
       if a == nil then
-        return on_message(conn, entry.name)
+        return on_message(conn, entry.called)
       elseif b == nil then
-        return on_message(conn, entry.name, words(a))
+        return on_message(conn, entry.called, words(a))
       elseif c == nil then
-        return on_message(conn, entry.name, words(a, b))
+        return on_message(conn, entry.called, words(a, b))
       end
-      return on_message(conn, entry.name, words(a, b, c))
+      return on_message(conn, entry.called, words(a, b, c))
     end
     stats.commands = stats.commands + 1
     session.command = entry
@@ -507,7 +553,7 @@ function M.dispatchers(node)
       stats.errors = stats.errors + 1
       return refusal
     end
-    return run_list(entry, name, args)
+    return run_timed(entry, name, args)
   end
 
   -- The next command begins as a batch does.
@@ -551,7 +597,7 @@ function M.error_handler(node)
     if faulty then
       session:quit()
     end
-    return value
+    return session.quiet and NOTHING or value
   end
 end
 

@@ -11,6 +11,7 @@
 local SUBSCRIBERS_PING = require("lunode.kv.divert").SUBSCRIBERS_PING
 local command = require "lunode.kv.command"
 local logger = require "lunode.logger"
+local loop = require "lunode.loop"
 local resp = require "lunode.resp"
 local writes_module = require "lunode.kv.writes"
 
@@ -73,7 +74,7 @@ end
 
 -- The entry of a command that was queued.
 local function entry_of(name, args)
-  local entry = command.find(name)
+  local entry = command.find_logged(name)
   if entry and not entry.direct and args[1] then
     entry = command.subcommand(entry, args[1]) or entry
   end
@@ -97,7 +98,14 @@ local function run_each(ctx, args)
     end
     if session or entry.write or entry.options.may_replicate then -- to whom would the others reply?
       ctx.seed = seed and seed + at
+      local started = entry.timed and loop.time()
+      if session and ctx.node.monitors.count > 0 then
+        ctx.node.monitors:show(session, entry, name, own)
+      end
       local bytes, has_changed, at_fault = run_one(ctx, entry, own)
+      if started then
+        ctx.node.timing:done(session, entry, name, own, started)
+      end
       replies[#replies + 1] = bytes
       changed, faulty = changed or has_changed, faulty or at_fault
     end
@@ -137,9 +145,9 @@ local function exec_write(multi, guard)
 end
 
 -- One that only reads is in no log.
-local function exec_read(guard)
+local function exec_read(multi, guard)
   return {
-    name = "exec", write = false, variadic = true, direct = true, options = {},
+    name = "exec", write = false, reads = multi.reads, variadic = true, direct = true, options = {},
     run = function(ctx, args)
       return guard and guard(ctx.session) or run(ctx, args)
     end,
@@ -166,10 +174,11 @@ function M.gather(session, entry, name, args)
   local multi = session.multi
   local words = multi.words
   words[#words + 1] = tostring(#args + 1)
-  words[#words + 1] = name
+  words[#words + 1] = entry.log_name or name
   table.move(args, 1, #args, #words + 1, words)
   multi.count = multi.count + 1
   multi.writes = multi.writes or entry.write or session.node.cluster and entry.options.may_replicate or false
+  multi.reads = multi.reads or entry.reads
   multi.replicates = multi.replicates or entry.write or entry.options.may_replicate
   multi.bytes = multi.bytes + bytes_of(args) + #name + 2 * WORD_BYTES
   if multi.bytes > MOST_BYTES then
@@ -204,7 +213,9 @@ local function exec(session)
     return nil, EXEC_BROKEN, {}
   end
   local check = watched and guard or nil
-  return nil, multi.writes and exec_write(multi, check) or exec_read(check), multi.words
+  -- In a cluster it is where the entry is applied that keys are known to have changed.
+  local in_log = multi.writes or check and session.node.cluster
+  return nil, in_log and exec_write(multi, check) or exec_read(multi, check), multi.words
 end
 
 local DISCARDED = {
@@ -228,7 +239,9 @@ local function multi(session)
   if session.multi then
     return NESTED
   end
-  session.multi = { words = {}, count = 0, bytes = 0, writes = false, replicates = false, broken = false }
+  session.multi = {
+    words = {}, count = 0, bytes = 0, writes = false, reads = false, replicates = false, broken = false,
+  }
   session:update()
   return resp.OK
 end

@@ -488,7 +488,7 @@ local function read_waiting(self, waiters, at)
 end
 
 local function find_entry(name, first)
-  local entry = internal[name] or command.find(name)
+  local entry = internal[name] or command.find_logged(name)
   if entry and not entry.direct then
     entry = command.subcommand(entry, first)
   end

@@ -3,6 +3,7 @@ local blocking = require "lunode.kv.blocking"
 local command = require "lunode.kv.command"
 local keys = require "lunode.kv.keys"
 local resp = require "lunode.resp"
+local score = require "lunode.score"
 local writes = require "lunode.kv.writes"
 local zset = require "lunode.kv.zset"
 local zsets = require "lunode.kv.zsets"
@@ -10,24 +11,22 @@ local zsets = require "lunode.kv.zsets"
 local null_array = resp.null_array
 local ZSET = keys.ZSET
 
--- Members of a client that has left: back to where they were, unless they have come anew. Scores are as zset.encode has
--- them.
+-- Members of a client that has left: back to where they were, unless they have come anew. Scores are as lunode.score
+-- encodes them.
 writes.internal("put_back_members", function(ctx, args)
   local db = ctx.db
   local c = db.collections:create(args[1], ZSET)
   for i = 2, #args, 2 do
     if not zset.score(db, c, args[i]) then
-      zset.put(db, c, args[i], zset.decode(args[i + 1]))
+      zset.put(db, c, args[i], args[i + 1])
     end
   end
   db.collections:changed(c)
 end, { variadic = true, keys = { 1, 1, 1 } })
 
-local INFINITE = { inf = math.huge, ["-inf"] = -math.huge }
-
 -- A score as a reply of either protocol has it.
-local function encoded(score)
-  return zset.encode(INFINITE[score] or tonumber(score))
+local function encoded(value)
+  return type(value) == "number" and score.encode(value) or score.read(value)
 end
 
 for name, about in pairs {

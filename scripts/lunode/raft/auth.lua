@@ -2,8 +2,8 @@
 -- which cluster they are, and that both know its secret. Frames in, frames out; has no connection and no clock.
 --
 --   the one who connects                                                       the one who is connected to
---   {"hello", MAGIC, newest, oldest, cluster, group, from, to, disk, address, nonce, has_secret}  →
---                                             ←  {"challenge", version, group, id, disk, nonce, has_secret}
+--   {"hello", MAGIC, newest, oldest, cluster, group, from, to, disk, address, nonce, has_secret, format}  →
+--                                     ←  {"challenge", version, group, id, disk, nonce, has_secret, format}
 --   {"proof", MAC}                                                        →
 --                                                              ←  {"welcome", MAC}   or {"refused", reason}, any time
 --
@@ -12,7 +12,8 @@
 -- believe another version, id or disk. Who does not know the secret gets nothing on which to try guesses. What comes
 -- after the welcome is neither encrypted nor signed: the network between the members has to be theirs.
 --
--- `version` is the newest that both know. `group` is the cluster's number, "" where a member does not know it yet.
+-- `version` is the newest that both know; `format` the newest of entries' payloads that one knows. `group` is the
+-- cluster's number, "" where a member does not know it yet.
 
 local loop = require "lunode.loop"
 local msgpack = require "lunode.msgpack"
@@ -32,12 +33,14 @@ local MAX_TEXT = 300 -- bytes of a field
 ---@field secret? string
 ---@field newest integer   version of the protocol
 ---@field oldest integer
+---@field format integer   of the payloads of entries, the newest that it knows
 
 ---@class lunode.raft.acquaintance  whom the other side has proved to be
 ---@field id string
 ---@field disk string
 ---@field group string
 ---@field version integer   that both speak
+---@field format integer    that it knows
 ---@field address? string   where it says that it is reached
 ---@field asks? boolean      it looks for any member, to ask something; what members say goes to one by its id
 
@@ -106,7 +109,7 @@ function M.connect(known, to)
     known = known, to = to, challenge = nil,
     hello = {
       "hello", M.MAGIC, known.newest, known.oldest, known.cluster, known.group, known.id, to, known.disk, known.address,
-      nonce(), known.secret ~= nil,
+      nonce(), known.secret ~= nil, known.format,
     },
   }, initiator_metatable)
   return self, self.hello
@@ -123,7 +126,9 @@ local function challenge_fault(self, frame)
       return "its challenge cannot be read"
     end
   end
-  if self.to ~= "" and frame[4] ~= self.to then
+  if not is_version(frame[8]) then
+    return "its challenge cannot be read"
+  elseif self.to ~= "" and frame[4] ~= self.to then
     return ("it is %s, and not %s"):format(frame[4], self.to)
   end
   return group_fault(known.group, frame[3]) or secret_fault(known.secret ~= nil, frame[7] == true)
@@ -138,7 +143,7 @@ function initiator:step(frame)
     if fault then
       return "refuse", fault
     end
-    self.challenge = table.move(frame, 1, 7, 1, {})
+    self.challenge = table.move(frame, 1, 8, 1, {})
     return "say", { "proof", proof(self.known, "connects", self.hello, self.challenge) }
   elseif kind ~= "welcome" or not self.challenge then
     return "refuse", "it does not speak lunode's Raft"
@@ -146,7 +151,7 @@ function initiator:step(frame)
     return "refuse", WRONG_SECRET
   end
   local c = self.challenge
-  return "known", { version = c[2], group = c[3], id = c[4], disk = c[5] }
+  return "known", { version = c[2], group = c[3], id = c[4], disk = c[5], format = c[8] }
 end
 
 -- ---------------------------------------------------------------- who is connected to
@@ -176,6 +181,9 @@ local function hello_fault(self, frame)
       return "its hello cannot be read"
     end
   end
+  if not is_version(frame[13]) then
+    return "its hello cannot be read"
+  end
   self.claimed = frame[7]
   if frame[5] ~= known.cluster then
     return ("it belongs to the cluster %s, and this is %s"):format(frame[5], known.cluster)
@@ -195,9 +203,10 @@ function responder:step(frame)
     if fault then
       return "refuse", fault
     end
-    self.hello = table.move(frame, 1, 12, 1, {})
+    self.hello = table.move(frame, 1, 13, 1, {})
     self.challenge = {
       "challenge", math.min(frame[3], known.newest), known.group, known.id, known.disk, nonce(), known.secret ~= nil,
+      known.format,
     }
     return "say", self.challenge
   end
@@ -208,7 +217,8 @@ function responder:step(frame)
     return "refuse", WRONG_SECRET
   end
   return "known", {
-    version = self.challenge[2], group = h[6], id = h[7], disk = h[9], address = h[10], asks = h[8] == "",
+    version = self.challenge[2], format = h[13], group = h[6], id = h[7], disk = h[9], address = h[10],
+    asks = h[8] == "",
   }
 end
 

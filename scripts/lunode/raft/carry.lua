@@ -4,12 +4,16 @@
 local core = require "lunode.raft.core"
 local logger = require "lunode.logger"
 local loop = require "lunode.loop"
+local message = require "lunode.raft.message"
+local storage = require "lunode.raft.storage"
 
 local M = {}
 
--- payload of a command = time:i64be seed:i64be, then what was proposed
-M.HEAD = ">i8i8"
-local HEAD, HEAD_BYTES = M.HEAD, 16
+-- payload of a command = time:i64be seed:i64be format:u8, then what was proposed
+M.HEAD = ">i8i8B"
+local HEAD, HEAD_BYTES = M.HEAD, 17
+
+local AGAIN = 0.1 -- seconds until a full disk is tried again
 
 -- ---------------------------------------------------------------- the state machine
 
@@ -39,9 +43,14 @@ end
 local function apply(self, entry)
   local result
   if entry.type == core.COMMAND then
-    local time, seed = HEAD:unpack(entry.payload)
+    local time, seed, format = HEAD:unpack(entry.payload)
+    if format > self.options.format then -- to go on without it, or with half of it, would be another state than others'
+      return self:fail(("entry %d is of format %d, and this version knows up to %d: this member, or "
+        .. "others, were upgraded; start it with the newer version, and nothing is lost"):format(entry.index, format,
+        self.options.format))
+    end
     result = self:ask_machine(self.machine.apply, {
-      index = entry.index, term = entry.term, time = math.max(self.time, time), seed = seed,
+      index = entry.index, term = entry.term, time = math.max(self.time, time), seed = seed, format = format,
       payload = entry.payload:sub(HEAD_BYTES + 1), context = self.requests:context_of(entry),
     })
   end
@@ -96,20 +105,59 @@ end
 
 -- ---------------------------------------------------------------- an update, carried out
 
--- What comes after writes waits for the sync that covers them: one a turn, at its end.
-local function post_after(self, update)
-  local after = update.messages_after
-  if update.persisted then
-    self.writing = self.writing or { persisted = nil, after = {} }
-    self.writing.persisted = update.persisted
-  end
-  if after then
-    local last = self.writing or self.syncing[#self.syncing]
-    if last then
-      table.move(after, 1, #after, #last.after + 1, last.after)
+-- What is written waits for the sync that covers it: one a turn, at its end. What comes after it does, too.
+local function await_sync(self, persisted, after)
+  local batch = self.writing or { persisted = nil, after = {} }
+  self.writing = batch
+  batch.persisted = persisted
+  table.move(after, 1, #after, #batch.after + 1, batch.after)
+end
+
+-- What a full disk did not take waits, and all that comes behind it: to core it is a disk that is slow.
+local function write_backlog(self)
+  local backlog = self.backlog
+  while backlog[1] and not self.closed do
+    local ok, err, code = self.storage:persist(backlog[1].update)
+    if ok then
+      local item = table.remove(backlog, 1)
+      await_sync(self, item.update.persisted, item.after)
+    elseif storage.is_full(code) then
+      loop.timer(AGAIN, function()
+        write_backlog(self)
+      end)
+      return
     else
-      self:send_all(after)
+      self:fail(err)
     end
+  end
+  if not self.closed then
+    logger.info "raft: there is room on the disk again"
+  end
+end
+
+local function persist(self, update)
+  local backlog = self.backlog
+  if not backlog[1] then
+    local ok, err, code = self.storage:persist(update)
+    if ok then
+      return await_sync(self, update.persisted, {})
+    elseif not storage.is_full(code) then
+      return self:fail(err)
+    end
+    logger.warn("raft: nothing can be written: %s; this member waits for room", err)
+    loop.timer(AGAIN, function()
+      write_backlog(self)
+    end)
+  end
+  backlog[#backlog + 1] = { update = update, after = {} }
+end
+
+local function post_after(self, after)
+  local last = self.backlog[#self.backlog] or self.writing or self.syncing[#self.syncing]
+  if last then
+    table.move(after, 1, #after, #last.after + 1, last.after)
+  else
+    self:send_all(after)
   end
 end
 
@@ -136,37 +184,52 @@ function M:begin_sync()
   end
 end
 
+-- The log that is there is no longer wanted, and so is what waits to be written to it.
+local function reset_log(self, asked, fn)
+  local disk = self.storage
+  for _, item in ipairs(self.backlog) do
+    item.update.truncate_from, item.update.entries = nil, nil
+  end
+  local ok, err, code = disk.log:truncate_prefix(asked.index, asked.log_term)
+  if ok then
+    ok, err, code = disk.log:sync(function(sync_err)
+      if self.closed then
+        return
+      elseif sync_err then
+        return self:fail(sync_err)
+      end
+      fn()
+    end)
+  end
+  if storage.is_full(code) then
+    loop.timer(AGAIN, function()
+      if not self.closed then
+        reset_log(self, asked, fn)
+      end
+    end)
+  elseif not ok then
+    self:fail(err)
+  end
+end
+
 -- A snapshot that was received takes the place of the log and of the state machine.
 local function install(self, asked)
-  local disk = self.storage
   local meta = self.state:begin_install(assert(self.state:complete(), "there is nothing to install"))
-  disk:put_snapshot(meta, function(err)
+  self.storage:put_snapshot(meta, function(err)
     if self.closed then
       return
     elseif err then
       return self:fail(err)
     end
-    local ok, failure = disk.log:truncate_prefix(asked.index, asked.log_term)
-    if ok then
-      ok, failure = disk.log:sync(function(sync_err)
-        if self.closed then
-          return
-        elseif sync_err then
-          return self:fail(sync_err)
-        end
-        self:stand_at(meta)
-        if not self.state:installed(meta) then
-          return
-        end
+    reset_log(self, asked, function()
+      self:stand_at(meta)
+      if self.state:installed(meta) then
         logger.info("raft: a snapshot has taken the place of what was here: all up to entry %d", meta.index)
         self.requests:were_skipped(meta.index)
         self:meet_members()
         self:step { type = "snapshot_installed", index = asked.index, log_term = asked.log_term, ok = true }
-      end)
-    end
-    if not ok then
-      self:fail(failure)
-    end
+      end
+    end)
   end)
 end
 
@@ -199,17 +262,33 @@ local function tell_role(self, role)
   end
 end
 
+-- What a member sends and this one cannot understand is told, once in a row; the rest is everyday life.
+local function tell_dropped(self, dropped)
+  local m = dropped.message
+  local fault = m.from and message.fault(m, self.id)
+  if not fault then
+    return logger.debug("raft: dropped: %s", dropped.reason)
+  end
+  local text = ("what %s sends is refused: %s; does it run a newer version?"):format(m.from, fault)
+  if text ~= self.told_fault then
+    self.told_fault = text
+    logger.warn("raft: %s", text)
+  end
+end
+
 local function carry_out(self, update)
   if update.persisted then
-    local ok, err = self.storage:persist(update)
-    if not ok then
-      return self:fail(err)
+    persist(self, update)
+    if self.closed then
+      return
     end
   end
   if update.messages then
     self:send_all(update.messages)
   end
-  post_after(self, update)
+  if update.messages_after then
+    post_after(self, update.messages_after)
+  end
   if update.install then
     install(self, update.install)
   end
@@ -223,7 +302,7 @@ local function carry_out(self, update)
     self.requests:were_refused(update.refused)
   end
   for _, dropped in ipairs(update.dropped or {}) do
-    logger.debug("raft: dropped: %s", dropped.reason)
+    tell_dropped(self, dropped)
   end
   if update.committed and not self.closed then
     table.move(update.committed, 1, #update.committed, #self.to_apply + 1, self.to_apply)

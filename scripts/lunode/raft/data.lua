@@ -169,8 +169,13 @@ function methods:tick()
   self.copies:tick(self.driver.applied)
 end
 
+-- What was applied goes to the disk, so that the next start has less to do, and a copy of the directory is whole. Where
+-- that fails, the log has it.
 function methods:close()
   self.copies:close()
+  if not self.driver.failed then
+    self.store:commit(true)
+  end
   self.store:close()
 end
 

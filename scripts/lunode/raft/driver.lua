@@ -41,6 +41,8 @@ local task = require "lunode.task"
 
 local M = {}
 
+local LEAST_PATIENCE = 2.0 -- seconds of silence after which a connection counts as lost
+
 ---@class lunode.raft.machine
 ---@field apply fun(entry: lunode.raft.applied_entry): any  the result goes to the proposer; must not raise
 ---@field snapshot? fun(): string|fun(): string?  of the state as it is at this moment, whatever is applied later
@@ -54,6 +56,7 @@ local M = {}
 ---@field time integer  milliseconds since the epoch, as its proposer's clock had it; never less than an earlier entry's
 ---@field seed integer
 ---@field payload string
+---@field format integer  in which the payload is, and is to be taken: the newest that all members knew
 ---@field context any  what this member has proposed it with, while the proposal is under way; else nil
 
 ---@class lunode.raft.driver_options
@@ -81,6 +84,7 @@ local M = {}
 ---@field store? { cache: integer?, engine: string?, overlay: integer?, limit: integer? }  see lunode.store.open
 ---@field election_timeout? number  seconds (default 1)
 ---@field heartbeat? number  seconds (default a tenth of it)
+---@field format? integer  1 … 255: the newest format of payloads that `apply` knows, beside all before it (default 1)
 ---@field protocol? integer  newest version of the members' protocol to speak (default the newest there is)
 ---@field segment_size? integer  of the log
 
@@ -230,6 +234,7 @@ function M.open(options)
   o.heartbeat = options.heartbeat or o.election_timeout / 10
   o.snapshot_bytes = options.snapshot_bytes or 64 << 20
   o.log_keep = options.log_keep or 64 << 20
+  o.format = options.format or 1
   local disk, err, code = storage.open {
     dir = options.dir, cluster = options.cluster, id = options.id, founders = founders,
     segment_size = options.segment_size,
@@ -238,7 +243,8 @@ function M.open(options)
     return nil, err, code
   end
   local self = setmetatable({
-    id = options.id, options = o, machine = options.machine, storage = disk, patience = 3 * o.election_timeout,
+    id = options.id, options = o, machine = options.machine, storage = disk,
+    patience = math.max(LEAST_PATIENCE, 3 * o.election_timeout),
     core = nil, transport = nil, requests = nil, snapshots = nil, hook = nil, timer = nil, joiner = nil,
     founding = nil, -- until the founders know each other
     state = nil, -- data or pieces
@@ -247,6 +253,8 @@ function M.open(options)
     applied = 0, applied_term = 0, applied_config = "", time = 0,
     told_applied = 0, -- to core
     queue = {}, stepping = false,
+    told_fault = nil, -- what was told last of what cannot be understood
+    backlog = {}, -- what the disk had no room for: { update, after }, first to last
     writing = nil, -- { persisted, after } of this turn
     syncing = {}, -- those under way, first to last
     hard_state = nil, closed = false, failed = nil,
@@ -379,6 +387,16 @@ end
 ---@return boolean begun
 function methods:make_snapshot()
   return not self.closed and self.state.make ~= nil and self.state:make()
+end
+
+---The newest format of payloads that all members know, as far as they have been met: that of what is proposed now.
+---@return integer
+function methods:format()
+  local format = self.options.format
+  for _, id in ipairs(self.core and self.core.config.ids or {}) do
+    format = id == self.id and format or math.min(format, self.transport:format_of(id))
+  end
+  return format
 end
 
 ---What it knows of the cluster and of itself; see core's `status`.

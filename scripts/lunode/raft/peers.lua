@@ -8,6 +8,7 @@ local join = require "lunode.raft.join"
 local logger = require "lunode.logger"
 local loop = require "lunode.loop"
 local msgpack = require "lunode.msgpack"
+local storage = require "lunode.raft.storage"
 local transport = require "lunode.raft.transport"
 
 local M = {}
@@ -38,6 +39,13 @@ local function has_room(self, message)
   local entries = message.type == "append" and message.entries
   if type(entries) ~= "table" or #entries == 0 then
     return true
+  elseif self.backlog[1] then
+    return false
+  elseif self.store then
+    local ok, _, code = self.store:room()
+    if not ok and storage.is_full(code) then
+      return false
+    end
   end
   local bytes = 0
   for i = 1, #entries do
@@ -168,6 +176,7 @@ function M:open_transport()
   local o = self.options
   return transport.open {
     id = self.id, cluster = o.cluster, disk = self.storage.disk, secret = o.secret, newest = o.protocol,
+    format = o.format,
     listen = o.listen,
     group = function()
       return self.storage.group

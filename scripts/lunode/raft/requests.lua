@@ -2,12 +2,15 @@
 -- definite. Steps core with them once a turn; does not apply anything.
 
 local errors = require "lunode.rpc.errors"
+local logger = require "lunode.logger"
 local loop = require "lunode.loop"
 local storage = require "lunode.raft.storage"
 
 local M = {}
 
 local CHANGE_HANDS = 2 -- election timeouts in which a transfer must come to an end
+local BACK = 1000 -- milliseconds that a clock may be set back without a word
+local HAND_OVER = 10 -- election timeouts between two attempts of a leader with a full disk to let another one lead
 local ENTRY = 64 -- bytes that an entry takes in the log beside what is proposed, at most
 local IN_FLIGHT = 16 << 20 -- bytes of proposals under way, past which there is no room for more
 
@@ -18,7 +21,7 @@ local metatable = { __index = methods, __name = "lunode.raft.requests" }
 
 ---@param driver lunode.raft.driver
 ---@param max_payload integer
----@param head string  format of time and seed, in front of a payload
+---@param head string  format of time, seed and the payload's own format, in front of a payload
 ---@return lunode.raft.requests
 function M.new(driver, max_payload, head)
   return setmetatable({
@@ -30,6 +33,8 @@ function M.new(driver, max_payload, head)
     contexts = {}, -- theirs, by number
     in_flight = 0, -- bytes proposed, of which it is not told yet what became of them
     said_no = false, -- `room` did
+    handed_over = -math.huge, -- when it was tried last
+    clock_told = false, -- that the clock was set back
     readers = {}, -- this turn's
     batches = {}, -- id → { callbacks }: what core has been asked and has not answered yet
     last_id = 0,
@@ -115,6 +120,19 @@ function methods:propose(payload, fn, context)
   self:wake()
 end
 
+-- Whether the disk takes so many bytes.
+local function disk_room(self, bytes)
+  local driver = self.driver
+  if driver.backlog[1] then
+    return nil, "the disk is full", "ENOSPC"
+  end
+  local ok, err, code = driver.storage.log:room(bytes)
+  if storage.is_full(code) then
+    driver.state:make_room()
+  end
+  return ok, err, code
+end
+
 ---Whether so many bytes can be proposed now.
 ---@param bytes integer
 ---@return true? room
@@ -128,13 +146,34 @@ function methods:room(bytes)
     ok, err, code = driver.store:room()
   end
   if ok then
-    ok, err, code = driver.storage.log:room(bytes + ENTRY)
-    if storage.is_full(code) then
-      driver.state:make_room()
-    end
+    ok, err, code = disk_room(self, bytes + ENTRY)
   end
   self.said_no = self.said_no or code == "EAGAIN"
+  if storage.is_full(code) then
+    self:hand_over()
+  end
   return ok and true or nil, err, code
+end
+
+---A leader that has no room on its disk lets another one lead, if there is one that has all that it has itself.
+function methods:hand_over()
+  local driver, best = self.driver, nil
+  if loop.now() < self.handed_over + HAND_OVER * driver.options.election_timeout then
+    return
+  end
+  self.handed_over = loop.now()
+  loop.defer(function()
+    for _, peer in ipairs(driver.core and not driver.closed and driver.core.role == "leader" and driver.core.peer_list
+      or {}) do
+      if peer.voter and peer.state == "replicate" and (not best or peer.match > best.match) then
+        best = peer
+      end
+    end
+    if best then
+      logger.warn("raft: there is no room on the disk: %s is asked to lead", best.id)
+      driver:step { type = "transfer", to = best.id }
+    end
+  end)
 end
 
 ---There may be room again: who was told that there is none hears of it.
@@ -200,10 +239,18 @@ end
 
 -- ---------------------------------------------------------------- submitted, once a turn
 
--- Time and seed of an entry, the only clock and chance that applying it has.
+-- Time and seed of an entry, the only clock and chance that applying it has; and which format it is of.
 local function stamp(self, payload)
-  self.time = math.max(self.time, self.driver.time, math.floor(loop.time() * 1000))
-  return self.head:pack(self.time, loop.random(math.mininteger, math.maxinteger)) .. payload
+  local now = math.floor(loop.time() * 1000)
+  self.time = math.max(self.time, self.driver.time, now)
+  if self.time - now > BACK ~= self.clock_told then
+    self.clock_told = not self.clock_told
+    if self.clock_told then
+      logger.warn("raft: the clock is %d s behind the last entry's: time stands still in entries until it is there",
+        (self.time - now) // 1000)
+    end
+  end
+  return self.head:pack(self.time, loop.random(math.mininteger, math.maxinteger), self.driver:format()) .. payload
 end
 
 local function submit_proposals(self)
@@ -217,8 +264,9 @@ local function submit_proposals(self)
     payloads[i] = stamp(self, payloads[i])
     bytes = bytes + #payloads[i] + ENTRY
   end
-  local ok, err, code = driver.storage.log:room(bytes)
+  local ok, err, code = disk_room(self, bytes)
   if not ok then
+    self:hand_over()
     return call_all(callbacks, nil, errors.definite(code or "ENOSPC", err or "no room on the disk"))
   end
   driver:step { type = "propose", entries = payloads, id = new_batch(self, "propose", callbacks, contexts) }

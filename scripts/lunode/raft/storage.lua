@@ -301,30 +301,34 @@ function methods:log_access()
   return setmetatable({ log = self.log }, access_metatable)
 end
 
----Takes what an update asks to persist; the log's `sync` makes it durable.
+---Takes what an update asks to persist; the log's `sync` makes it durable. What could not be taken can be tried again:
+---it goes on where it was.
 ---@param update table
 ---@return boolean? ok
----@return string? err
+---@return string? err, lunode.code? code
 function methods:persist(update)
   local handle, state = self.log, update.hard_state
-  local ok, err = true, nil
+  local ok, err, code = true, nil, nil
   if state then
-    ok, err = handle:set_state(state.term, state.vote)
+    ok, err, code = handle:set_state(state.term, state.vote)
+    update.hard_state = not ok and state or nil
   end
   if ok and update.truncate_from then
-    ok, err = handle:truncate_suffix(update.truncate_from)
+    ok, err, code = handle:truncate_suffix(update.truncate_from)
+    update.truncate_from = not ok and update.truncate_from or nil
   end
-  local entries = ok and update.entries or {}
-  for i = 1, #entries do
+  local entries = update.entries or {}
+  for i = (update.written or 0) + 1, ok and #entries or 0 do
     local entry = entries[i]
-    ok, err = handle:append(entry.type, entry.payload, entry.term)
+    ok, err, code = handle:append(entry.type, entry.payload, entry.term)
     if not ok then
-      return nil, err
+      break
     elseif ok ~= entry.index then
       return nil, ("entry %d went to the log's place %d"):format(entry.index, ok)
     end
+    update.written = i
   end
-  return ok and true, err
+  return ok and true, err, code
 end
 
 -- ---------------------------------------------------------------- the group

@@ -37,6 +37,7 @@ local RETRY_FIRST, RETRY_LAST, RETRY_REFUSED = 0.05, 1.0, 2.0 -- seconds
 ---@field disk string
 ---@field group fun(): string  the cluster's number; "": not known yet
 ---@field secret? string  that all members share
+---@field format integer  of the payloads of entries, the newest that this member knows
 ---@field newest? integer  version of the protocol to speak at most (default M.NEWEST)
 ---@field listen string  "HOST:PORT"
 ---@field address string  where others reach this member
@@ -87,6 +88,7 @@ function methods:credentials()
   return {
     cluster = options.cluster, group = options.group(), id = options.id, disk = options.disk, address = options.address,
     secret = options.secret, newest = options.newest or M.NEWEST, oldest = M.OLDEST,
+    format = options.format,
   }
 end
 
@@ -118,6 +120,7 @@ local function on_known(self, peer, conn, who)
       return give_up(self, peer, conn, "refused", "%s is refused: %s", peer.id, refusal)
     end
     peer.ready, peer.delay, peer.version = true, RETRY_FIRST, who.version
+    self.formats[peer.id] = who.format
     self.told["refused " .. peer.id], self.told["refuses " .. peer.id] = nil, nil
     self.options.on_connected(peer.id)
   end)
@@ -275,7 +278,7 @@ local function let_in(self, conn, who)
     old:abort()
   end
   self.incoming[id], self.told["refused " .. id] = conn, nil
-  self.hints[id] = who.address
+  self.hints[id], self.formats[id] = who.address, who.format
   state.id, state.disk = id, who.disk
   conn:set { max_message = self.options.max_message }
   conn:write(msgpack.encode(state.handshake:welcome()))
@@ -338,6 +341,13 @@ end
 ---@return string?
 function methods:hint(id)
   return self.hints[id]
+end
+
+---Which format of entries' payloads it knew, when it was met last; 1, the oldest, where it was not.
+---@param id string
+---@return integer
+function methods:format_of(id)
+  return self.formats[id] or 1
 end
 
 -- ---------------------------------------------------------------- all of it
@@ -420,6 +430,7 @@ function M.open(options)
     incoming = {}, -- id → the newest connection from there
     connections = {}, -- all from others, as keys
     hints = {},
+    formats = {},
     told = {}, -- what was said last of a peer or an address
     told_count = 0,
     lines = 0, -- told since the last tick

@@ -1,0 +1,122 @@
+-- COPY, and what a server with one database answers to MOVE and SWAPDB.
+local command = require "lunode.kv.command"
+local errors = require "lunode.kv.errors"
+local keys = require "lunode.kv.keys"
+local numbers = require "lunode.kv.numbers"
+local resp = require "lunode.resp"
+
+local SAME = resp.error("ERR source and destination objects are the same")
+local DB_RANGE = resp.error("ERR DB index is out of range")
+local INT_RANGE = resp.error("ERR value is out of range, value must between -2147483648 and 2147483647")
+
+local AT_ONCE = 1000 -- rows in memory
+
+local function check_int(n)
+  return n >= -0x80000000 and n <= 0x7FFFFFFF
+end
+
+-- Raises where that is not the one database.
+local function check_database(text)
+  local index = numbers.integer(text)
+  if index ~= 0 then
+    error(check_int(index) and DB_RANGE or INT_RANGE, 0)
+  end
+end
+
+-- The rows of a collection under another prefix.
+local function copy_rows(store, from_prefix, to_prefix)
+  local from, past = from_prefix, keys.past(from_prefix)
+  repeat
+    local rows = store:collect(from, past, "both", AT_ONCE, #from_prefix)
+    for i = 1, #rows, 2 do
+      store:put(to_prefix .. rows[i], rows[i + 1])
+    end
+    from = #rows > 0 and from_prefix .. rows[#rows - 1] .. "\0"
+  until #rows < 2 * AT_ONCE
+end
+
+local function copy(db, source, target, value)
+  local type = keys.type(value)
+  if type == keys.STRING then
+    db:set(target, db:text(value), keys.expiry(value))
+    return
+  end
+  local c = db.collections:read(source, type)
+  local made = db.collections:replace(target, type)
+  copy_rows(db.store, c.prefix, made.prefix)
+  made.count, made.more = c.count, c.more
+  db.collections:changed(made)
+  if keys.expiry(value) then
+    local row, plain = db:find(target)
+    db:put(row, plain, keys.with_expiry(plain, keys.expiry(value)))
+  end
+end
+
+-- What follows COPY's keys: whether to replace.
+local function copy_options(args)
+  local replace, i = false, 3
+  while i <= #args do
+    local option = args[i]:upper()
+    if option == "REPLACE" then
+      replace = true
+    elseif option == "DB" and args[i + 1] then
+      i = i + 1
+      check_database(args[i])
+    else
+      error(errors.SYNTAX, 0)
+    end
+    i = i + 1
+  end
+  return replace
+end
+
+command.command("COPY", {
+  arity = -3, variadic = true, flags = { "write", "denyoom" }, keys = { 1, 2, 1 },
+  access = { "RO access", "OW update" }, group = "generic", since = "6.2.0",
+  complexity = "O(N) worst case for collections, where N is the number of nested items. O(1) for string values.",
+  summary = "Copy a key",
+  run = function(ctx, args)
+    local db, source, target = ctx.db, args[1], args[2]
+    local replace = copy_options(args)
+    if source == target then
+      return SAME
+    end
+    local _, value = db:find(source)
+    if value == nil or not replace and select(2, db:find(target)) then
+      return 0
+    end
+    copy(db, source, target, value)
+    ctx:notify("g", "copy_to", target)
+    return 1
+  end,
+})
+
+command.command("MOVE", {
+  arity = 3, flags = { "write", "fast" }, keys = { 1, 1, 1 }, access = "RW access update", group = "generic",
+  since = "1.0.0", complexity = "O(1)", summary = "Move a key to another database",
+  run = function(_, _, index)
+    check_database(index)
+    return SAME
+  end,
+})
+
+local function parse_index(text, message)
+  local index = numbers.parse(text)
+  if not index or not check_int(index) then
+    error(message, 0)
+  end
+  return index
+end
+
+local BAD_FIRST = resp.error("ERR invalid first DB index")
+local BAD_SECOND = resp.error("ERR invalid second DB index")
+
+command.command("SWAPDB", {
+  arity = 3, flags = { "write", "fast" }, group = "server", acl = { "keyspace", "dangerous" }, since = "4.0.0",
+  complexity = "O(N) where N is the count of clients watching or blocking on keys from both databases.",
+  summary = "Swaps two Redis databases",
+  run = function(_, first, second)
+    local a, b = parse_index(first, BAD_FIRST), parse_index(second, BAD_SECOND)
+    return a == 0 and b == 0 and resp.OK or DB_RANGE
+  end,
+})
