@@ -516,7 +516,7 @@ function M.dispatchers(node)
     end
     local write = entry.write
     if session.diverted or not session.authenticated
-      or write and (ctx.notifies or (writes.waits or writes.count == 0) and not writes:ready()) then
+      or write and (ctx.notifies or (writes.waits or not writes.begun) and not writes:ready()) then
       if a == nil then
         return on_message(conn, entry.called)
       elseif b == nil then
