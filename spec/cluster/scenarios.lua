@@ -216,7 +216,7 @@ add {
   end,
 }
 
-local DISK = "160m" -- with two segments of the log
+local DISK = "400m" -- what the log keeps, and more
 
 local function sh(line, ...)
   local words = {}
