@@ -253,6 +253,7 @@ function M.open(options)
     applied = 0, applied_term = 0, applied_config = "", time = 0,
     told_applied = 0, -- to core
     queue = {}, stepping = false,
+    told_fault = nil, -- what was told last of what cannot be understood
     backlog = {}, -- what the disk had no room for: { update, after }, first to last
     writing = nil, -- { persisted, after } of this turn
     syncing = {}, -- those under way, first to last
