@@ -1,7 +1,7 @@
 -- Clusters of real `lunode kv` processes, on loopback or each in a network of its own, and what can happen to them.
 --
 --   local kit = require "spec.cluster.kit"
---   local c = kit.cluster { members = 3, network = true }   -- pending where the system permits no namespaces
+--   local c = kit.cluster { members = 3, network = true }   -- see spec.cluster.networks
 --   c:leader()                       a member, once one leads
 --   local m = c.members[1]           id, host, port, dir, process
 --   m:kill9(); m:start(); m:pause(); m:resume(); c:cut { from = m, to = other }; c:join_all()
