@@ -538,7 +538,7 @@ function store.open(dir, options) end
 ---@return string? err, lunode.code? code  "ENOENT" there is none, or nothing in it; else as `open`
 function store.inspect(dir) end
 
----Deletes a data directory: what the store and a log in its `log` have put there, and the directory.
+---Deletes a data directory: what the store and a log in its `log` have put there, what a member of a cluster has in `data-0` and `data-1`, and the directory.
 ---@param dir string
 ---@param keep? boolean  let the directory itself stay, empty (default false)
 ---@return boolean? ok
@@ -610,6 +610,10 @@ function handle:snapshot() end
 ---@param kind string  one byte
 ---@return lunode.rows
 function handle:rows(kind) end
+
+---The rows of numbered elements, for the hot paths: each is `prefix index:u64be`, put together without a string of Lua's.
+---@return lunode.elements
+function handle:elements() end
 
 ---The rows of members, for the hot paths: each is `prefix hash:u32be member`, with hash = XXH32(member, 0), put together without a
 ---string of Lua's.
@@ -692,6 +696,42 @@ function rows:get(key, head) end
 ---@param unless? integer (default 0) bits: where the head there has one of them, nothing is written
 ---@return integer? head  of the value that was there; -1 where that was empty; nil: there was no row
 function rows:put(key, head, text, unless) end
+
+---Of an open store; once that is closed, its methods raise. They raise, too, where a row cannot be read or written.
+---@class lunode.elements
+local elements = {}
+
+---@param prefix string  at most 64 bytes
+---@param index integer
+---@return string? value  nothing: there is no such row
+function elements:get(prefix, index) end
+
+---@param prefix string
+---@param index integer
+---@param value any  a string or a view
+function elements:put(prefix, index, value) end
+
+---As `get`, and deletes the row.
+---@param prefix string
+---@param index integer
+---@param view? boolean
+---@return any value  a string; with `view`, perhaps a view; nothing: there is no such row
+function elements:take(prefix, index, view) end
+
+---The values of rows that follow each other, as the reply to a command.
+---@param prefix string
+---@param first integer
+---@param count integer
+---@return lunode.resp.raw?  nothing: not all of them are there
+function elements:reply(prefix, first, count) end
+
+---The values of rows that follow each other, up to the first one that is not there.
+---@param prefix string
+---@param first integer
+---@param count integer
+---@param reverse? boolean  downwards from `first`
+---@return string[]
+function elements:range(prefix, first, count, reverse) end
 
 ---Of an open store; once that is closed, its methods raise. They raise, too, where a row cannot be read or written.
 ---@class lunode.members

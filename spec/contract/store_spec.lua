@@ -3,6 +3,7 @@
 
 local cleanup = require "lunode.test.cleanup"
 local kit = require "spec.contract.kit"
+local resp = require "lunode.resp"
 local store = require "lunode.store"
 
 local function contract(world, engine)
@@ -446,6 +447,33 @@ local function contract(world, engine)
     assert.same({ nil, "" }, { plain:get("bare", 0) })
     assert.equal(-1, plain:put("bare", 0, "text"))
     assert.equal("text", plain:get("bare", 0))
+  end)
+
+  it("has the elements under a prefix, in the order of their numbers", function()
+    local s = new()
+    local elements = s:elements()
+    for i = -2, 3 do
+      elements:put("p", i, "v" .. i)
+    end
+    assert.equal("v3", elements:get("p", 3))
+    assert.equal("v3", s:get("p" .. string.pack(">i8", 3)))
+    assert.equal("v-1", s:get("p" .. string.pack(">i8", -1)))
+    assert.is_nil(elements:get("p", 4))
+    assert.same({ "v-1", "v0", "v1" }, elements:range("p", -1, 3))
+    assert.same({ "v3", "v2" }, elements:range("p", 3, 2, true))
+    assert.same({ "v2", "v3" }, elements:range("p", 2, 5))
+    assert.same({}, elements:range("p", 0, 0))
+    assert.equal("*3\r\n$3\r\nv-1\r\n$2\r\nv0\r\n$2\r\nv1\r\n", resp.encode(elements:reply("p", -1, 3)))
+    assert.equal("*0\r\n", resp.encode(elements:reply("p", -1, 0)))
+    assert.is_nil(elements:reply("p", 2, 3))
+    assert.equal("v2", elements:take("p", 2))
+    assert.is_nil(elements:take("p", 2))
+    assert.same({ "v1" }, elements:range("p", 1, 5))
+    local long = ("p"):rep(64)
+    elements:put(long, 1, "x")
+    assert.equal("x", elements:get(long, 1))
+    s:close()
+    assert.error_matches(function() elements:get("p", 1) end, "store is closed")
   end)
 
   it("has the members under a prefix, in the order of their hashes", function()

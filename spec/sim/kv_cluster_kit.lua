@@ -39,7 +39,8 @@ local function watch(stores, told)
       if told.digests[index] then
         told.compared = told.compared + 1
         if told.digests[index] ~= sum then
-          error(("entry %d leaves another state than on another member, or the first time"):format(index), 0)
+          told.diverged = ("entry %d leaves another state than on another member, or the first time"):format(index)
+          error(told.diverged, 0)
         end
       end
       told.digests[index] = sum
@@ -55,10 +56,10 @@ local function main(state, told, options)
     print(level .. ": " .. text)
     state.log[#state.log + 1] = text
   end
-  watch(require "lunode.store", told)
-  if options.meddle then
-    options.meddle(state)
+  if options.bug then
+    package.preload[options.bug.module] = assert(load(options.bug.source, "@" .. options.bug.module))
   end
+  watch(require "lunode.store", told)
   local kv = require "lunode.kv"
   kv.command("ROLL", { arity = 2, flags = { "write" }, keys = { 1, 1, 1 }, run = function(ctx, key)
     ctx.db:set(key, tostring(ctx:random(1, 1000000)) .. " " .. ctx.now)
@@ -77,6 +78,11 @@ local function main(state, told, options)
     require("os").exit(1)
   end
   state.node, state.lives = node, state.lives + 1
+  local was_replaced = node.writes.was_replaced
+  function node.writes.was_replaced(...)
+    state.replaced = state.replaced + 1
+    return was_replaced(...)
+  end
   loop.signal("TERM", function()
     node:close()
   end)
@@ -85,16 +91,29 @@ local function main(state, told, options)
   require("os").exit(node.failed and 1 or 0)
 end
 
+---A bug to put into the source of the nodes.
+---@param bug {name: string, module: string, from: string, to: string}  `from` occurs once in the module
+---@return table bug  with its source
+function M.bug(bug)
+  local file = assert(io.open(assert(package.searchpath(bug.module, package.path)), "r"))
+  local source = file:read "a"
+  file:close()
+  local first, last = source:find(bug.from, 1, true)
+  assert(first and not source:find(bug.from, last + 1, true),
+    ("the bug '%s' has to find one place to break in %s"):format(bug.name, bug.module))
+  bug.source = source:sub(1, first - 1) .. bug.to .. source:sub(last + 1)
+  return bug
+end
+
 -- ---------------------------------------------------------------- the cluster
 
 ---@param world lunode.sim.world
 ---@param count integer
----@param options? table  of the nodes: overlay, segment, log_keep, election_timeout, redirect; meddle: what is called
----  in each before it starts
+---@param options? table  of the nodes: overlay, segment, log_keep, election_timeout, redirect; bug: what `bug` gives
 function M.cluster(world, count, options)
   local self = setmetatable({
     world = world, options = options or {}, names = {}, states = {}, places = {},
-    told = { digests = {}, compared = 0 },
+    told = { digests = {}, compared = 0, diverged = nil },
   }, metatable)
   local members = {}
   for i = 1, count do
@@ -115,7 +134,7 @@ end
 
 ---One more; without members it waits to be added.
 function methods:add(name, members)
-  local state = { id = name, members = members, node = nil, lives = 0, failures = 0, log = {} }
+  local state = { id = name, members = members, node = nil, lives = 0, failures = 0, replaced = 0, log = {} }
   self.states[name] = state
   self.world:node(name, main, { state, self.told, self.options })
   return state
@@ -152,6 +171,7 @@ function methods:run(seconds)
   local ends = self.world.now + seconds
   while self.world.now < ends do
     self.world:run(math.min(0.25, ends - self.world.now))
+    assert(not self.told.diverged, self.told.diverged)
     for _, name in ipairs(self.names) do
       local node = self.world:get(name)
       if node.state == "ended" and node.exit_code then

@@ -61,6 +61,21 @@ M.options = {
     parse = options.integer(1, 1000000),
   },
   {
+    name = "protected",
+    value = "yes|no",
+    help = "without a password, refuse clients from other machines",
+    default = "yes",
+    accepts = "yes or no",
+    parse = options.yes_no,
+  },
+  {
+    name = "rename-command",
+    value = "NAME=NEW,…",
+    help = "other names for commands; with nothing behind the =, no name at all",
+    accepts = "names to names, as in CONFIG=,FLUSHALL=flush-it-all",
+    parse = options.renames,
+  },
+  {
     name = "console",
     value = "PATH",
     help = "socket for `lunode attach` (default console.sock in the data directory)",
@@ -146,17 +161,18 @@ local function bracket(host)
 end
 
 -- The node says what went wrong and what to do; which option does that is ours to say.
-local function explain_failure(message, code)
+local function explain_failure(message, code, settings)
   if code == "EFOREIGN" and message:find "belongs to a member of a cluster$" then
     return message .. ": give its --id and --cluster-listen, or another --data"
-  elseif code == "EFOREIGN" and message:find "give the same ones$" then
+  elseif code == "EFOREIGN" and message:find "empty it if it holds nothing yet$" then
     return message .. " (--cluster-init)"
   elseif not message:find("^cannot listen on ") then
     return message
   elseif code == "EACCES" then
     message = message .. "; ports below 1024 are for root, so choose another one"
   end
-  return message .. " (--listen HOST:PORT)"
+  local is_members = settings.cluster_listen and message:find(("port %s:"):format(settings.cluster_listen:match "%d+$"))
+  return message .. (is_members and " (--cluster-listen HOST:PORT)" or " (--listen HOST:PORT)")
 end
 
 -- Where a client on this machine reaches a node that listens on all addresses.
@@ -302,11 +318,13 @@ function M.main(words)
     engine = settings.engine,
     requirepass = settings.requirepass,
     maxclients = settings.maxclients,
+    protected = settings.protected,
+    rename_command = settings.rename_command,
     id = cluster and settings.id,
     cluster = cluster,
   }
   if not node then
-    complain(explain_failure(err, err_code))
+    complain(explain_failure(err, err_code, settings))
     return 1
   end
   if not open_console(node, settings) then

@@ -4,6 +4,7 @@
 local core = require "lunode.raft.core"
 local logger = require "lunode.logger"
 local loop = require "lunode.loop"
+local message = require "lunode.raft.message"
 local storage = require "lunode.raft.storage"
 
 local M = {}
@@ -249,6 +250,9 @@ function M:stand_at(meta)
 end
 
 local function tell_role(self, role)
+  if role.role ~= "leader" then
+    self.snapshots:tick(0)
+  end
   self.requests:role_changed(role)
   if not self.options.on_role then
     logger.info("raft: %s is %s in term %d%s", self.id, (role.role:gsub("_", " ")), role.term,
@@ -258,6 +262,20 @@ local function tell_role(self, role)
     if not ok then
       loop.report(err)
     end
+  end
+end
+
+-- What a member sends and this one cannot understand is told, once in a row; the rest is everyday life.
+local function tell_dropped(self, dropped)
+  local m = dropped.message
+  local fault = m.from and message.fault(m, self.id)
+  if not fault then
+    return logger.debug("raft: dropped: %s", dropped.reason)
+  end
+  local text = ("what %s sends is refused: %s; does it run a newer version?"):format(m.from, fault)
+  if text ~= self.told_fault then
+    self.told_fault = text
+    logger.warn("raft: %s", text)
   end
 end
 
@@ -287,7 +305,7 @@ local function carry_out(self, update)
     self.requests:were_refused(update.refused)
   end
   for _, dropped in ipairs(update.dropped or {}) do
-    logger.debug("raft: dropped: %s", dropped.reason)
+    tell_dropped(self, dropped)
   end
   if update.committed and not self.closed then
     table.move(update.committed, 1, #update.committed, #self.to_apply + 1, self.to_apply)
