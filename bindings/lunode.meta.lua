@@ -538,7 +538,7 @@ function store.open(dir, options) end
 ---@return string? err, lunode.code? code  "ENOENT" there is none, or nothing in it; else as `open`
 function store.inspect(dir) end
 
----Deletes a data directory: what the store and a log in its `log` have put there, and the directory.
+---Deletes a data directory: what the store and a log in its `log` have put there, what a member of a cluster has in `data-0` and `data-1`, and the directory.
 ---@param dir string
 ---@param keep? boolean  let the directory itself stay, empty (default false)
 ---@return boolean? ok
