@@ -207,6 +207,9 @@ command.command("BITFIELD", {
     local replies = perform_all(field, operations)
     if writes and (next(field.changed) or field.size > #field.text) then
       db:put(row, old, keys.string_value(whole(field), old and keys.expiry(old)))
+      if next(field.changed) then
+        ctx:notify("$", "setbit", args[1])
+      end
     end
     return replies
   end,
