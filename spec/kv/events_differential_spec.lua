@@ -182,7 +182,7 @@ describe("transactions", function()
     local sides = { redis.server(), lunode.kv() }
     local g = prng.new(SEED)
     local executed, aborted, broken = 0, 0, 0
-    for _ = 1, FULL and 300 or 40 do
+    for _ = 1, FULL and 120 or 40 do
       local clients, story = {}, {}
       local multi = { false, false }
       for i, side in ipairs(sides) do
