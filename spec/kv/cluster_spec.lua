@@ -96,19 +96,21 @@ local function client_of(id)
   return redis.connect(nodes[id].host, nodes[id].port)
 end
 
+local default_sink, log = logger.sink, {}
+
+local function begin_log()
+  logger.sink = function(_, text)
+    log[#log + 1] = text
+  end
+end
+
+local function end_log()
+  logger.sink, log = default_sink, {}
+end
+
 describe("a cluster of nodes", function()
-  local log
-
-  before_each(function()
-    log = {}
-    logger.sink = function(_, text)
-      log[#log + 1] = text
-    end
-  end)
-
-  after_each(function()
-    logger.sink = nil
-  end)
+  setup(begin_log)
+  teardown(end_log)
 
   it("takes commands on any member, and shows what was written on all others", function()
     cluster()
@@ -203,6 +205,41 @@ describe("a cluster of nodes", function()
     end, 10, "what was watched to be forgotten")
   end)
 
+  it("serves who waits for elements, on whichever member, each element once", function()
+    local first = cluster()
+    local waiting = {}
+    for i, id in ipairs { "n1", "n2", "n3" } do
+      waiting[i] = client_of(id)
+      waiting[i]:send(resp.command("BLPOP", "l", "0"))
+      waiting[i]:send(resp.command("ECHO", "behind"))
+    end
+    wait.till(function()
+      return nodes.n1.blocking.count + nodes.n2.blocking.count + nodes.n3.blocking.count == 3
+    end, 10, "all to wait")
+    local client = client_of(others(first)[1])
+    assert.equal(2, client:call("RPUSH", "l", "a", "b"))
+    wait.till(function()
+      return nodes.n1.blocking.count + nodes.n2.blocking.count + nodes.n3.blocking.count == 1
+    end, 10, "two to be served")
+    assert.equal(0, client:call("LLEN", "l"))
+    assert.equal(1, client:call("RPUSH", "l", "c"))
+    local got = {}
+    for i = 1, 3 do
+      got[i] = waiting[i]:reply()[2]
+      assert.equal("behind", waiting[i]:reply())
+    end
+    table.sort(got)
+    assert.same({ "a", "b", "c" }, got)
+  end)
+
+  it("gives what is published on one member to the subscribers of all", function()
+    cluster()
+    local subscriber = client_of "n1"
+    subscriber:call("SUBSCRIBE", "news")
+    assert.equal(0, client_of("n2"):call("PUBLISH", "news", "hello"))
+    assert.same({ "message", "news", "hello" }, { table.unpack(subscriber:reply()) })
+  end)
+
   it("runs commands from within any member", function()
     local id = others(cluster())[1]
     in_task(function()
@@ -251,6 +288,22 @@ describe("a cluster of nodes", function()
     end, 20, "it to come back")
   end)
 
+  it("hands the leadership over when its leader ends in good order", function()
+    local first = cluster()
+    local term = nodes[first].cluster.core.term
+    local second, third = table.unpack(others(first))
+    nodes[first]:close()
+    wait.till(function()
+      for _, id in ipairs { second, third } do
+        local core = nodes[id].cluster.core
+        if core.role == "leader" then
+          return core.term == term + 1
+        end
+      end
+    end, ELECTION_TIMEOUT, "another one to lead, before anybody could have missed the first")
+    assert.same({ ok = "OK" }, client_of(second):call("SET", "k", "1"))
+  end)
+
   it("applies a command with an id once, whichever members are asked", function()
     cluster()
     for i = 1, 6 do
@@ -276,13 +329,8 @@ describe("a cluster of nodes", function()
 end)
 
 describe("clients of Redis Cluster", function()
-  before_each(function()
-    logger.sink = function() end
-  end)
-
-  after_each(function()
-    logger.sink = nil
-  end)
+  setup(begin_log)
+  teardown(end_log)
 
   it("find the leader as master of all slots, and the others as its replicas", function()
     local first = cluster()
@@ -384,6 +432,9 @@ describe("clients of Redis Cluster", function()
 end)
 
 describe("the options of a member", function()
+  setup(begin_log)
+  teardown(end_log)
+
   it("are checked", function()
     local function given(cluster_options, id)
       return { dir = "x", id = id or "n1", cluster = cluster_options }
@@ -397,7 +448,6 @@ describe("the options of a member", function()
   end)
 
   it("must fit what the directory holds: a node by itself and a member do not share one", function()
-    logger.sink = function() end
     local dir = tmp.dir() .. "/data"
     local node = assert(kv.start { port = 0, dir = dir })
     node:close()
@@ -419,6 +469,5 @@ describe("the options of a member", function()
     end)
     _, err, code = kv.start { port = 0, dir = dir }
     assert.equal("EFOREIGN", code, err)
-    logger.sink = nil
   end)
 end)

@@ -43,6 +43,7 @@ local UNIT = 256 << 10 -- bytes of a unit, at which another one begins
 local LARGEST = (16 << 20) - 1024 -- bytes of a unit that is a single command
 local IN_FLIGHT = 8 << 20 -- bytes of units in flight
 local UNITS_IN_FLIGHT = 64
+local MOST_BYTES = 64 << 20 -- of units that are not done: past it, clients send no more before they have replies
 local MARK_AGAIN = 0.5 -- seconds
 
 local UNKNOWN = resp.error("UNKNOWN the leadership was lost: the command may or may not have been executed")
@@ -79,6 +80,7 @@ function M.new(node, replica, driver, patience)
   self.units = {} -- those that are closed: first to sent are in flight, those up to last wait for that
   self.first, self.sent, self.last = 1, 0, 0
   self.in_flight = 0 -- bytes
+  self.bytes = 0 -- of all that are closed
   self.settling = false
   self.marked = nil -- { number, at }: the marker that was sent last
   self.flows = true -- what is there to be sent is sent, or will be as soon as there is room
@@ -125,6 +127,7 @@ local function close_unit(self)
     unit.payload, unit.arrived = self.batch:take(), self.arrived
     self.last = self.last + 1
     self.units[self.last] = unit
+    self.bytes = self.bytes + #unit.payload
   end
 end
 
@@ -182,8 +185,12 @@ local function take_write(self, waiter)
   local unit = self.filling or new_unit(self)
   self.filling = unit
   unit.waiters[#unit.waiters + 1] = waiter
-  if waiter.session then
-    waiter.session.unit = unit
+  local session = waiter.session
+  if session then
+    session.unit = unit
+    if self.bytes + bytes > MOST_BYTES and session.conn then
+      session:crowd()
+    end
   end
 end
 
@@ -368,6 +375,7 @@ end
 local function take_first(self)
   local unit = self.units[self.first]
   self.units[self.first] = nil
+  self.bytes = self.bytes - #unit.payload
   if self.sent >= self.first then
     self.in_flight = self.in_flight - #unit.payload
   else
