@@ -20,7 +20,7 @@ local function start(id)
   for name, value in pairs(options_of_all) do
     given[name] = value
   end
-  nodes[id] = assert(kv.start { id = id, port = 0, dir = dirs[id], cluster = given })
+  nodes[id] = assert(kv.start { id = id, port = 0, dir = dirs[id], overlay = 20000, cluster = given })
 end
 
 local function close(id)
@@ -73,7 +73,7 @@ local function cluster(options)
     start(id)
   end
   cleanup.add(function()
-    for _, id in ipairs { "n1", "n2", "n3" } do
+    for _, id in ipairs { "n1", "n2", "n3", "n4" } do
       close(id)
     end
   end)
@@ -286,6 +286,39 @@ describe("a cluster of nodes", function()
       local value = client:call("GET", "k")
       return value == "2" or value == "3" -- which one, nobody was told
     end, 20, "it to come back")
+  end)
+
+  it("takes in a new member, by a snapshot of its state", function()
+    local first = cluster { log_keep = 1000 }
+    local client = client_of(others(first)[1])
+    local commands = {}
+    for i = 1, 2000 do
+      commands[i] = { "SET", "key" .. i, ("x"):rep(100) }
+    end
+    commands[2001] = { "RPUSH", "list", "a", "b" }
+    for i = 1, #commands, 100 do
+      client:pipeline(table.move(commands, i, math.min(i + 99, #commands), 1, {}))
+    end
+    wait.till(function()
+      return nodes[first].replica.log:first() > 1
+    end, 20, "the log to be cut")
+    init.n4, dirs.n4 = "127.0.0.1:" .. ports.free(), tmp.dir() .. "/data"
+    nodes.n4 = assert(kv.start {
+      id = "n4", port = 0, dir = dirs.n4, cluster = { listen = init.n4, election_timeout = ELECTION_TIMEOUT },
+    })
+    assert.same({ ok = "OK" }, client:call("RAFT", "ADD", "n4", init.n4))
+    wait.till(function()
+      local reply = client:call("RAFT", "PROMOTE", "n4")
+      return type(reply) == "table" and reply.ok == "OK"
+    end, 20, "the new member to catch up")
+    local there = client_of "n4"
+    assert.equal(2001, there:call("DBSIZE"))
+    assert.same({ "a", "b" }, there:call("LRANGE", "list", 0, -1))
+    assert.equal(3, there:call("RPUSH", "list", "c"))
+    assert.equal(("x"):rep(100), there:call("GET", "key2000"))
+    wait.till(function()
+      return #client:call("CLUSTER", "SLOTS")[1] == 6
+    end, 20, "clients to hear of it")
   end)
 
   it("hands the leadership over when its leader ends in good order", function()
