@@ -147,7 +147,50 @@ bench_cluster() {
     compare_cluster SET "$requests" lunode etcd single
     compare_cluster GET "$requests" lunode etcd
   done
-  tell_memory >"$work/notes"
+  { tell_memory && catch_up; } >"$work/notes"
+}
+
+# ---- a fresh node: from its start until it holds what the others hold
+
+lag_of() { # ID: how many entries it is behind, as the leader knows it; nothing where it does not
+  timeout 5 redis-cli -h 127.0.0.1 -p "$leader_port" raft status 2>/dev/null | awk -v id="$1" '
+    before == "id" { found = $1 == id }
+    found && before == "state" && $1 != "ok" { exit }
+    found && before == "lag" { lag = $1 }
+    found && before == "state" { print lag; exit }
+    { before = $1 }'
+}
+
+catch_up() {
+  case " $running " in *" lunode "*) ;; *) return ;; esac
+  address=$(cat "$work/lunode/leader_address")
+  leader_port=${address##*:}
+  small=$(timeout 5 redis-cli -h 127.0.0.1 -p "$leader_port" dbsize) # of 80 bytes
+  timeout 300 redis-benchmark -h 127.0.0.1 -p "$leader_port" -t set -n "$requests" -c $clients -P 16 -r 10000000 \
+    -d 1000 >"$work/lunode/csv" 2>&1 || lost lunode
+  keys=$(timeout 5 redis-cli -h 127.0.0.1 -p "$leader_port" dbsize)
+  mkdir -p "$work/lunode4/data"
+  free_port
+  echo "127.0.0.1:$port" >"$work/lunode4/address"
+  free_port
+  by=$(cat "$work/$(cat "$work/lunode/leader")/peer")
+  begun=$(date +%s%N)
+  launch lunode4 "$lunode" kv --id n4 --data "$work/lunode4/data" --log-level warn \
+    --listen "$(address_of lunode4)" --cluster-listen "127.0.0.1:$port" --join "$by"
+  tries=1200
+  until [ "$(lag_of n4)" = 0 ]; do
+    tries=$((tries - 1))
+    if [ $tries -eq 0 ] || ! alive "$(pid_of lunode4)"; then lost lunode4; fi
+    sleep 0.05
+  done
+  ended=$(date +%s%N)
+  awk -v small="$small" -v keys="$keys" -v ns=$((ended - begun)) 'BEGIN {
+    mb = (small * 80 + (keys - small) * 1016) / 1e6
+    printf "a fresh node had %d keys of %.0f MB after %.2f s: %.0f MB/s\n", keys, mb, ns / 1e9, mb / (ns / 1e9) }'
+  for name in lunode1 lunode2 lunode3 lunode4; do
+    awk -v name="$name" '/^VmHWM:/ { printf "%s has had %.0f MiB of memory at the most by then\n", name, $2 / 1024 }' \
+      "/proc/$(pid_of "$name")/status"
+  done
 }
 
 tell_memory() {

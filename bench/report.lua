@@ -1,4 +1,4 @@
--- report.lua echo|kv|cluster|rpc SAMPLES MISSING: turns the measurements of bench/run into its table. Runs nothing.
+-- report.lua echo|kv|vocabulary|cluster|rpc SAMPLES MISSING: turns the measurements of bench/run into its table. Runs nothing.
 
 -- Who runs as what, and the most that our CPU time may be of theirs, or the least that our throughput may: section 9 of
 -- the design.
@@ -18,6 +18,12 @@ local benchmarks = {
     names = { lunode = "lunode", etcd = "etcd", single = "single node" },
     reach = function(_, peer) return peer == "single" and 2.5 or nil end,
     reach_ops = function(workload) return (workload == "SET" or workload == "GET") and 10 or nil end,
+  },
+  vocabulary = {
+    title = "redis-benchmark's default tests, 50 clients, 100,000 keys or members, 3 B values",
+    names = { lunode = "lunode", ["redis-aof"] = "Redis, AOF" },
+    reach = function() return 2.0 end,
+    mean = { peer = "redis-aof", reach = 1.0 },
   },
   kv = {
     title = "redis-benchmark, 50 clients, 100,000 keys, 3 B values",
@@ -132,8 +138,28 @@ for _, group in ipairs(groups) do
   end
 end
 
+-- The geometric mean of all ratios of CPU, for each kind of workload: what stands behind the comma.
+local function print_means(mean)
+  local kinds, logs = {}, {}
+  for _, group in ipairs(groups) do
+    local kind = group.name:match(", (.+)$")
+    if group.lunode and group[mean.peer] then
+      if not logs[kind] then kinds[#kinds + 1], logs[kind] = kind, {} end
+      table.insert(logs[kind], math.log(summarise(group.lunode).cpu / summarise(group[mean.peer]).cpu))
+    end
+  end
+  for _, kind in ipairs(kinds) do
+    local sum = 0
+    for _, log in ipairs(logs[kind]) do sum = sum + log end
+    local ratio = math.exp(sum / #logs[kind])
+    print(("\n%s: the geometric mean of %d ratios of CPU is %.2f, to reach <= %.2f: %s"):format(kind, #logs[kind],
+      ratio, mean.reach, ratio <= mean.reach and "reached" or "missed"))
+  end
+end
+
 print(("\n%s; CPU: minimum of %d runs, the rest: median\n"):format(benchmark.title, reps))
 print_table(rows)
+if benchmark.mean then print_means(benchmark.mean) end
 for line in io.lines(arg[3]) do
   local server, remedy = line:match("^([^\t]+)\t(.+)$")
   print(("\n%s is missing (%s)"):format(benchmark.names[server], remedy))

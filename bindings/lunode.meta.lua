@@ -611,6 +611,10 @@ function handle:snapshot() end
 ---@return lunode.rows
 function handle:rows(kind) end
 
+---The rows of numbered elements, for the hot paths: each is `prefix index:u64be`, put together without a string of Lua's.
+---@return lunode.elements
+function handle:elements() end
+
 ---The rows of members, for the hot paths: each is `prefix hash:u32be member`, with hash = XXH32(member, 0), put together without a
 ---string of Lua's.
 ---@return lunode.members
@@ -692,6 +696,34 @@ function rows:get(key, head) end
 ---@param unless? integer (default 0) bits: where the head there has one of them, nothing is written
 ---@return integer? head  of the value that was there; -1 where that was empty; nil: there was no row
 function rows:put(key, head, text, unless) end
+
+---Of an open store; once that is closed, its methods raise. They raise, too, where a row cannot be read or written.
+---@class lunode.elements
+local elements = {}
+
+---@param prefix string  at most 64 bytes
+---@param index integer
+---@return string? value  nothing: there is no such row
+function elements:get(prefix, index) end
+
+---@param prefix string
+---@param index integer
+---@param value string
+function elements:put(prefix, index, value) end
+
+---As `get`, and deletes the row.
+---@param prefix string
+---@param index integer
+---@return string? value
+function elements:take(prefix, index) end
+
+---The values of rows that follow each other, up to the first one that is not there.
+---@param prefix string
+---@param first integer
+---@param count integer
+---@param reverse? boolean  downwards from `first`
+---@return string[]
+function elements:range(prefix, first, count, reverse) end
 
 ---Of an open store; once that is closed, its methods raise. They raise, too, where a row cannot be read or written.
 ---@class lunode.members

@@ -2,6 +2,7 @@
 #include "store.h"
 #include "lua_loop.h"
 #include "store_dir.h"
+#include "store_elements.h"
 #include "store_members.h"
 #include "store_rows.h"
 
@@ -471,6 +472,10 @@ static int store_count(lua_State *L) {
 
 /* ---- rows of users' keys */
 
+static int store_elements(lua_State *L) {
+    return ln_store_elements_new(L, &check_store(L)->store);
+}
+
 static int store_members(lua_State *L) {
     return ln_store_members_new(L, &check_store(L)->store);
 }
@@ -640,6 +645,7 @@ static const luaL_Reg store_methods[] = {
     {"scan", store_scan},
     {"snapshot", store_snapshot},
     {"rows", store_rows},
+    {"elements", store_elements},
     {"members", store_members},
     {"collect", store_collect},
     {"count", store_count},
@@ -691,6 +697,7 @@ int luaopen_lunode_store(lua_State *L) {
     lua_pushcfunction(L, store_gc);
     lua_setfield(L, -2, "__gc");
     ln_store_rows_type(L);
+    ln_store_elements_type(L);
     ln_store_members_type(L);
     ln_new_type(L, SNAPSHOT_TYPE, snapshot_methods, snapshot_close);
     luaL_newmetatable(L, SCAN_TYPE);

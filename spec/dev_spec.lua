@@ -28,7 +28,9 @@ describe("./dev", function()
   it("explains itself, and needs nothing for that", function()
     local code, out, err = dev "help"
     assert.same({ 0, "" }, { code, err })
-    for _, verb in ipairs { "run", "build", "test", "bench", "fuzz", "coverage", "lint", "fmt", "docs", "help" } do
+    for _, verb in ipairs {
+      "run", "build", "test", "bench", "soak", "fuzz", "coverage", "lint", "fmt", "docs", "help",
+    } do
       assert.is_truthy(out:find("\n  " .. verb .. " ", 1, true), verb)
     end
     code, out, err = dev "tets"

@@ -83,6 +83,7 @@ describe("lunode.meta.lua", function()
     server = "lunode.server",
     handle = "lunode.store_handle",
     snapshot = "lunode.snapshot",
+    elements = "lunode.elements",
     members = "lunode.members",
     rows = "lunode.rows",
     decoder_object = "lunode.decoder",

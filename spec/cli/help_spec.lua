@@ -44,9 +44,10 @@ describe("lunode on the command line", function()
       columns[#columns + 1] = #name + #left + #gap
       assert.equal(columns[1], columns[#columns])
     end
-    assert.equal(20, #columns)
+    assert.equal(22, #columns)
     for _, name in ipairs {
-      "listen", "data", "sync", "engine", "requirepass", "maxclients", "console", "no-console", "config", "log-level",
+      "listen", "data", "sync", "engine", "requirepass", "maxclients", "protected", "rename-command", "console",
+      "no-console", "config", "log-level",
     } do
       assert.is_truthy(out:find("\n  --" .. name .. " ", 1, true), name)
     end

@@ -309,3 +309,25 @@ describe("a clock that is set back", function()
     assert.equal(1, told)
   end)
 end)
+
+describe("a follower that is slow", function()
+  for _, kind in ipairs { "slow_reader", "pause", "disk_stall" } do
+    sim_it("does not slow the others, by " .. kind .. ", and catches up", { seeds = 2 }, function(world)
+      local cluster = cluster_of(world, 3, { log_keep = 20000, overlay = 20000 })
+      local follower = others(cluster, cluster:leader())[1]
+      world:fault {
+        kind = kind, nodes = { follower }, duration = 10, bandwidth = kind == "slow_reader" and 10000 or nil,
+      }
+      local slowest, from = 0, world.now
+      for i = 1, 100 do
+        local at = world.now
+        cluster:finish(cluster:propose(cluster:leader(), "write", "k" .. i % 20, ("v"):rep(5000)))
+        slowest = math.max(slowest, world.now - at)
+      end
+      assert.is_true(world.now < from + 10, "it was over before it began")
+      assert.is_true(slowest < 0.1, "a write took " .. slowest .. " s")
+      world:run(10)
+      cluster:agree(cluster.names)
+    end)
+  end
+end)

@@ -1,5 +1,7 @@
--- Real processes: a member that is killed again and again while it is sent a copy of the store.
+-- Real processes: a member that is killed again and again while it is sent a copy of the store, and one whose disk is
+-- full meanwhile.
 
+local data = require "spec.support.data"
 local lunode = require "spec.support.lunode"
 local ports = require "lunode.test.ports"
 local process = require "lunode.test.process"
@@ -91,5 +93,37 @@ describe("a member that is sent a copy of the store", function()
     assert.equal("ENOENT", select(3, store.inspect(dir .. "/n2/" .. (in_force == "data-0" and "data-1" or "data-0"))))
     leader.peer:close()
     away.peer:close()
+  end)
+
+  it("waits where its disk is full, and takes it when there is room", function()
+    local dir, disk = tmp.dir(), data.small_disk "56m"
+    local leader = member("n1", dir .. "/n1", "founder")
+    wait.till(function()
+      return (leader.call("write", "first", "row"))
+    end, 20, "a leader")
+    assert(leader.call("fill", 12000, 1000))
+    data.sh("head -c 46m /dev/zero > %s/filler", disk)
+    local away = member("n2", disk .. "/n2")
+    wait.till(function()
+      return (away.call "state")
+    end, 20, "n2 is up")
+    assert(leader.call("add", "n2", away.address))
+    wait.till(function()
+      return data.sh("df --output=avail %s | tail -1", disk):match "%d+" + 0 < 2000
+    end, 30, "its disk is full")
+    for i = 1, 20 do
+      assert(leader.call("write", "k" .. i, ("v"):rep(20000)))
+      assert(away.call "state", "it has ended")
+    end
+    assert.is_true(away.call("state").applied < leader.call("state").applied)
+    data.sh("rm %s/filler", disk)
+    wait.till(function()
+      local state, other = away.call "state", leader.call "state"
+      return state and other and state.applied == other.applied
+    end, 60, "it is where the leader is")
+    assert.equal(leader.call "digest", away.call "digest")
+    leader.peer:close()
+    away.peer:close()
+    away.kill() -- its disk goes
   end)
 end)

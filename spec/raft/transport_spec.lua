@@ -11,6 +11,7 @@ local function stranger(world, name, say, options)
     local tcp_client = require "lunode.tcp_client"
     local loop = require "lunode.loop"
     local msgpack = require "lunode.msgpack"
+    -- What comes before a welcome is not heard at all.
     tcp_client.connect("n1", RAFT, {
       on_connect = function(conn, err)
         assert(not err, err)
@@ -25,8 +26,12 @@ local function stranger(world, name, say, options)
           conn:write(bytes)
         end
       end,
-      on_read = function(_, data)
+      on_read = function(conn, data)
         heard.bytes = heard.bytes .. data
+        if options and options.then_say and not heard.welcome and heard.bytes:find("welcome", 1, true) then
+          heard.welcome = true
+          conn:write(options.then_say(msgpack))
+        end
       end,
       on_close = function()
         heard.closed = true
@@ -128,29 +133,54 @@ describe("a member", function()
   sim_it("believes nothing that a member says in a form that is none", { seeds = 5 }, function(world)
     local cluster = kit.cluster(world, 3)
     local leader = cluster:leader()
-    local heard = stranger(world, "s", function(msgpack)
+    local heard = stranger(world, "s", hello {}, { then_say = function(msgpack)
       local frames = {
         { "message" }, { "message", 7 }, { "message", { type = "append", term = 1, prev_index = 0 } },
         { "message", { type = "append", term = 1, prev_index = 0, prev_term = 0, commit = 9, session = 1 }, { 1, 1 } },
         { "message", { type = "append", term = "x", prev_index = {} }, { 1, 1, "p" } },
         { "message", { type = "append", term = 1, prev_index = 0, prev_term = 0, commit = 0, session = 1 }, { 1, 7 } },
         { "message", { type = "snapshot", term = 99, session = 1, index = 9, log_term = 1, config = "" }, {}, "name" },
-        { "snapshot" }, { "snapshot", { name = "a/b", index = 1, term = 1, config = "", time = 0, chunks = 1 } },
-        { "snapshot", { name = "a", index = 1, term = 1, config = "nonsense", time = 0, chunks = 1 } },
-        { "chunk" }, { "chunk", "a", 1, "data" }, { "chunk", {}, {}, {} }, { "have", "a", 1 }, { 7 }, { {} }, {}, 7,
+        { "snapshot" }, { "snapshot", 1, { name = "a/b", index = 1, term = 1, config = "", time = 0, chunks = 1 } },
+        { "snapshot", 1, { name = "a", index = 1, term = 1, config = "nonsense", time = 0, chunks = 1 } },
+        { "snapshot", {}, { name = "a", index = 1, term = 1, config = "", time = 0, chunks = 1 } },
+        { "snapshot", 1, { name = "a", index = 99, term = 1, config = "", time = 0, chunks = 1 } },
+        { "chunk" }, { "chunk", 1, 1, true, "data" }, { "chunk", {}, {}, {}, {} }, { "have", 1, 1 },
+        { "founding" }, { "founding", 7, true }, { "founding", { n1 = 7 }, true }, { "told" },
+        { 7 }, { {} }, {}, 7,
       }
-      local list = { hello {}(msgpack) }
+      local list = {}
       for i, frame in ipairs(frames) do
-        list[i + 1] = msgpack.encode(frame)
+        list[i] = msgpack.encode(frame)
       end
       return table.concat(list)
-    end)
+    end })
     assert(world:run_until(function()
-      return heard.bytes:find("welcome", 1, true)
+      return heard.welcome
     end, 10))
     world:run(5)
     assert.equal(leader, cluster:leader())
+    assert.is_nil(cluster.state.n1.node.storage.receiving)
     cluster:write("k", "v")
     cluster:agree(cluster.names)
+  end)
+
+  sim_it("says once what it cannot understand of what another one sends", { seeds = 2 }, function(world)
+    local cluster = kit.cluster(world, 3)
+    cluster:leader()
+    stranger(world, "s", hello {}, { then_say = function(msgpack)
+      local fields = { type = "append", term = 1, prev_index = 0, prev_term = 0, commit = 0, session = 1 }
+      return msgpack.encode({ "message", fields, { 1, 99, "of a type that is still to come" } }):rep(20)
+    end })
+    local lines
+    assert(world:run_until(function()
+      lines = 0
+      for _, line in ipairs(cluster.state.n1.log) do
+        lines = lines + (line:find("what n9 sends is refused: its entry 1 is of an unknown type", 1, true) and 1 or 0)
+      end
+      return lines > 0
+    end, 10))
+    world:run(5)
+    assert.equal(1, lines)
+    cluster:write("k", "v")
   end)
 end)

@@ -14,7 +14,7 @@ local rows
 
 local node = assert(driver.open {
   id = id, cluster = "spec", dir = dir, listen = address, members = founder and { [id] = address } or nil,
-  election_timeout = 0.3, log_keep = 100000, store = { overlay = 4 << 20 },
+  election_timeout = 0.3, log_keep = 100000, segment_size = 1 << 20, store = { overlay = 4 << 20 },
   machine = {
     attach = function(store)
       rows = store

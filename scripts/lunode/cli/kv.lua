@@ -61,6 +61,21 @@ M.options = {
     parse = options.integer(1, 1000000),
   },
   {
+    name = "protected",
+    value = "yes|no",
+    help = "without a password, refuse clients from other machines",
+    default = "yes",
+    accepts = "yes or no",
+    parse = options.yes_no,
+  },
+  {
+    name = "rename-command",
+    value = "NAME=NEW,…",
+    help = "other names for commands; with nothing behind the =, no name at all",
+    accepts = "names to names, as in CONFIG=,FLUSHALL=flush-it-all",
+    parse = options.renames,
+  },
+  {
     name = "console",
     value = "PATH",
     help = "socket for `lunode attach` (default console.sock in the data directory)",
@@ -302,6 +317,8 @@ function M.main(words)
     engine = settings.engine,
     requirepass = settings.requirepass,
     maxclients = settings.maxclients,
+    protected = settings.protected,
+    rename_command = settings.rename_command,
     id = cluster and settings.id,
     cluster = cluster,
   }

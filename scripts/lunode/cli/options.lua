@@ -80,6 +80,21 @@ function M.yes_no(text)
   end
 end
 
+---Other names for commands: NAME=NEW, and more behind commas.
+---@param text string
+---@return table<string, string>?
+function M.renames(text)
+  local names = {}
+  for word in (text .. ","):gmatch("([^,]*),") do
+    local name, new = word:match("^%s*([%w_.-]+)%s*=%s*([%w_.-]*)%s*$")
+    if not name or names[name:upper()] then
+      return nil
+    end
+    names[name:upper()] = new
+  end
+  return names
+end
+
 ---@param text string
 ---@return string?
 function M.nonempty(text)

@@ -178,6 +178,7 @@ function M.command(name, options)
   local arity = options.arity
   local entry = {
     name = name:lower(),
+    called = name:lower(), -- the name under which clients find it now
     min = math.abs(arity) - 1, -- arguments after the name
     max = arity > 0 and arity - 1 or math.huge,
     run = container and skip_name(options) or options.run,
@@ -210,6 +211,41 @@ function M.command(name, options)
     return
   end
   bind(own_name, entry, options)
+end
+
+-- Those that have another name now, or none, by the names that they had: the log goes on to call them so.
+local renamed = {}
+
+---Gives a command another name in this process, or none: "". Misuse raises.
+---@param name string
+---@param new string
+function M.rename(name, new)
+  local entry = by_name[name:upper()]
+  if not entry then
+    error(("rename: there is no command %s"):format(name), 2)
+  elseif new ~= "" and (not new:find("^[%w_.-]+$") or #new > LONGEST_NAME) then
+    error(("rename: %q cannot be a command's name"):format(new), 2)
+  elseif by_name[new:upper()] then
+    error(("rename: there is a command %s already"):format(new), 2)
+  end
+  by_name[name:upper()], by_name[name:lower()] = nil, nil
+  M.names:unbind(name)
+  renamed[name:upper()] = entry
+  entry.log_name, entry.called = entry.name, new:lower()
+  for _, sub in pairs(entry.subcommands) do
+    sub.log_name = entry.name
+  end
+  if new ~= "" then
+    by_name[new:upper()], by_name[new:lower()] = entry, entry
+    bind(new, entry, entry.options)
+  end
+end
+
+---The entry of a command as the log calls it: by its own name, whatever it is called now.
+---@param name string
+---@return table? entry
+function M.find_logged(name)
+  return renamed[name:upper()] or M.find(name)
 end
 
 ---The entry of a command, its name in any case.

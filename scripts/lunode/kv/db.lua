@@ -32,6 +32,7 @@ local M = {}
 ---@field changes integer  writes since the start
 ---@field collections lunode.kv.collections  the keys that are not strings
 ---@field members lunode.members  their elements by name
+---@field elements lunode.elements  … and by number
 ---@field writing boolean  a command that writes is running
 ---@field on_expired fun(row: string)  a command that reads has met a key whose time has come
 ---@field on_deleted fun(row: string)  a key was deleted because its time had come
@@ -83,6 +84,7 @@ function M.open(store, replicated)
     store = store,
     rows = store:rows(keys.META_KIND), -- the same by key, for values that are strings without expiry
     members = store:members(),
+    elements = store:elements(),
     collections = nil,
     now = 0,
     keys = 0,

@@ -33,12 +33,15 @@ function M.find(entry, args)
   local options, list = entry.options, {}
   if options.getkeys then
     return options.getkeys(args)
+  elseif options.more_keys then
+    return nil -- they can be anywhere
   end
   local keys, access = options.keys, options.access or "RW"
   if keys then
     local first, last, step = keys[1], keys[2], keys[3]
     for i = first, last < 0 and #args + 1 + last or last, step do
-      list[#list + 1] = { at = i, access = type(access) == "table" and access[i - first + 1] or access }
+      local own = type(access) == "table" and access[math.min(i - first + 1, #access)] or access
+      list[#list + 1] = { at = i, access = own }
     end
   end
   return options.numkeys and add_counted(list, args, options.numkeys) or not options.numkeys and list or nil
@@ -49,7 +52,7 @@ end
 ---@return boolean
 function M.has_keys(entry)
   local options = entry.options
-  return (options.keys or options.numkeys or options.getkeys) ~= nil
+  return (options.keys or options.numkeys or options.getkeys) ~= nil and options.access ~= "not_key"
 end
 
 return M

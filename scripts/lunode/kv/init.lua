@@ -81,6 +81,8 @@ local REMEDIES = {
 ---   or whenever the system does it (default "everysec")
 ---@field requirepass? string  the password that clients must give
 ---@field maxclients? integer  (default 10000)
+---@field protected? boolean   without a password, clients from other machines are refused (default false)
+---@field rename_command? table<string, string>  other names for commands, "" for none: in the whole process
 ---@field cache? integer       bytes of the store's caches
 ---@field engine? string       "leveldb" (default), "rocksdb", or "memory"
 ---@field overlay? integer     bytes of writes in memory at which they go to the engine (default 32 MiB)
@@ -113,6 +115,7 @@ local node_mt = { __name = "lunode.kv.node", __index = methods }
 
 local OPTION_TYPES = {
   host = "string", port = "number", dir = "string", sync = "string", requirepass = "string", maxclients = "number",
+  protected = "boolean", rename_command = "table",
   cache = "number", engine = "string", overlay = "number", limit = "number", segment = "number", id = "string",
   cluster = "table",
 }
@@ -136,6 +139,11 @@ local function check(options)
     local range = RANGES[name]
     if range and (math.type(value) ~= "integer" or value < range[1] or value > range[2]) then
       error(("kv.start: %s must be an integer from %d to %d"):format(name, range[1], range[2]), 3)
+    end
+  end
+  for name, new in pairs(options.rename_command or {}) do
+    if type(name) ~= "string" or type(new) ~= "string" then
+      error("kv.start: rename_command must be names to names", 3)
     end
   end
   if not options.dir then
@@ -184,6 +192,7 @@ local function new_node(options)
     run_id = ("%016x%016x%08x"):format(loop.random(0, math.maxinteger), loop.random(0, math.maxinteger),
       loop.random(0, 0xFFFFFFFF)),
   }, node_mt)
+  self.settings.protected = options.protected or false
   self.blocking = blocking.new(self)
   self.monitors = monitor.new(self)
   self.timing = timing.new(self)
@@ -195,6 +204,15 @@ end
 local KEEPALIVE = parameters.defaults().keepalive
 local MAXCLIENTS = resp.error("ERR max number of clients reached")
 
+local DENIED = resp.error("DENIED the node is in protected mode, as it has no password: it takes connections from its "
+  .. "own machine only. Give it a password (--requirepass, LUNODE_REQUIREPASS, or CONFIG SET requirepass there), or, "
+  .. "where the network is to be trusted, end the mode (--protected no, or CONFIG SET protected-mode no)")
+
+local function is_local(conn)
+  local host = conn:peer() or ""
+  return host:find("^127%.") ~= nil or host == "::1" or host:find("^::ffff:127%.") ~= nil or host:find("^unix:") ~= nil
+end
+
 local function callbacks(node)
   local all, stats = node.sessions, node.stats
   local on_message, on_long_message, on_short_message
@@ -204,7 +222,12 @@ local function callbacks(node)
     cap = OUTPUT_CAP,
     keepalive = parameters.keepalive(node.settings.keepalive),
     on_connect = function(conn)
-      if stats.clients >= node.maxclients then
+      if node.settings.protected and not node.requirepass and not is_local(conn) then
+        stats.rejected = stats.rejected + 1
+        resp.reply(conn, DENIED)
+        conn:close()
+        return
+      elseif stats.clients >= node.maxclients then
         stats.rejected = stats.rejected + 1
         resp.reply(conn, MAXCLIENTS)
         conn:close()
@@ -395,6 +418,9 @@ end
 ---@return lunode.code? code
 function M.start(options)
   check(options)
+  for _, name in ipairs(channels.ordered(options.rename_command or {})) do
+    command.rename(name, options.rename_command[name])
+  end
   local node = new_node(options)
   local replayed, err, code = open_data(node, options)
   if not replayed then

@@ -21,11 +21,11 @@ local FLAGS = { "loading", "stale" }
 -- The order in which Redis lists flags and categories.
 local FLAG_ORDER = {
   "write", "readonly", "denyoom", "admin", "pubsub", "noscript", "blocking", "loading", "stale", "fast", "no_auth",
-  "no_async_loading", "no_multi", "allow_busy", "movablekeys",
+  "no_async_loading", "skip_slowlog", "no_multi", "allow_busy", "movablekeys",
 }
 local CATEGORY_ORDER = {
   "keyspace", "read", "write", "set", "sortedset", "list", "hash", "string", "bitmap", "pubsub", "admin", "fast",
-  "slow", "blocking", "dangerous", "connection",
+  "slow", "blocking", "dangerous", "connection", "transaction",
 }
 -- Groups that are a category, under that category's name.
 local GROUP_CATEGORY = {
@@ -275,27 +275,52 @@ command.command("COMMAND|LIST", {
   end,
 })
 
+-- (the words of a whole command) → where its keys are, its arguments; raises Redis's errors.
+local function find_keys(words)
+  local entry, args = command.find(words[1]), table.move(words, 2, #words, 1, {})
+  if entry and not entry.direct then
+    entry = command.subcommand(entry, args[1])
+  end
+  if not entry then
+    error(NO_COMMAND, 0)
+  elseif not getkeys.has_keys(entry) then
+    error(NO_KEYS, 0)
+  elseif #args < entry.min or #args > entry.max then
+    error(BAD_COUNT, 0)
+  end
+  local found = getkeys.find(entry, args)
+  return found and #found > 0 and found or error(BAD_ARGUMENTS, 0), args
+end
+
 command.command("COMMAND|GETKEYS", {
   arity = -4, variadic = true, flags = FLAGS, group = "server", acl = { "connection" }, since = "2.8.13",
   complexity = "O(N) where N is the number of arguments to the command",
   summary = "Extract keys given a full Redis command",
   run = function(_, words)
-    local entry, count = command.find(words[1]), #words - 1
-    if entry and not entry.direct then
-      entry = command.subcommand(entry, words[2])
-    end
-    if not entry then
-      return NO_COMMAND
-    elseif not getkeys.has_keys(entry) then
-      return NO_KEYS
-    elseif count < entry.min or count > entry.max then
-      return BAD_COUNT
-    end
+    local found, args = find_keys(words)
     local list = {}
-    for i, key in ipairs(getkeys.find(entry, table.move(words, 2, #words, 1, {})) or {}) do
-      list[i] = words[key.at + 1]
+    for i, key in ipairs(found) do
+      list[i] = args[key.at]
     end
-    return #list > 0 and list or BAD_ARGUMENTS
+    return list
+  end,
+})
+
+command.command("COMMAND|GETKEYSANDFLAGS", {
+  arity = -4, variadic = true, flags = FLAGS, group = "server", acl = { "connection" }, since = "7.0.0",
+  complexity = "O(N) where N is the number of arguments to the command",
+  summary = "Extract keys and access flags given a full Redis command",
+  run = function(_, words)
+    local found, args = find_keys(words)
+    local list = {}
+    for i, key in ipairs(found) do
+      local flags = {}
+      for word in key.access:gmatch("%S+") do
+        flags[#flags + 1] = resp.status(word)
+      end
+      list[i] = { args[key.at], resp.set(flags) }
+    end
+    return list
   end,
 })
 

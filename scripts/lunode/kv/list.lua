@@ -4,20 +4,18 @@
 -- goes in between moves the elements of the shorter side. After changes the caller says `db.collections:changed(c)`.
 local keys = require "lunode.kv.keys"
 
-local pack = string.pack
-
 local M = {}
 
-local ROW = ">I2Bi8i8"
-local ELEMENT = keys.ELEMENT
 local FIRST_INDEX = 1 << 62 -- of a new list: 2^62 elements fit in on either side
 
-local FEW_ROWS = 256 -- are deleted one by one; more of them, with one mark for the range
+local FEW_ROWS = 256 -- are read and deleted one by one; more of them, as a range
 local MOST_AT_ONCE = 1024 -- elements that a walk has in memory
+
+local MISSING = "the store lacks an element of a list"
 
 -- Positions are those in the list, from 0.
 local function row(c, position)
-  return pack(ROW, c.home, ELEMENT, c.version, c.more + position)
+  return c.prefix .. string.pack(">i8", c.more + position)
 end
 
 ---The list at `key`, also an empty one that comes to be once something is in it. Raises WRONGTYPE.
@@ -48,8 +46,7 @@ end
 ---@param position integer
 ---@return string
 function M.get(db, c, position)
-  local value, err = db.store:get(row(c, position))
-  return value or error(err and "the store failed: " .. err or "the store lacks an element of a list", 0)
+  return db.elements:get(c.prefix, c.more + position) or error(MISSING, 0)
 end
 
 ---@param db lunode.kv.db
@@ -57,7 +54,7 @@ end
 ---@param position integer
 ---@param value string
 function M.set(db, c, position, value)
-  db.store:put(row(c, position), value)
+  db.elements:put(c.prefix, c.more + position, value)
 end
 
 ---The elements of a range, both ends included.
@@ -68,7 +65,14 @@ end
 ---@param reverse? boolean  from the last one to the first
 ---@return string[]
 function M.range(db, c, first, last, reverse)
-  return db.store:collect(row(c, first), row(c, last + 1), "values", last - first + 1, 0, reverse)
+  local count = last - first + 1
+  local list
+  if count > FEW_ROWS then
+    list = db.store:collect(row(c, first), row(c, last + 1), "values", count, 0, reverse)
+  else
+    list = db.elements:range(c.prefix, c.more + (reverse and last or first), count, reverse)
+  end
+  return #list == count and list or error(MISSING, 0)
 end
 
 ---Walks over all elements, from the first or from the last one: `for position, value in list.walk(db, c) do`. The list
@@ -102,16 +106,18 @@ end
 ---@param c lunode.kv.collection
 ---@param value string
 function M.push_left(db, c, value)
-  db.store:put(row(c, -1), value)
-  c.more, c.count = c.more - 1, c.count + 1
+  local index = c.more - 1
+  db.elements:put(c.prefix, index, value)
+  c.more, c.count = index, c.count + 1
 end
 
 ---@param db lunode.kv.db
 ---@param c lunode.kv.collection
 ---@param value string
 function M.push_right(db, c, value)
-  db.store:put(row(c, c.count), value)
-  c.count = c.count + 1
+  local count = c.count
+  db.elements:put(c.prefix, c.more + count, value)
+  c.count = count + 1
 end
 
 -- Deletes the rows of a range.
@@ -142,9 +148,9 @@ end
 ---@param c lunode.kv.collection
 ---@return string
 function M.pop_left(db, c)
-  local value = M.get(db, c, 0)
-  db.store:delete(row(c, 0))
-  c.more, c.count = c.more + 1, c.count - 1
+  local index = c.more
+  local value = db.elements:take(c.prefix, index) or error(MISSING, 0)
+  c.more, c.count = index + 1, c.count - 1
   return value
 end
 
@@ -154,8 +160,7 @@ end
 ---@return string
 function M.pop_right(db, c)
   local last = c.count - 1
-  local value = M.get(db, c, last)
-  db.store:delete(row(c, last))
+  local value = db.elements:take(c.prefix, c.more + last) or error(MISSING, 0)
   c.count = last
   return value
 end

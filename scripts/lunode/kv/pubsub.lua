@@ -90,7 +90,7 @@ add("PUNSUBSCRIBE", "patterns", {
 })
 add("SUNSUBSCRIBE", "shards", {
   arity = -1, since = "7.0.0",
-  complexity = "O(N) where N is the number of clients already subscribed to a channel.",
+  complexity = "O(N) where N is the number of clients already subscribed to a shard channel.",
   summary = "Stop listening for messages posted to the given shard channels",
 })
 

@@ -640,9 +640,21 @@ function methods:tick()
   end
 end
 
+-- A unit costs each member the same, however many commands it has. So few wait behind many that are on their way, until
+-- those are done or there are half as many; with few clients none ever waits.
+local function is_worth_sending(self)
+  local count = 0
+  for i = self.first, self.last do
+    count = count + #self.units[i].waiters
+  end
+  return #self.filling.waiters * 2 >= count
+end
+
 ---At the end of each turn of the loop.
 function methods:end_turn()
-  close_unit(self)
+  if self.filling and is_worth_sending(self) then
+    close_unit(self)
+  end
   self.full = nil
   if self.first <= self.last then
     self:pump()

@@ -413,7 +413,7 @@ function M.dispatchers(node)
   -- Runs a command with its arguments as a list.
   local function run_list(entry, name, args)
     local run = entry.run
-    session.command = entry
+    session.command, name = entry, entry.log_name or name
     if entry.write and not writes:ready() then
       return submit(entry, name, args)
     elseif entry.write then
@@ -453,7 +453,7 @@ function M.dispatchers(node)
     local reply
     entry, reply, name, args = take(session, entry, refusal, name, args)
     if session.waiting > 0 then
-      return submit(entry or refusing(reply), name, args)
+      return submit(entry or refusing(reply), entry and entry.log_name or name, args)
     elseif quiet then
       return NOTHING, entry and run_timed(entry, name, args)
     elseif entry then
@@ -489,7 +489,7 @@ function M.dispatchers(node)
     if entry.timed then
       return run_timed(entry, name, { a, b, c, ... })
     elseif entry.write then
-      return perform_write(entry, name, count, a, b, c, ...)
+      return perform_write(entry, entry.log_name or name, count, a, b, c, ...)
     elseif entry.variadic then
       return (run(ctx, { a, b, c, ... }))
     elseif count == 0 then
@@ -521,15 +521,15 @@ function M.dispatchers(node)
     end
     local write = entry.write
     if session.diverted or not session.authenticated
-      or write and (ctx.notifies or (writes.waits or writes.count == 0) and not writes:ready()) then
+      or write and (ctx.notifies or (writes.waits or not writes.begun) and not writes:ready()) then
       if a == nil then
-        return on_message(conn, entry.name)
+        return on_message(conn, entry.called)
       elseif b == nil then
-        return on_message(conn, entry.name, words(a))
+        return on_message(conn, entry.called, words(a))
       elseif c == nil then
-        return on_message(conn, entry.name, words(a, b))
+        return on_message(conn, entry.called, words(a, b))
       end
-      return on_message(conn, entry.name, words(a, b, c))
+      return on_message(conn, entry.called, words(a, b, c))
     end
     stats.commands = stats.commands + 1
     session.command = entry

@@ -74,7 +74,7 @@ end
 
 -- The entry of a command that was queued.
 local function entry_of(name, args)
-  local entry = command.find(name)
+  local entry = command.find_logged(name)
   if entry and not entry.direct and args[1] then
     entry = command.subcommand(entry, args[1]) or entry
   end
@@ -174,7 +174,7 @@ function M.gather(session, entry, name, args)
   local multi = session.multi
   local words = multi.words
   words[#words + 1] = tostring(#args + 1)
-  words[#words + 1] = name
+  words[#words + 1] = entry.log_name or name
   table.move(args, 1, #args, #words + 1, words)
   multi.count = multi.count + 1
   multi.writes = multi.writes or entry.write or session.node.cluster and entry.options.may_replicate or false
@@ -239,7 +239,9 @@ local function multi(session)
   if session.multi then
     return NESTED
   end
-  session.multi = { words = {}, count = 0, bytes = 0, writes = false, reads = false, replicates = false, broken = false }
+  session.multi = {
+    words = {}, count = 0, bytes = 0, writes = false, reads = false, replicates = false, broken = false,
+  }
   session:update()
   return resp.OK
 end

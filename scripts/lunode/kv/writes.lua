@@ -53,7 +53,8 @@ function M.new(node, replica)
     replica = replica,
     waits = not replica:commits_at_once(),
     batch = batch.new(), -- the commands of this turn
-    count = 0, -- how many of them have run
+    begun = false, -- there is an entry for the commands of this turn, or a refusal
+    count = 0, -- how many of them have run, and changed something
     reserved = 0, -- bytes of it that the log has room for
     refusal = nil, -- what commands that write get in this turn, as the disk takes no more
     time = 0, -- of the entry whose commands run
@@ -141,6 +142,7 @@ local function begin_entry(self)
   else
     self.refusal = misconf(err)
   end
+  self.begun = true
   return true
 end
 
@@ -312,7 +314,7 @@ end
 ---Whether commands can `run` in this turn.
 ---@return boolean
 function methods:ready()
-  return not self.waits and (self.count > 0 or self.refusal ~= nil or begin_entry(self))
+  return not self.waits and (self.begun or begin_entry(self))
 end
 
 -- ---- later
@@ -486,7 +488,7 @@ local function read_waiting(self, waiters, at)
 end
 
 local function find_entry(name, first)
-  local entry = internal[name] or command.find(name)
+  local entry = internal[name] or command.find_logged(name)
   if entry and not entry.direct then
     entry = command.subcommand(entry, first)
   end
@@ -569,7 +571,7 @@ end
 local function record(self)
   self.db:save_counts()
   self.replica:record(self.batch:take(), self.time, self.seed)
-  self.reserved, self.count = 0, 0 -- what follows is another one, with a time and a seed of its own
+  self.reserved, self.count, self.begun = 0, 0, false -- what follows is another one, with a time and a seed of its own
 end
 
 ---Changes when an entry counts as committed. What has run by now has its entry by the rule before; the next command has
@@ -593,7 +595,7 @@ function methods:end_turn(now)
   elseif self.batch:commands() > 0 then
     record(self)
   end
-  self.reserved, self.refusal, self.count = 0, nil, 0
+  self.reserved, self.refusal, self.count, self.begun = 0, nil, 0, false
   self.waits = self.stalled ~= nil or not self.replica:commits_at_once()
 end
 

@@ -12,8 +12,8 @@
 -- believe another version, id or disk. Who does not know the secret gets nothing on which to try guesses. What comes
 -- after the welcome is neither encrypted nor signed: the network between the members has to be theirs.
 --
--- `version` is the newest that both know; `format` the newest of entries' payloads that one knows. `group` is the cluster's
--- number, "" where a member does not know it yet.
+-- `version` is the newest that both know; `format` the newest of entries' payloads that one knows. `group` is the
+-- cluster's number, "" where a member does not know it yet.
 
 local loop = require "lunode.loop"
 local msgpack = require "lunode.msgpack"

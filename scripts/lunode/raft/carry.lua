@@ -4,6 +4,7 @@
 local core = require "lunode.raft.core"
 local logger = require "lunode.logger"
 local loop = require "lunode.loop"
+local message = require "lunode.raft.message"
 local storage = require "lunode.raft.storage"
 
 local M = {}
@@ -261,6 +262,20 @@ local function tell_role(self, role)
   end
 end
 
+-- What a member sends and this one cannot understand is told, once in a row; the rest is everyday life.
+local function tell_dropped(self, dropped)
+  local m = dropped.message
+  local fault = m.from and message.fault(m, self.id)
+  if not fault then
+    return logger.debug("raft: dropped: %s", dropped.reason)
+  end
+  local text = ("what %s sends is refused: %s; does it run a newer version?"):format(m.from, fault)
+  if text ~= self.told_fault then
+    self.told_fault = text
+    logger.warn("raft: %s", text)
+  end
+end
+
 local function carry_out(self, update)
   if update.persisted then
     persist(self, update)
@@ -287,7 +302,7 @@ local function carry_out(self, update)
     self.requests:were_refused(update.refused)
   end
   for _, dropped in ipairs(update.dropped or {}) do
-    logger.debug("raft: dropped: %s", dropped.reason)
+    tell_dropped(self, dropped)
   end
   if update.committed and not self.closed then
     table.move(update.committed, 1, #update.committed, #self.to_apply + 1, self.to_apply)

@@ -41,6 +41,8 @@ local task = require "lunode.task"
 
 local M = {}
 
+local LEAST_PATIENCE = 2.0 -- seconds of silence after which a connection counts as lost
+
 ---@class lunode.raft.machine
 ---@field apply fun(entry: lunode.raft.applied_entry): any  the result goes to the proposer; must not raise
 ---@field snapshot? fun(): string|fun(): string?  of the state as it is at this moment, whatever is applied later
@@ -241,7 +243,8 @@ function M.open(options)
     return nil, err, code
   end
   local self = setmetatable({
-    id = options.id, options = o, machine = options.machine, storage = disk, patience = 3 * o.election_timeout,
+    id = options.id, options = o, machine = options.machine, storage = disk,
+    patience = math.max(LEAST_PATIENCE, 3 * o.election_timeout),
     core = nil, transport = nil, requests = nil, snapshots = nil, hook = nil, timer = nil, joiner = nil,
     founding = nil, -- until the founders know each other
     state = nil, -- data or pieces
@@ -250,6 +253,7 @@ function M.open(options)
     applied = 0, applied_term = 0, applied_config = "", time = 0,
     told_applied = 0, -- to core
     queue = {}, stepping = false,
+    told_fault = nil, -- what was told last of what cannot be understood
     backlog = {}, -- what the disk had no room for: { update, after }, first to last
     writing = nil, -- { persisted, after } of this turn
     syncing = {}, -- those under way, first to last

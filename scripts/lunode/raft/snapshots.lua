@@ -164,7 +164,7 @@ function methods:on_offer(from, frame, reply)
   local number, meta, driver = frame[2], frame[3], self.driver
   if not storage.is_meta(meta) or math.type(number) ~= "integer" then
     return logger.debug("raft: %s offers a snapshot that is none", from)
-  elseif driver.core.installing then
+  elseif driver.core.installing or driver.core.leader ~= from then
     return
   elseif (meta.data ~= nil) ~= (driver.machine.attach ~= nil) then
     return logger.warn("raft: %s offers the state of another kind of machine", from)

@@ -6,6 +6,7 @@
 
 local directories = require "lunode.sim.store_directory"
 local scans = require "lunode.sim.store_scan"
+local store_elements = require "lunode.sim.store_elements"
 local store_members = require "lunode.sim.store_members"
 local store_rows = require "lunode.sim.store_rows"
 
@@ -197,6 +198,11 @@ end
 
 function methods:count(from, to, limit)
   return #self:collect(from, to, "keys", limit)
+end
+
+function methods:elements()
+  check_open(self, "elements")
+  return store_elements.new(self)
 end
 
 function methods:members()

@@ -1,0 +1,133 @@
+/* store:elements: rows under a prefix, in the order of a number. They are put together here, as
+ * each string less that Lua makes is a tenth of a command. */
+#include "store_elements.h"
+
+#include "common.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <string.h>
+
+#define ELEMENTS_TYPE "lunode.elements"
+
+enum {
+    MOST_PREFIX = 64,
+    INDEX_BYTES = 8,
+};
+
+struct elements_box {
+    struct ln_store *const *store;
+    struct ln_value value; /* of the call under way; freed later where that raised */
+};
+
+struct row {
+    struct ln_store *store;
+    size_t prefix_len;
+    char key[MOST_PREFIX + INDEX_BYTES];
+};
+
+static void set_index(struct row *row, lua_Integer index) {
+    for (unsigned i = 0; i < INDEX_BYTES; i++)
+        row->key[row->prefix_len + i] = (char)((uint64_t)index >> (56 - 8 * i));
+}
+
+static size_t row_len(const struct row *row) {
+    return row->prefix_len + INDEX_BYTES;
+}
+
+/* Of the prefix at index 2 and the number at index 3. */
+static struct elements_box *check_row(lua_State *L, struct row *row) {
+    struct elements_box *box = luaL_checkudata(L, 1, ELEMENTS_TYPE);
+    if (!*box->store)
+        luaL_error(L, "store is closed");
+    const char *prefix = luaL_checklstring(L, 2, &row->prefix_len);
+    lua_Integer index = luaL_checkinteger(L, 3);
+    luaL_argcheck(L, row->prefix_len <= MOST_PREFIX, 2, "at most 64 bytes expected");
+    row->store = *box->store;
+    memcpy(row->key, prefix, row->prefix_len);
+    set_index(row, index);
+    return box;
+}
+
+/* Pushes the row's value. False: there is no such row, and nothing is pushed. */
+static bool push_value(lua_State *L, struct elements_box *box, const struct row *row) {
+    struct ln_detail detail = {.text = {0}};
+    ln_value_release(&box->value);
+    int rc = ln_store_get(row->store, row->key, row_len(row), &detail, &box->value);
+    if (rc == -ENOENT)
+        return false;
+    if (rc != LN_OK)
+        luaL_error(L, "the store failed: %s", detail.text);
+    lua_pushlstring(L, box->value.data, box->value.len);
+    ln_value_release(&box->value);
+    return true;
+}
+
+static void check_written(lua_State *L, int rc) {
+    if (rc != LN_OK)
+        luaL_error(L, "cannot write: %s", ln_status_text(rc));
+}
+
+static int elements_get(lua_State *L) {
+    struct row row;
+    struct elements_box *box = check_row(L, &row);
+    return push_value(L, box, &row) ? 1 : 0;
+}
+
+static int elements_put(lua_State *L) {
+    struct row row;
+    size_t len;
+    const char *value = luaL_checklstring(L, 4, &len);
+    check_row(L, &row);
+    check_written(L, ln_store_put(row.store, row.key, row_len(&row), value, len));
+    return 0;
+}
+
+static int elements_take(lua_State *L) {
+    struct row row;
+    struct elements_box *box = check_row(L, &row);
+    if (!push_value(L, box, &row))
+        return 0;
+    check_written(L, ln_store_delete(row.store, row.key, row_len(&row)));
+    return 1;
+}
+
+static int elements_range(lua_State *L) {
+    struct row row;
+    struct elements_box *box = check_row(L, &row);
+    lua_Integer first = lua_tointeger(L, 3), count = luaL_checkinteger(L, 4);
+    lua_Integer step = lua_toboolean(L, 5) ? -1 : 1;
+    luaL_argcheck(L, count >= 0 && count <= INT_MAX, 4, "out of range");
+    lua_createtable(L, (int)count, 0);
+    for (lua_Integer i = 0; i < count; i++) {
+        set_index(&row, first + i * step);
+        if (!push_value(L, box, &row))
+            break;
+        lua_rawseti(L, -2, i + 1);
+    }
+    return 1;
+}
+
+static int elements_free(lua_State *L) {
+    struct elements_box *box = luaL_checkudata(L, 1, ELEMENTS_TYPE);
+    ln_value_release(&box->value);
+    return 0;
+}
+
+int ln_store_elements_new(lua_State *L, struct ln_store *const *store) {
+    struct elements_box *box = lua_newuserdatauv(L, sizeof *box, 1);
+    *box = (struct elements_box){.store = store};
+    luaL_setmetatable(L, ELEMENTS_TYPE);
+    lua_pushvalue(L, 1);
+    lua_setiuservalue(L, -2, 1); /* the store's box lives as long */
+    return 1;
+}
+
+static const luaL_Reg elements_methods[] = {
+    {"get", elements_get},     {"put", elements_put}, {"take", elements_take},
+    {"range", elements_range}, {NULL, NULL},
+};
+
+void ln_store_elements_type(lua_State *L) {
+    ln_new_type(L, ELEMENTS_TYPE, elements_methods, elements_free);
+}

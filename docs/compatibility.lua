@@ -1,0 +1,163 @@
+-- Writes docs/compatibility.md: which of Redis's commands a node has, from the registry of commands, and what differs.
+-- Run it with `./dev docs`. The list of Redis's own is docs/redis-commands.txt.
+local command = require "lunode.kv.command"
+
+require "lunode.kv"
+
+-- Why we have none of a group, or not all of it.
+local GROUPS = {
+  geo = "not built; the types that they stand on, sorted sets, are there",
+  hyperloglog = "not built",
+  scripting = "a node is scripted from its inside: `kv.command` adds commands in Lua ([how](guide/commands.md))",
+  stream = "not built",
+}
+
+-- Why we have not this one; or, where we have it, what differs.
+local NOTES = {
+  acl = "one user, `default`, and one password (`requirepass`); disable commands with `rename_command`",
+  asking = "slots do not move between nodes",
+  bgrewriteaof = "the log is cut as the store takes it over; there is nothing to rewrite",
+  ["client|list"] = "sizes of buffers that a node has none of are 0",
+  ["client|no-evict"] = "remembered and shown; nothing is ever evicted",
+  ["command|getkeysandflags"] = "SET has the flags of its widest form, whatever its options",
+  ["config|get"] = "the parameters that mean something here, and a few more that clients ask for",
+  ["config|set"] = "those; what the node cannot do otherwise may be set to what it is",
+  ["config|rewrite"] = "always the error of a server without a config file: `--config` is a script",
+  ["command|docs"] = "without `arguments` and `history`",
+  debug = "Redis refuses it by default, too",
+  failover = "`lunode cluster transfer`, or `RAFT TRANSFER`",
+  flushall = "one mark in the store, whatever the number of keys; ASYNC and SYNC are the same",
+  flushdb = "as FLUSHALL: there is one database",
+  info = "Redis's fields where there is such a thing, and some of our own",
+  ["latency|histogram"] = "of commands that Redis does not flag as fast: others are not timed",
+  ["latency|latest"] = "of the event `command`",
+  ["latency|graph"] = "other drawing",
+  ["latency|doctor"] = "other text",
+  lolwut = "another picture",
+  ["memory|usage"] = "bytes of the key's rows in the store",
+  ["memory|stats"] = "what is held in memory: Lua, the store's caches and overlay, queues of clients",
+  ["memory|doctor"] = "other text",
+  ["memory|malloc-stats"] = "there are none",
+  migrate = "restore from a backup, or add a member to the cluster",
+  module = "`lunode run` starts a node with your own commands in Lua",
+  monitor = "the output limits of subscribers hold for it; the names of short commands are shown in lower case",
+  move = "there is one database",
+  psync = "replication is Raft: `lunode cluster`",
+  publish = "in a cluster it goes through the log: delivered on every member, in one order with the writes",
+  replconf = "replication is Raft: `lunode cluster`",
+  replicaof = "replication is Raft: `lunode cluster`",
+  ["restore-asking"] = "slots do not move between nodes",
+  save = "a copy in the data directory, see [operations](guide/operations.md)",
+  slaveof = "replication is Raft: `lunode cluster`",
+  ["slowlog|get"] = "commands that Redis flags as fast are not timed",
+  spublish = "as PUBLISH",
+  swapdb = "there is one database",
+  sync = "replication is Raft: `lunode cluster`",
+  wait = "answers at once: 0, or in a cluster how many others have what is acknowledged, a quorum's",
+  watch = "in a cluster it goes through the log",
+}
+
+local GENERAL = [[
+- **One database.** `SELECT` takes 0 alone, whatever `databases` a client would like.
+- **Durability.** What is acknowledged is in the log, as with `appendonly yes`; `appendfsync` says when the log is
+  synced. `always` holds replies back until the sync; the other two are as in Redis. A key that expires is deleted
+  through the log, by the time of the log's entries.
+- **Nothing is evicted.** `maxmemory` is 0: values lie on disk, memory holds caches.
+- **Transactions** are one command in the log. At 512 MiB of queued commands the connection is closed; in a cluster an
+  entry has 16 MiB at most.
+- **WATCH** looks at what commands may change by their keys: a command that names a key to write it, and does change
+  something, counts for all keys that it may write (`LMPOP 2 a b` for both).
+- **Keyspace notifications** are told by each node to its own subscribers, when it runs the command; on every member
+  of a cluster.
+- **Slow subscribers and monitors** are closed at `client-output-buffer-limit pubsub`. A client of the class `normal`
+  that does not read its replies is not read from any more, so it needs no limit.
+- **HELP** of containers is written from our tables, with other words.
+- **SCAN and its kin** have cursors of 64 bits that need no memory, and give keys in another order than Redis does.
+- **A command that we do not have** answers as Redis answers an unknown one.
+- **CLIENT TRACKING** is not built, so `HELLO 3` alone pushes nothing. Client-side caches fall back to asking.
+- **Protected mode** as in Redis: without a password, clients from other machines are refused (`lunode kv --protected
+  no`).]]
+
+local function read_list()
+  local groups, order = {}, {}
+  local file = assert(io.open("docs/redis-commands.txt"))
+  for line in file:lines() do
+    local name, group, since = line:match("^(%S+) (%S+) (%S+)$")
+    if name then
+      if not groups[group] then
+        groups[group] = {}
+        order[#order + 1] = group
+      end
+      table.insert(groups[group], { name = name, since = since })
+    end
+  end
+  file:close()
+  table.sort(order)
+  return groups, order
+end
+
+local known, total, have = {}, 0, 0
+
+local function row(group, one)
+  local entry = command.resolve(one.name)
+  local container = one.name:match("^(.-)|")
+  local note = NOTES[one.name] or not entry and (NOTES[container] or GROUPS[group]) or ""
+  known[one.name] = true
+  total, have = total + 1, have + (entry and 1 or 0)
+  return ("| %s | %s | %s |"):format(one.name:upper():gsub("|", " "), entry and "yes" or "no", note)
+end
+
+local function tables()
+  local groups, order = read_list()
+  local lines = {}
+  for _, group in ipairs(order) do
+    local rows, any = {}, false
+    for i, one in ipairs(groups[group]) do
+      rows[i] = row(group, one)
+      any = any or command.resolve(one.name) ~= nil
+    end
+    lines[#lines + 1] = "\n### " .. group .. "\n"
+    if any then
+      lines[#lines + 1] = "| command | here | |\n|---|---|---|"
+      table.move(rows, 1, #rows, #lines + 1, lines)
+    else
+      local names = {}
+      for i, one in ipairs(groups[group]) do
+        names[i] = one.name:upper():gsub("|", " ")
+      end
+      lines[#lines + 1] = ("None: %s. %s."):format(table.concat(names, ", "), GROUPS[group] or "not built")
+    end
+  end
+  return table.concat(lines, "\n")
+end
+
+local function own()
+  local lines = {}
+  for _, entry in ipairs(command.list()) do
+    if not known[entry.name] then
+      lines[#lines + 1] = ("| %s | %s |"):format(entry.name:upper(), entry.options.summary or "")
+    end
+  end
+  return table.concat(lines, "\n")
+end
+
+local body = tables()
+print(([[
+# Redis's commands, and ours
+
+Written by `./dev docs` from the tables of commands: %d of the %d commands and subcommands of Redis 7.0 are here.
+Replies are Redis's to the byte; generated sequences of commands beside `redis-server` look for differences in the
+specs. What differs on purpose is said on this page.
+
+## In general
+
+%s
+
+## Command by command
+%s
+
+## Our own
+
+| command | |
+|---|---|
+%s]]):format(have, total, GENERAL, body, own()))

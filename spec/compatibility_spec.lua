@@ -1,0 +1,116 @@
+-- docs/compatibility.md is what docs/compatibility.lua makes of the tables of commands, and these tables are Redis's.
+
+local lunode = require "spec.support.lunode"
+local redis = require "spec.support.redis"
+local resp = require "lunode.resp"
+local tmp = require "lunode.test.tmp"
+
+-- Where a table of ours differs on purpose: command and part.
+local DIFFERENT = {
+  ["wait acl"] = true, -- that of its group is in it
+  ["cluster|countkeysinslot tips"] = true, ["cluster|replicas flags"] = true, ["cluster|replicas acl"] = true,
+  ["cluster|slaves flags"] = true, ["cluster|slaves acl"] = true,
+}
+
+local PARTS = {
+  [2] = "arity", [3] = "flags", [4] = "first", [5] = "last", [6] = "step", [7] = "acl", [8] = "tips", [9] = "specs",
+}
+
+local function text(value)
+  if type(value) ~= "table" then
+    return tostring(value)
+  elseif value.ok then
+    return value.ok
+  end
+  local list = {}
+  for i, one in ipairs(value) do
+    list[i] = text(one)
+  end
+  if value.kind == "set" then
+    table.sort(list)
+  end
+  return "(" .. table.concat(list, " ") .. ")"
+end
+
+-- name → its COMMAND INFO, for subcommands, too.
+local function collect(list, into)
+  for _, info in ipairs(list) do
+    into[info[1]] = info
+    collect(info[10], into)
+  end
+  return into
+end
+
+local function table_of(client)
+  client:call("HELLO", 3)
+  return collect(client:call("COMMAND"), {})
+end
+
+describe("docs/compatibility.md", function()
+  it("is as the tables of commands are now", function()
+    local code, out, err = lunode.run { "run", "docs/compatibility.lua" }
+    assert.same({ 0, "" }, { code, err })
+    local page = tmp.read "docs/compatibility.md"
+    assert.is_true(out == page, "the commands have changed: ./dev docs writes the page anew")
+  end)
+
+  it("goes by the list of commands that redis-server has", function()
+    local server = table_of(redis.server():client())
+    local listed = 0
+    for line in tmp.read("docs/redis-commands.txt"):gmatch("[^\n]+") do
+      if line:sub(1, 1) ~= "#" then
+        assert.is_truthy(server[line:match("^%S+")], line)
+        listed = listed + 1
+      end
+    end
+    local count = 0
+    for _ in pairs(server) do
+      count = count + 1
+    end
+    assert.equal(count, listed)
+  end)
+end)
+
+describe("the tables of commands", function()
+  it("say of each command what Redis's say", function()
+    local theirs, ours = table_of(redis.server():client()), table_of(lunode.kv():client())
+    local differences, compared = {}, 0
+    for name, info in pairs(ours) do
+      local other = theirs[name]
+      for part, what in pairs(other and PARTS or {}) do
+        compared = compared + 1
+        if text(info[part]) ~= text(other[part]) and not DIFFERENT[name .. " " .. what] then
+          differences[#differences + 1] = ("%s %s: %s, Redis: %s"):format(name, what, text(info[part]),
+            text(other[part]))
+        end
+      end
+    end
+    table.sort(differences)
+    assert.equal("", table.concat(differences, "\n"))
+    assert.is_true(compared > 1000)
+  end)
+
+  it("find keys as Redis's do", function()
+    local their, our = redis.server():client(), lunode.kv():client()
+    for _, words in ipairs {
+      { "GET", "a" }, { "MSET", "a", "1", "b", "2" }, { "RENAME", "a", "b" }, { "PING", "a" }, { "NOSUCH", "a" },
+      { "ZUNIONSTORE", "d", "2", "a", "b" }, { "LMPOP", "2", "a", "b", "LEFT" }, { "BLMPOP", "0", "1", "a", "LEFT" },
+      { "SINTERCARD", "9", "a" }, { "SINTERCARD", "x", "a" }, { "SSUBSCRIBE", "a" }, { "GET", "a", "b" },
+      { "BITOP", "AND", "d", "a", "b" }, { "XX", "YY" }, { "MEMORY", "USAGE", "a" }, { "BLPOP", "a", "b", "0" },
+      { "SMOVE", "a", "b", "m" }, { "SUNIONSTORE", "d", "a", "b" },
+    } do
+      for _, how in ipairs { "GETKEYS", "GETKEYSANDFLAGS" } do
+        local command = { "COMMAND", how, table.unpack(words) }
+        assert.equal(text(their:call(table.unpack(command))), text(our:call(table.unpack(command))),
+          table.concat(command, " "))
+      end
+    end
+  end)
+
+  it("have no command that answers otherwise than Redis would, where we have it not", function()
+    local their, our = redis.server():client(), lunode.kv():client()
+    assert.equal(their:call("NOSUCH", "a", "b").err, our:call("NOSUCH", "a", "b").err)
+    assert.equal(resp.encode(resp.error("ERR unknown command 'XADD', with args beginning with: 's' '*' 'a' 'b' ")),
+      our:raw { "XADD", "s", "*", "a", "b" })
+  end)
+end)
