@@ -6,6 +6,7 @@ local kv = require "lunode.kv"
 local logger = require "lunode.logger"
 local misuse = require "spec.support.misuse"
 local ports = require "lunode.test.ports"
+local process = require "lunode.test.process"
 local redis = require "spec.support.redis"
 local resp = require "lunode.resp"
 local tmp = require "lunode.test.tmp"
@@ -446,6 +447,28 @@ describe("clients of Redis Cluster", function()
       assert.matches("^ERR the read mode is", client:call("READMODE", "LEADER", "5").err)
       assert.matches("^ERR the read mode is", client:call("READMODE", "STALE", "-1").err)
     end
+  end)
+
+  it("are redis-cli -c, python3-redis and node-redis: each finds its way from any member", function()
+    local first = cluster { redirect = "moved" }
+    local nodes_js = { "env", "NODE_PATH=/usr/share/nodejs", "node" }
+    local clients = {
+      { words = { "/usr/bin/python3", "spec/support/clients/redis_py_cluster.py" },
+        needs = { "/usr/bin/python3", "-c", "import redis.cluster" } },
+      { words = { nodes_js[1], nodes_js[2], nodes_js[3], "spec/support/clients/node_redis_cluster.js" },
+        needs = { nodes_js[1], nodes_js[2], nodes_js[3], "-e", "require('redis')" } },
+    }
+    local asked = nodes[others(first)[1]]
+    for _, client in ipairs(clients) do
+      if process.run(client.needs) == 0 then -- ./dev test installs it
+        local words = client.words
+        words[#words + 1], words[#words + 2] = asked.host, tostring(asked.port)
+        local code, out, err = process.run(words)
+        assert.same({ 0, "ok\n" }, { code, out }, err)
+      end
+    end
+    local _, out = process.run { "redis-cli", "-c", "-h", asked.host, "-p", tostring(asked.port), "SET", "k", "1" }
+    assert.equal("OK\n", out)
   end)
 
   it("learn from a node by itself that it is none of a cluster", function()
