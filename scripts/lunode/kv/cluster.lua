@@ -141,7 +141,7 @@ end
 local function on_told(node, from, what, answer)
   local kind = type(what) == "table" and what[1]
   if kind == "forward" then
-    node.writes:take_forwarded(from, what, answer)
+    node.writes.units:take_forwarded(from, what, answer, writes.knows)
   elseif kind == "admin" then
     node.admin:was_told(what, answer)
   end
@@ -213,11 +213,11 @@ function M.open(node, options)
       if type(what) == "table" and what[1] == "admin" then
         node.admin:was_answered(from, what)
       else
-        node.writes:was_answered(what)
+        node.writes.units:was_answered(what)
       end
     end,
     on_link = function(id, up)
-      node.writes:link_changed(id, up)
+      node.writes.units:link_changed(id, up)
       if not up then
         node.admin:link_lost(id)
       end

@@ -496,6 +496,28 @@ local function find_entry(name, first)
     .. "start it with the scripts that add it"):format(name), 0)
 end
 
+---Whether a batch is one, and of commands that this node knows.
+---@param payload string
+---@param position integer  where it begins
+---@return boolean? known
+---@return string? err
+function M.knows(payload, position)
+  local next_position, name, first
+  repeat
+    next_position, name, first = batch.next(payload, position)
+    if next_position then
+      local ok, err = pcall(find_entry, name, type(first) == "table" and first[1] or first)
+      if not ok then
+        return nil, err
+      end
+    elseif name then
+      return nil, name
+    end
+    position = next_position
+  until not position
+  return true
+end
+
 -- Where each command of an entry stands: how many came before it.
 local function apply_command(self, waiters, at, ordinal, name, first, ...)
   at = read_waiting(self, waiters, at)
