@@ -1,4 +1,4 @@
--- report.lua echo|kv|vocabulary|cluster|rpc SAMPLES MISSING: turns the measurements of bench/run into its table. Runs nothing.
+-- report.lua BENCHMARK SAMPLES MISSING: turns the measurements of bench/run into its table. Runs nothing.
 
 -- Who runs as what, and the most that our CPU time may be of theirs, or the least that our throughput may: section 9 of
 -- the design.

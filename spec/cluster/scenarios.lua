@@ -245,12 +245,12 @@ add {
   },
   round = function(c, cl, i)
     local m = i % 2 == 0 and c:leader() or c:follower()
-    sh("fallocate -l %s %s || dd if=/dev/zero of=%s bs=1M", DISK, m.disk .. "/filler", m.disk .. "/filler")
+    sh("fallocate -l %s %s 2>/dev/null || dd if=/dev/zero of=%s bs=1M", DISK, m.disk .. "/filler", m.disk .. "/filler")
     sh("dd if=/dev/zero of=%s bs=4k oflag=append conv=notrunc", m.disk .. "/filler")
     local big = ("x"):rep(1 << 20)
     for j = 1, 100 do -- until the room that the log has in reserve is used up, too
       local reply = c:leader():ask("SET", "filler:" .. j % 4, big)
-      if type(reply) == "table" and reply.err then
+      if not reply or reply.err then
         break
       end
     end

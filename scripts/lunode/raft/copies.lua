@@ -61,6 +61,9 @@ local function take_view(self)
     local rows, err = self.data.store:snapshot()
     if not rows then
       return nil, err
+    elseif rows:applied() ~= driver.applied then
+      rows:close()
+      return nil, ("the store is as of entry %d, and not %d"):format(rows:applied(), driver.applied)
     end
     view = {
       rows = rows, meta = driver:describe(storage.new_name(driver)), users = 0, used = loop.now(),
