@@ -12,7 +12,7 @@ local resp = require "lunode.resp"
 local tmp = require "lunode.test.tmp"
 local wait = require "lunode.test.wait"
 
-local ELECTION_TIMEOUT = 0.3
+local ELECTION_TIMEOUT = 0.2
 
 local nodes, dirs, init, options_of_all
 
