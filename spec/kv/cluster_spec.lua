@@ -1,5 +1,6 @@
 -- Three members of a cluster in one process, over real sockets and disks: what clients see of them.
 
+local batch = require "lunode.batch"
 local cleanup = require "lunode.test.cleanup"
 local in_task = require "spec.support.in_task"
 local kv = require "lunode.kv"
@@ -11,6 +12,7 @@ local redis = require "spec.support.redis"
 local resp = require "lunode.resp"
 local tmp = require "lunode.test.tmp"
 local wait = require "lunode.test.wait"
+local writes = require "lunode.kv.writes"
 
 local ELECTION_TIMEOUT = 0.2
 
@@ -508,6 +510,35 @@ describe("clients of Redis Cluster", function()
     wait.till(function()
       return node.closed
     end)
+  end)
+end)
+
+describe("what a member forwards", function()
+  local function of(...)
+    local builder = batch.new()
+    for _, words in ipairs { ... } do
+      builder:add(table.unpack(words))
+    end
+    return builder:take()
+  end
+
+  it("is taken where all of it can be run", function()
+    assert.is_true(writes.knows("", 1))
+    assert.is_true(writes.knows(of({ "SET", "a", "1" }, { "\0expire" }, { "\0once", "id", "incr", "n" }), 1))
+    assert.is_true(writes.knows(of { "\0exec", "3", "SET", "a", "1", "2", "INCR", "n" }, 1))
+    assert.is_true(writes.knows("in front" .. of { "SET", "a", "1" }, 9))
+  end)
+
+  it("is refused where not: it would end every member, or make them differ", function()
+    for _, payload in ipairs {
+      of({ "SET", "a", "1" }, { "NONSENSE", "x" }), of { "\0nonsense" }, "\1\2\3",
+      of { "\0exec", "2", "NONSENSE", "x" }, of { "\0once", "id", "NONSENSE" }, of { "\0once", "id", "GET", "a" },
+      of { "\0watched_exec", "id", "2", "NONSENSE", "x" },
+    } do
+      local known, err = writes.knows(payload, 1)
+      assert.is_nil(known)
+      assert.is_string(err)
+    end
   end)
 end)
 
