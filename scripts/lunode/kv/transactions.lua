@@ -184,6 +184,11 @@ end
 function M.gather(session, entry, name, args)
   local multi = session.multi
   local words = multi.words
+  local refusal = entry.write and session.node.vocabulary and session.node.vocabulary:refusal(entry)
+  if refusal then
+    multi.broken = true
+    return refusal
+  end
   words[#words + 1] = tostring(#args + 1)
   words[#words + 1] = entry.log_name or name
   table.move(args, 1, #args, #words + 1, words)
