@@ -60,8 +60,8 @@ local NOTES = {
   slaveof = "replication is Raft: `lunode cluster`",
   ["slowlog|get"] = "commands that Redis flags as fast are not timed",
   setbit = "writes the string anew: O(its length)",
-  sort = "what is equal comes in a fixed order; ALPHA compares bytes, whatever the locale; a number is judged by itself "
-    .. "alone (Redis may refuse any after one out of a double's range)",
+  sort = "what is equal comes in a fixed order; ALPHA compares bytes, whatever the locale; a number is judged by "
+    .. "itself alone (Redis may refuse any after one out of a double's range)",
   sort_ro = "as SORT",
   spublish = "as PUBLISH",
   swapdb = "there is one database",
