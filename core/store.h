@@ -39,9 +39,9 @@ struct ln_snapshot;
 struct ln_store_flush;
 
 struct ln_store_options {
-    bool create;        /* make the directory (not its parents) where it is missing */
-    /* Bytes of cache: a quarter for rows, the rest for blocks. The last overlay flushed stays beside
-     * it where it is not larger. */
+    bool create; /* make the directory (not its parents) where it is missing */
+    /* Bytes of cache: a quarter for rows, the rest for blocks. The last overlay flushed stays
+     * beside it where it is not larger. */
     size_t cache;
     const char *engine; /* "leveldb", "rocksdb", "memory"; NULL: the directory's, leveldb if new */
     size_t overlay;     /* bytes of memory at which an overlay is flushed */

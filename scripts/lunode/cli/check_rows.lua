@@ -102,10 +102,6 @@ local function check_expiry(self, index)
   end
 end
 
-local OWN = {
-  [keys.FORMAT_ROW] = true, [keys.COUNT_ROW] = true, [keys.SAVED_ROW] = true, [keys.VERSION_ROW] = true,
-}
-
 local function check_row(self, row, value)
   local report = self.report
   report.rows, report.bytes = report.rows + 1, report.bytes + #row + #value
@@ -115,7 +111,7 @@ local function check_row(self, row, value)
     weigh(self, row:sub(1, keys.ELEMENT_PREFIX_BYTES), 1)
   elseif row:byte() == keys.EXPIRY_START:byte() and #row >= 9 then
     check_expiry(self, row)
-  elseif not OWN[row] then
+  elseif row < keys.SYSTEM_START then -- those behind it are the node's own
     report.unknown = report.unknown + 1
   end
 end

@@ -279,7 +279,7 @@ function methods:put(bytes, last, fn)
   if last then
     finish(self, receiving, fn)
     return true
-  elseif receiving.pending >= FLUSH then
+  elseif receiving.pending >= FLUSH or not receiving.store:room() then
     receiving.pending = 0
     receiving.store:flush()
   end
