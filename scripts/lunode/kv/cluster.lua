@@ -14,6 +14,7 @@ local loop = require "lunode.loop"
 local members = require "lunode.kv.cluster_members"
 local replicated = require "lunode.kv.replicated"
 local save = require "lunode.kv.save"
+local vocabulary = require "lunode.kv.vocabulary"
 local writes = require "lunode.kv.writes"
 
 local M = {}
@@ -142,6 +143,8 @@ local function on_told(node, from, what, answer)
   local kind = type(what) == "table" and what[1]
   if kind == "forward" then
     node.writes.units:take_forwarded(from, what, answer, writes.knows)
+  elseif kind == "commands" then
+    node.vocabulary:was_told(from, what[2], answer)
   elseif kind == "admin" then
     node.admin:was_told(what, answer)
   end
@@ -210,14 +213,18 @@ function M.open(node, options)
       on_told(node, from, what, answer)
     end,
     on_answer = function(from, what)
-      if type(what) == "table" and what[1] == "admin" then
+      local kind = type(what) == "table" and what[1]
+      if kind == "admin" then
         node.admin:was_answered(from, what)
+      elseif kind == "commands" then
+        node.vocabulary:was_answered(from)
       else
         node.writes.units:was_answered(what)
       end
     end,
     on_link = function(id, up)
       node.writes.units:link_changed(id, up)
+      node.vocabulary:link_changed(id, up)
       if not up then
         node.admin:link_lost(id)
       end
@@ -234,7 +241,7 @@ function M.open(node, options)
   node.started = node:read_clock()
   node.writes = replicated.new(node, node.replica, node.cluster, PATIENCE * election_timeout)
   node.save = save.new(node)
-  node.admin = admin.new(node)
+  node.admin, node.vocabulary = admin.new(node), vocabulary.new(node.cluster)
   node.redirects, node.cluster_name, node.known_leader = given.redirect == "moved", given.name or NAME, nil
   return true
 end
@@ -249,6 +256,7 @@ function M.start(node, options)
   node.announced, node.announce_at = given.announce or default_address(node, address), loop.now()
   node.heart = loop.timer(heartbeat, function() -- beats until the end, as what waits may have to be given up
     announce(node)
+    node.vocabulary:tick()
     node.writes:tick()
   end, heartbeat)
   node.timers.watches = loop.timer(LOOK, function()

@@ -137,8 +137,20 @@ local function refuse_later(self, waiter, reply)
   read_later(self, waiter)
 end
 
+-- Some member could not run it. What is the node's own is dropped, and comes again.
+local function refuse_unknown(self, waiter, refusal)
+  if waiter.key then
+    self.own[waiter.key] = nil
+  else
+    refuse_later(self, waiter, refusal)
+  end
+end
+
 local function take_write(self, waiter)
-  if is_full(self) then
+  local refusal = self.node.vocabulary:refusal(waiter.entry)
+  if refusal then
+    return refuse_unknown(self, waiter, refusal)
+  elseif is_full(self) then
     return refuse_later(self, waiter, self.full)
   end
   local bytes = self.batch:add_list(waiter.name, waiter.args)

@@ -93,6 +93,16 @@ function M.internal(name, run, options)
   }
 end
 
+---@return string[]  with the zero byte in front, sorted
+function M.internal_names()
+  local list = {}
+  for name in pairs(internal) do
+    list[#list + 1] = name
+  end
+  table.sort(list)
+  return list
+end
+
 ---@param name string  with the zero byte in front
 ---@return table? entry
 function M.find_internal(name)
@@ -488,13 +498,21 @@ local function read_waiting(self, waiters, at)
   return at
 end
 
+-- What the node ends with; no bug, so there is no traceback.
+local unknown_command = {
+  __name = "lunode.kv.unknown_command",
+  __tostring = function(self)
+    return ("the log holds the command %q, which this node does not know; start it with the scripts that add it")
+      :format(self.name)
+  end,
+}
+
 local function find_entry(name, first)
   local entry = internal[name] or command.find_logged(name)
   if entry and not entry.direct then
     entry = command.subcommand(entry, first)
   end
-  return entry or error(("the log holds the command %q, which this node does not know; "
-    .. "start it with the scripts that add it"):format(name), 0)
+  return entry or error(setmetatable({ name = name }, unknown_command), 0)
 end
 
 -- What others would run and this node cannot is its end: else it would differ from them.
