@@ -52,21 +52,21 @@ local function run_one(ctx, entry, args)
   if entry.write then
     db:begin()
   end
-  local events = ctx.events and #ctx.events or 0
   local ok, result = xpcall(run_and_encode, with_traceback, entry, ctx, args)
   if ok then
     local changed = entry.write and db:finish()
     if changed then
       ctx.node.writes:touch(entry, args)
     end
+    if ctx.events then -- before what is published behind it
+      ctx:tell_events()
+    end
     return result, changed, false
   end
   if entry.write then
     db:rollback()
   end
-  for i = #(ctx.events or ""), events + 1, -1 do
-    ctx.events[i] = nil
-  end
+  ctx.events = nil
   local value, faulty = answer_for(entry, result)
   ctx.node.stats.errors = ctx.node.stats.errors + 1
   return resp.encode(value), false, faulty
@@ -133,7 +133,17 @@ local function run(ctx, args)
   return resp.raw(("*%d\r\n"):format(#replies) .. table.concat(replies))
 end
 
-writes_module.internal("exec", run, { variadic = true, touches = false })
+-- Raises where the log holds a transaction with a command that this node does not know.
+local function verify(args)
+  local at = 1
+  while at <= #args do
+    local count = math.tointeger(args[at])
+    entry_of(args[at + 1], { args[at + 2] })
+    at = at + count + 1
+  end
+end
+
+writes_module.internal("exec", run, { variadic = true, touches = false, verify = verify })
 
 -- A transaction that writes: `bytes` of the log, made sure of before its first command runs, as what fails later would
 -- undo but the last one.
