@@ -538,7 +538,7 @@ function store.open(dir, options) end
 ---@return string? err, lunode.code? code  "ENOENT" there is none, or nothing in it; else as `open`
 function store.inspect(dir) end
 
----Deletes a data directory: what the store and a log in its `log` have put there, and the directory.
+---Deletes a data directory: what the store and a log in its `log` have put there, what a member of a cluster has in `data-0` and `data-1`, and the directory.
 ---@param dir string
 ---@param keep? boolean  let the directory itself stay, empty (default false)
 ---@return boolean? ok
@@ -708,14 +708,22 @@ function elements:get(prefix, index) end
 
 ---@param prefix string
 ---@param index integer
----@param value string
+---@param value any  a string or a view
 function elements:put(prefix, index, value) end
 
 ---As `get`, and deletes the row.
 ---@param prefix string
 ---@param index integer
----@return string? value
-function elements:take(prefix, index) end
+---@param view? boolean
+---@return any value  a string; with `view`, perhaps a view; nothing: there is no such row
+function elements:take(prefix, index, view) end
+
+---The values of rows that follow each other, as the reply to a command.
+---@param prefix string
+---@param first integer
+---@param count integer
+---@return lunode.resp.raw?  nothing: not all of them are there
+function elements:reply(prefix, first, count) end
 
 ---The values of rows that follow each other, up to the first one that is not there.
 ---@param prefix string

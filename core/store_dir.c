@@ -380,7 +380,7 @@ static int remove_tree(int fd, const char *name, int depth) {
 
 /* FORMAT late: what an interruption leaves is still known as ours. */
 static int remove_contents(struct dir *d) {
-    static const char *const trees[] = {"db", "log"};
+    static const char *const trees[] = {"db", "log", "data-0", "data-1"};
     static const char *const files[] = {"FORMAT.tmp", "FORMAT", "LOCK"};
     for (size_t i = 0; i < sizeof trees / sizeof *trees; i++)
         if (remove_tree(d->fd, trees[i], REMOVE_DEPTH) != 0)

@@ -37,7 +37,8 @@ struct ln_store_info {
  * or nothing in it; LN_EFOREIGN, LN_EVERSION, -EACCES, … as ln_store_open. */
 int ln_store_inspect(const char *path, struct ln_detail *detail, struct ln_store_info *out);
 
-/* Deletes what a store and its log have put there, and the directory unless keep. LN_OK;
+/* Deletes what a store and its log have put there, and the stores of a member of a cluster (data-0
+ * and data-1), and the directory unless keep. LN_OK;
  * LN_ELOCKED: somebody has it open; LN_EFOREIGN: it is not lunode's, and nothing was deleted;
  * -ENOTEMPTY: there is something else in it, which stays; -ENOENT, -EACCES, … */
 int ln_store_remove(const char *path, bool keep, struct ln_detail *detail);

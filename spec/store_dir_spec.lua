@@ -48,6 +48,9 @@ describe("store.remove", function()
   it("deletes a store with its log, and the directory unless it is to stay", function()
     local dir = tmp.dir() .. "/data"
     make(dir)
+    for _, name in ipairs { "data-0", "data-1" } do -- a member of a cluster
+      make(dir .. "/" .. name)
+    end
     data.sh("mkdir -p %s/db/archive && touch %s/db/archive/1", dir, dir)
     assert.is_true(store.remove(dir))
     assert.is_false(data.exists(dir))

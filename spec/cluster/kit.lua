@@ -1,7 +1,7 @@
 -- Clusters of real `lunode kv` processes, on loopback or each in a network of its own, and what can happen to them.
 --
 --   local kit = require "spec.cluster.kit"
---   local c = kit.cluster { members = 3, network = true }   -- see spec.cluster.networks
+--   local c = kit.cluster { members = 3, network = true }   -- pending where the system permits no namespaces
 --   c:leader()                       a member, once one leads
 --   local m = c.members[1]           id, host, port, dir, process
 --   m:kill9(); m:start(); m:pause(); m:resume(); c:cut { from = m, to = other }; c:join_all()
@@ -41,7 +41,7 @@ function member:start()
   local c = self.cluster
   local all = {
     "kv", "--id", self.id, "--listen", self.host .. ":" .. self.port, "--data", self.dir,
-    "--cluster-listen", self.host .. ":" .. self.cluster_port, "--protected", "no",
+    "--cluster-listen", self.host .. ":" .. self.cluster_port, "--protected", "no", -- the network is the test's own
   }
   if self.joins then
     table.move({ "--join", self.joins }, 1, 2, #all + 1, all)

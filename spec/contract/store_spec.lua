@@ -3,6 +3,7 @@
 
 local cleanup = require "lunode.test.cleanup"
 local kit = require "spec.contract.kit"
+local resp = require "lunode.resp"
 local store = require "lunode.store"
 
 local function contract(world, engine)
@@ -462,6 +463,9 @@ local function contract(world, engine)
     assert.same({ "v3", "v2" }, elements:range("p", 3, 2, true))
     assert.same({ "v2", "v3" }, elements:range("p", 2, 5))
     assert.same({}, elements:range("p", 0, 0))
+    assert.equal("*3\r\n$3\r\nv-1\r\n$2\r\nv0\r\n$2\r\nv1\r\n", resp.encode(elements:reply("p", -1, 3)))
+    assert.equal("*0\r\n", resp.encode(elements:reply("p", -1, 0)))
+    assert.is_nil(elements:reply("p", 2, 3))
     assert.equal("v2", elements:take("p", 2))
     assert.is_nil(elements:take("p", 2))
     assert.same({ "v1" }, elements:range("p", 1, 5))

@@ -203,6 +203,57 @@ describe("a cluster of nodes", function()
     end, 10, "what was watched to be forgotten")
   end)
 
+  -- Clients on some members, which wait.
+  local function waiters(ids, ...)
+    local list, before = {}, {}
+    for _, id in ipairs(ids) do
+      before[id] = (before[id] or nodes[id].blocking.count) + 1
+      list[#list + 1] = client_of(id)
+      list[#list]:send(resp.command(...) .. resp.command("INCR", "served"))
+    end
+    wait.till(function()
+      for id, count in pairs(before) do
+        if nodes[id].blocking.count < count then
+          return false
+        end
+      end
+      return true
+    end, 10, "the clients to wait")
+    return list
+  end
+
+  it("gives each element to one of those who wait for it, on any member", function()
+    local first = cluster()
+    local list = waiters({ "n1", "n2", "n3", "n1", "n2", "n3" }, "BLPOP", "q", "0")
+    local pusher, got = client_of(others(first)[1]), {}
+    for i = 1, #list do
+      pusher:call("RPUSH", "q", "e" .. i)
+    end
+    for i, client in ipairs(list) do
+      got[i] = client:reply()[2]
+      assert.is_true(client:reply() > 0)
+    end
+    table.sort(got)
+    assert.same({ "e1", "e2", "e3", "e4", "e5", "e6" }, got)
+    assert.equal(0, pusher:call("EXISTS", "q"))
+    assert.equal("6", pusher:call("GET", "served"))
+  end)
+
+  it("goes on waiting for an element while the leader goes and another one comes", function()
+    local first = cluster()
+    local second, third = table.unpack(others(first))
+    local list = waiters({ second, third }, "BZPOPMIN", "z", "0")
+    close(first)
+    leader()
+    local pusher = client_of(third)
+    pusher:call("ZADD", "z", 1, "a")
+    pusher:call("ZADD", "z", 2, "b")
+    local got = { list[1]:reply()[2], list[2]:reply()[2] }
+    table.sort(got)
+    assert.same({ "a", "b" }, got)
+    assert.is_true(list[1]:reply() + list[2]:reply() == 3)
+  end)
+
   it("runs commands from within any member", function()
     local id = others(cluster())[1]
     in_task(function()

@@ -79,6 +79,14 @@ describe("a cluster whose state is a store", function()
       assert.is_true(kept >= 20000 and kept < 30000, "the log holds " .. kept .. " bytes")
     end)
 
+  sim_it("goes on where its store may hold less than it would flush", { seeds = 2 }, function(world)
+    local cluster = cluster_of(world, 3, { overlay = 100000, limit = 5000 })
+    for i = 1, 50 do
+      cluster:write("k" .. i, ("v"):rep(1000))
+    end
+    cluster:agree(cluster.names)
+  end)
+
   sim_it("tells a proposer's own entry from others", { seeds = 3 }, function(world)
     local seen = {}
     local function member(me)

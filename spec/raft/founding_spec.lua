@@ -41,7 +41,8 @@ describe("a cluster", function()
     world:run(30)
     for _, name in ipairs { "n1", "n2" } do
       assert.is_nil(cluster.state[name].node.core)
-      assert.equal("founding", cluster.state[name].node:status().role)
+      local status = cluster.state[name].node:status()
+      assert.same({ "founding", { "n1", "n2", "n3" } }, { status.role, status.waiting_for })
       assert.equal(1, logged(cluster.state[name], "waiting for"), table.concat(cluster.state[name].log, "\n"))
     end
     local outcome = cluster:propose("n1", "write", "k", "v")

@@ -60,6 +60,7 @@ M.SYSTEM_START = "\xFF"
 M.META_KIND = "m"
 M.META = byte(M.META_KIND)
 M.ELEMENT = byte("e")
+M.ELEMENT_PREFIX_BYTES = 11
 M.STRING, M.LIST, M.SET, M.ZSET, M.HASH = 0, 1, 2, 3, 4
 M.TYPE_NAMES = { [0] = "string", "list", "set", "zset", "hash", "stream" }
 

@@ -289,6 +289,12 @@ function methods:hold()
   self.diverted = true
 end
 
+---Whether the command that they wait for has its reply: it was the last one to be sent.
+---@return boolean
+function methods:is_answered()
+  return not self.blocked and self.waiting <= (self.node.cluster and 1 or 0)
+end
+
 ---A command to be held.
 ---@param name string
 ---@param args string[]

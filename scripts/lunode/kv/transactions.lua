@@ -139,7 +139,8 @@ writes_module.internal("exec", run, { variadic = true, touches = false })
 -- undo but the last one.
 local function exec_write(multi, guard)
   return {
-    name = "exec", log_name = "\0exec", run = run, write = true, variadic = true, direct = true, options = {},
+    name = "exec", log_name = "\0exec", run = run, write = true, variadic = true, direct = true,
+    options = { touches = false }, -- its commands tell of what they change
     bytes = multi.bytes, guard = guard,
   }
 end

@@ -415,7 +415,7 @@ function methods:reply(waiter, bytes, faulty)
   local session = waiter.session
   if session then
     session:answer(bytes)
-    if waiter.entry.blocks and session.held and not session.blocked then
+    if session.held and session:is_answered() then
       self.node.blocking:release(session)
     end
     if faulty then

@@ -250,6 +250,9 @@ function M:stand_at(meta)
 end
 
 local function tell_role(self, role)
+  if role.role ~= "leader" then
+    self.snapshots:tick(0)
+  end
   self.requests:role_changed(role)
   if not self.options.on_role then
     logger.info("raft: %s is %s in term %d%s", self.id, (role.role:gsub("_", " ")), role.term,

@@ -61,6 +61,9 @@ local function take_view(self)
     local rows, err = self.data.store:snapshot()
     if not rows then
       return nil, err
+    elseif rows:applied() ~= driver.applied then
+      rows:close()
+      return nil, ("the store is as of entry %d, and not %d"):format(rows:applied(), driver.applied)
     end
     view = {
       rows = rows, meta = driver:describe(storage.new_name(driver)), users = 0, used = loop.now(),
@@ -276,7 +279,7 @@ function methods:put(bytes, last, fn)
   if last then
     finish(self, receiving, fn)
     return true
-  elseif receiving.pending >= FLUSH then
+  elseif receiving.pending >= FLUSH or not receiving.store:room() then
     receiving.pending = 0
     receiving.store:flush()
   end

@@ -122,7 +122,7 @@ function M.open(driver)
   local self = setmetatable({
     driver = driver, dir = driver.options.dir, store = nil, name = meta.data or NAMES[1], durable = 0,
     marks = {}, bytes = 0, first_bytes = 0, keep = keep, step = math.max(1, keep // STEPS), cutting = false,
-    copies = nil, installing = false,
+    copies = nil, installing = false, flushing = false,
   }, metatable)
   self.copies = copies.new(self)
   local path = self.dir .. "/" .. self.name
@@ -181,11 +181,24 @@ end
 
 -- ---------------------------------------------------------------- entries
 
----Whether an entry may be applied: the store's writes that wait for the disk are bounded. Where the disk is full it
----may: then nothing is added to the log any more, and what is there has its bounds.
+---Whether the store takes more, which has bounds of its own; where it does not, it has to flush.
+---@return boolean? room
+---@return string? err, lunode.code? code
+function methods:room()
+  local ok, err, code = self.store:room()
+  if code == "EAGAIN" and not self.flushing then
+    self.flushing = self.store:flush(function()
+      self.flushing = false
+    end) ~= nil
+  end
+  return ok, err, code
+end
+
+---Whether an entry may be applied. Where the disk is full it may: then nothing is added to the log any more, and what
+---is there has its bounds.
 ---@return boolean
 function methods:has_room()
-  local ok, _, code = self.store:room()
+  local ok, _, code = self:room()
   return ok or code ~= "EAGAIN"
 end
 

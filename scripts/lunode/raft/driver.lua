@@ -405,6 +405,7 @@ function methods:status()
   local status = self.core and self.core:status() or { id = self.id, role = self.founding and "founding" or "starting" }
   status.snapshot = self.storage.snapshot.index
   status.applied = self.applied
+  status.waiting_for = self.founding and self.founding:missing() or nil
   return status
 end
 

@@ -28,7 +28,9 @@ local M = {}
 local methods = {}
 local metatable = { __index = methods, __name = "lunode.raft.founding" }
 
-local function missing(self)
+---Those of whom it is not known yet that they know all.
+---@return string[]
+function methods:missing()
   local list = {}
   for _, id in ipairs(self.founders.ids) do
     if not self.agreed[id] then
@@ -67,7 +69,7 @@ function M.start(driver)
     self.disks[id] = id == driver.id and driver.storage.disk or driver.storage:disk_of(id)
   end
   self.timer = loop.timer(driver.patience, function()
-    local text = table.concat(missing(self), ", ")
+    local text = table.concat(self:missing(), ", ")
     if text ~= self.told then
       self.told = text
       logger.warn("raft: the cluster is not founded yet: waiting for %s; all its founders have to be up at once, once",
@@ -131,7 +133,7 @@ local function conclude(self)
   if has_all(self) then
     self.agreed[self.driver.id] = true
   end
-  if not self.ending and #missing(self) == 0 then
+  if not self.ending and #self:missing() == 0 then
     finish(self)
   end
 end

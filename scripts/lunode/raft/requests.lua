@@ -143,7 +143,7 @@ function methods:room(bytes)
   if self.in_flight > IN_FLIGHT then
     ok, err, code = nil, "too much waits to be committed", "EAGAIN"
   elseif driver.store then
-    ok, err, code = driver.store:room()
+    ok, err, code = driver.state:room()
   end
   if ok then
     ok, err, code = disk_room(self, bytes + ENTRY)

@@ -121,11 +121,11 @@ function methods:on_have(from, frame)
 end
 
 ---Gives up transfers that do not get on: the peer has another one under way, or no room.
----@param patience number  seconds
+---@param patience number  seconds; 0: all, as this member leads no more
 function methods:tick(patience)
   local stuck = {}
   for to, transfer in pairs(self.transfers) do
-    if loop.now() - transfer.moved > patience then
+    if loop.now() - transfer.moved >= patience then
       stuck[#stuck + 1] = to
     end
   end
@@ -135,7 +135,7 @@ function methods:tick(patience)
   end
 end
 
----The connection to a peer is lost, or this member leads no more.
+---The connection to a peer is lost.
 ---@param to string
 function methods:abort(to)
   local transfer = self.transfers[to]

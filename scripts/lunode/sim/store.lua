@@ -596,8 +596,9 @@ function M.module(node)
     elseif not info then
       return nil, err, code
     end
-    node.disk:remove(dir)
-    node.disk:remove(dir .. "/log (log)")
+    for _, name in ipairs { "", "/log (log)", "/data-0", "/data-1" } do
+      node.disk:remove(dir .. name)
+    end
     return true
   end
 
