@@ -708,14 +708,22 @@ function elements:get(prefix, index) end
 
 ---@param prefix string
 ---@param index integer
----@param value string
+---@param value any  a string or a view
 function elements:put(prefix, index, value) end
 
 ---As `get`, and deletes the row.
 ---@param prefix string
 ---@param index integer
----@return string? value
-function elements:take(prefix, index) end
+---@param view? boolean
+---@return any value  a string; with `view`, perhaps a view; nothing: there is no such row
+function elements:take(prefix, index, view) end
+
+---The values of rows that follow each other, as the reply to a command.
+---@param prefix string
+---@param first integer
+---@param count integer
+---@return lunode.resp.raw?  nothing: not all of them are there
+function elements:reply(prefix, first, count) end
 
 ---The values of rows that follow each other, up to the first one that is not there.
 ---@param prefix string
@@ -755,6 +763,16 @@ function members:put(prefix, member, value) end
 ---@return string? old
 ---@return integer hash
 function members:swap(prefix, member, value) end
+
+---As `swap`, and keeps an index of the members by their values: the row `index value member` takes the place of the one with the old
+---value. Values have 64 bytes at most.
+---@param prefix string
+---@param member any  a string or a view
+---@param index string  a prefix, too
+---@param value string
+---@return string? old
+---@return integer hash
+function members:index(prefix, member, index, value) end
 
 ---Stores a member's value, unless it is there already.
 ---@param prefix string

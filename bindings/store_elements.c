@@ -3,6 +3,8 @@
 #include "store_elements.h"
 
 #include "common.h"
+#include "resp_value.h"
+#include "view.h"
 
 #include <errno.h>
 #include <limits.h>
@@ -49,15 +51,20 @@ static struct elements_box *check_row(lua_State *L, struct row *row) {
     return box;
 }
 
-/* Pushes the row's value. False: there is no such row, and nothing is pushed. */
-static bool push_value(lua_State *L, struct elements_box *box, const struct row *row) {
+/* Into box->value, which the caller releases. False: there is no such row. */
+static bool look(lua_State *L, struct elements_box *box, const struct row *row) {
     struct ln_detail detail = {.text = {0}};
     ln_value_release(&box->value);
     int rc = ln_store_get(row->store, row->key, row_len(row), &detail, &box->value);
-    if (rc == -ENOENT)
-        return false;
-    if (rc != LN_OK)
+    if (rc != LN_OK && rc != -ENOENT)
         luaL_error(L, "the store failed: %s", detail.text);
+    return rc == LN_OK;
+}
+
+/* Pushes the row's value. False: there is no such row, and nothing is pushed. */
+static bool push_value(lua_State *L, struct elements_box *box, const struct row *row) {
+    if (!look(L, box, row))
+        return false;
     lua_pushlstring(L, box->value.data, box->value.len);
     ln_value_release(&box->value);
     return true;
@@ -77,7 +84,7 @@ static int elements_get(lua_State *L) {
 static int elements_put(lua_State *L) {
     struct row row;
     size_t len;
-    const char *value = luaL_checklstring(L, 4, &len);
+    const char *value = ln_check_bytes(L, 4, &len);
     check_row(L, &row);
     check_written(L, ln_store_put(row.store, row.key, row_len(&row), value, len));
     return 0;
@@ -86,8 +93,13 @@ static int elements_put(lua_State *L) {
 static int elements_take(lua_State *L) {
     struct row row;
     struct elements_box *box = check_row(L, &row);
-    if (!push_value(L, box, &row))
+    if (!look(L, box, &row))
         return 0;
+    if (lua_toboolean(L, 4))
+        ln_view_push_result(L, box->value.data, box->value.len);
+    else
+        lua_pushlstring(L, box->value.data, box->value.len);
+    ln_value_release(&box->value);
     check_written(L, ln_store_delete(row.store, row.key, row_len(&row)));
     return 1;
 }
@@ -108,6 +120,43 @@ static int elements_range(lua_State *L) {
     return 1;
 }
 
+/* "$5\r\n", or "*5\r\n". */
+static void add_head(luaL_Buffer *buffer, char kind, size_t n) {
+    char head[24];
+    char *end = head + sizeof head, *at = end;
+    *--at = '\n';
+    *--at = '\r';
+    do {
+        *--at = (char)('0' + n % 10);
+        n /= 10;
+    } while (n > 0);
+    *--at = kind;
+    luaL_addlstring(buffer, at, (size_t)(end - at));
+}
+
+static int elements_reply(lua_State *L) {
+    struct row row;
+    struct elements_box *box = check_row(L, &row);
+    lua_Integer first = lua_tointeger(L, 3), count = luaL_checkinteger(L, 4);
+    luaL_argcheck(L, count >= 0, 4, "0 or more expected");
+    luaL_Buffer buffer;
+    luaL_buffinit(L, &buffer);
+    add_head(&buffer, '*', (size_t)count);
+    for (lua_Integer i = 0; i < count; i++) {
+        set_index(&row, first + i);
+        if (!look(L, box, &row))
+            return 0;
+        add_head(&buffer, '$', box->value.len);
+        luaL_addlstring(&buffer, box->value.data, box->value.len);
+        luaL_addlstring(&buffer, "\r\n", 2);
+    }
+    ln_value_release(&box->value);
+    size_t len = luaL_bufflen(&buffer);
+    memcpy(lua_newuserdatauv(L, len, 0), luaL_buffaddr(&buffer), len);
+    luaL_setmetatable(L, LN_RESP_RAW_TYPE);
+    return 1;
+}
+
 static int elements_free(lua_State *L) {
     struct elements_box *box = luaL_checkudata(L, 1, ELEMENTS_TYPE);
     ln_value_release(&box->value);
@@ -124,8 +173,8 @@ int ln_store_elements_new(lua_State *L, struct ln_store *const *store) {
 }
 
 static const luaL_Reg elements_methods[] = {
-    {"get", elements_get},     {"put", elements_put}, {"take", elements_take},
-    {"range", elements_range}, {NULL, NULL},
+    {"get", elements_get},     {"put", elements_put},     {"take", elements_take},
+    {"range", elements_range}, {"reply", elements_reply}, {NULL, NULL},
 };
 
 void ln_store_elements_type(lua_State *L) {

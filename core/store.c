@@ -53,6 +53,19 @@ void ln_layer_release(struct ln_store *s, struct ln_layer *layer) {
     ln_loop_defer(s->loop, &s->reap_job, on_reap);
 }
 
+/* What was written lately is read lately, and lies here already in the form that reads like best.
+ * What is newer lies in the layers above; it replaces this one when it has reached the engine
+ * itself. */
+void ln_store_keep_flushed(struct ln_store *s, struct ln_layer *layer) {
+    if (s->flushed)
+        ln_layer_release(s, s->flushed);
+    s->flushed = NULL;
+    if (layer && layer->rows.memory <= s->options.cache)
+        s->flushed = layer;
+    else if (layer)
+        ln_layer_release(s, layer);
+}
+
 /* ---- open */
 
 static int open_engine(struct ln_store *s, struct ln_detail *detail) {
@@ -211,6 +224,7 @@ void ln_store_close(struct ln_store *s) {
     ln_layer_release(s, s->active);
     for (size_t i = 0; i < s->frozen_count; i++)
         ln_layer_release(s, s->frozen[i]);
+    ln_store_keep_flushed(s, NULL);
     for (struct ln_layer *layer = s->dying, *next; layer; layer = next) {
         next = layer->next;
         ln_overlay_free(&layer->rows);
@@ -267,6 +281,8 @@ int ln_store_get(struct ln_store *s, const void *key, size_t klen, struct ln_det
     bool found = ln_overlay_get(&s->active->rows, key, klen, &row);
     for (size_t i = s->frozen_count; !found && i > 0; i--)
         found = ln_overlay_get(&s->frozen[i - 1]->rows, key, klen, &row);
+    if (!found && s->flushed)
+        found = ln_overlay_get(&s->flushed->rows, key, klen, &row);
     if (found) {
         if (row.deleted)
             return -ENOENT;
@@ -281,12 +297,19 @@ int ln_store_get(struct ln_store *s, const void *key, size_t klen, struct ln_det
     return LN_OK;
 }
 
-void ln_store_ahead(const struct ln_store *s, const struct ln_store_key *keys, size_t count) {
+/* The one with the most rows is the likeliest to have them. */
+static const struct ln_overlay *largest(const struct ln_store *s) {
     const struct ln_overlay *rows = &s->active->rows;
+    for (size_t i = 0; i < s->frozen_count; i++)
+        if (s->frozen[i]->rows.count > rows->count)
+            rows = &s->frozen[i]->rows;
+    return s->flushed && s->flushed->rows.count > rows->count ? &s->flushed->rows : rows;
+}
+
+void ln_store_ahead(const struct ln_store *s, const struct ln_store_key *keys, size_t count) {
+    const struct ln_overlay *rows = largest(s);
     const struct ln_overlay_node *nodes[LN_STORE_AHEAD];
     uint64_t hashes[LN_STORE_AHEAD];
-    if (rows->count == 0 && s->frozen_count > 0)
-        rows = &s->frozen[s->frozen_count - 1]->rows;
     if (rows->count == 0)
         return;
     for (size_t i = 0; i < count; i++)
@@ -409,6 +432,7 @@ static int commit_active(struct ln_store *s, bool sync) {
         return rc;
     }
     s->leftovers = w.leftovers;
+    ln_store_keep_flushed(s, NULL); /* the engine has newer rows */
     s->unsynced = !sync;
     if (w.leftovers) { /* the rows of a range are many: the thread goes on */
         rc = ln_store_seal(s);

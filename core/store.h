@@ -39,8 +39,10 @@ struct ln_snapshot;
 struct ln_store_flush;
 
 struct ln_store_options {
-    bool create;        /* make the directory (not its parents) where it is missing */
-    size_t cache;       /* bytes of cache: a quarter for rows, the rest for blocks */
+    bool create; /* make the directory (not its parents) where it is missing */
+    /* Bytes of cache: a quarter for rows, the rest for blocks. The last overlay flushed stays
+     * beside it where it is not larger. */
+    size_t cache;
     const char *engine; /* "leveldb", "rocksdb", "memory"; NULL: the directory's, leveldb if new */
     size_t overlay;     /* bytes of memory at which an overlay is flushed */
     size_t limit;       /* bytes of all overlays past which there is no room */

@@ -217,7 +217,7 @@ static void finish_layer(struct ln_store *s) {
     memmove(s->frozen, s->frozen + 1, s->frozen_count * sizeof(struct ln_layer *));
     s->epoch++;
     ln_snapshots_settle(s, layer->number);
-    ln_layer_release(s, layer);
+    ln_store_keep_flushed(s, layer);
     ln_store_maybe_seal(s);
     (void)ln_store_kick(s);
 }

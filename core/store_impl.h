@@ -52,13 +52,14 @@ struct ln_store {
     struct ln_layer *active;
     struct ln_layer *frozen[LN_STORE_FROZEN]; /* the oldest first */
     size_t frozen_count;
-    uint64_t epoch;       /* grows when the layers or the engine change */
-    int64_t active_since; /* of its first write */
-    uint64_t index;       /* of the last advance */
-    bool logged, dirty;   /* there was an advance; there were writes since */
-    bool leftovers;       /* the engine may have marks of deleted ranges */
-    bool unsynced;        /* something was committed without sync */
-    uint64_t number;      /* of the active layer */
+    struct ln_layer *flushed; /* NULL, or the last one, which the engine has: for point reads */
+    uint64_t epoch;           /* grows when the layers or the engine change */
+    int64_t active_since;     /* of its first write */
+    uint64_t index;           /* of the last advance */
+    bool logged, dirty;       /* there was an advance; there were writes since */
+    bool leftovers;           /* the engine may have marks of deleted ranges */
+    bool unsynced;            /* something was committed without sync */
+    uint64_t number;          /* of the active layer */
     uint64_t durable_number, durable_index, wanted_number;
 
     struct ln_flusher flusher;
@@ -103,6 +104,9 @@ int ln_store_fail(const struct ln_store *s, struct ln_detail *detail, const char
                   const char *cause);
 struct ln_layer *ln_layer_new(void);
 void ln_layer_release(struct ln_store *s, struct ln_layer *layer);
+/* Point reads look into this one from now on before they ask cache and engine, or into none (NULL).
+ * Takes it. */
+void ln_store_keep_flushed(struct ln_store *s, struct ln_layer *layer);
 static inline bool ln_layer_empty(const struct ln_layer *layer) {
     return layer->rows.count == 0 && layer->rows.range_count == 0;
 }

@@ -169,6 +169,33 @@ describe("lunode check", function()
     end
   end)
 
+  it("holds collections against their elements", function()
+    local dir = made(false, function(client)
+      for _, key in ipairs { "few", "none", "long" } do
+        client:call("SADD", key, "a", "b", "c")
+      end
+      for i = 1, 10 do
+        client:call("ZADD", "sorted", i, "m" .. i, -i, "n" .. i)
+      end
+      client:call("RENAME", "sorted", "elsewhere")
+    end)
+    has("no damage", check(0, dir))
+    tamper(dir, function(handle)
+      handle:delete((handle:scan(keys.element_prefix(keys.slot "few", 1))()))
+      handle:put(keys.member_row(keys.element_prefix(5, 9), "astray"), "")
+      handle:put(keys.row "none", keys.collection_value(keys.SET, nil, keys.slot "none", 2, 0, 0))
+      handle:put(keys.row "long", handle:get(keys.row "long") .. "x")
+      handle:put(keys.VERSION_ROW, keys.version_value(3))
+    end)
+    local report = check(1, dir)
+    has("version 1 in slot %d+, 1 rows of elements are missing", report)
+    has("version 9 in slot 5, 1 rows of elements are there that it does not count", report)
+    has('key "none" is a collection of 0 elements', report)
+    has("version 2 in slot %d+, 3 rows of elements are there that it does not count", report)
+    has('the value of key "long" is malformed', report)
+    has('key "elsewhere" has version 4, and the last one that was given is 3', report)
+  end)
+
   it("notes rows that no key-value node makes", function()
     local dir = made(false)
     tamper(dir, function(handle)

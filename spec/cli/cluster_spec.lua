@@ -188,6 +188,10 @@ describe("lunode kv, as a member of a cluster", function()
     cluster:call("n1", "SET", "a", "1")
     cluster.nodes.n1:stop()
     local of_n1 = cluster.dir .. "/n1"
+    local taken = "--cluster-listen=127.0.0.1:" .. plain.port
+    plain:start()
+    err = run { "kv", "--data", "fresh", "--id=n1", taken, "--cluster-init=n1=127.0.0.1:1" }
+    assert.truthy(err:find "cannot listen on .*: Address already in use %(%-%-cluster%-listen HOST:PORT%)\n$", err)
     assert.truthy(run({ "kv", "--data", of_n1 }):find "belongs to a member of a cluster: give its %-%-id")
     assert.truthy(run({ "kv", "--data", of_n1, "--id=n2", listens }):find "belongs to n1 of the cluster")
     err = run { "kv", "--data", of_n1, "--id=n1", listens, "--cluster-init=n1=127.0.0.1:1" }
@@ -233,6 +237,9 @@ describe("lunode cluster, beside three members with a secret and a password", fu
     assert.truthy(c:ok("n1", "status"):find "\nremoved for good: n4\n")
 
     c:member("n5")
+    redis.wait_ready("127.0.0.1", c.clients.n5, c.nodes.n5.process, c.password)
+    code, out = c:run("n5", "status")
+    assert.same({ 1, "n5 waits to be added to a cluster\n" }, { code, out })
     assert.truthy(c:ok("n1", "add", "n5", "127.0.0.1:" .. c.ports.n5):find "n5 is a learner now")
     assert.equal("n5 is a voter now\n", c:ok("n1", "promote", "n5"))
     c:ok("n1", "wait")

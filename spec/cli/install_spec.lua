@@ -41,8 +41,8 @@ describe("an installation", function()
     assert.equal(prefix .. "/bin/../share/lua/5.4/lunode/cli.lua\n", out)
   end)
 
-  it("has the prompt's editor where its binary finds it", function()
-    installed("/lib/lunode/lunode/edit.so")
+  it("has what few need where its binary finds it", function()
+    installed("/lib/lunode/lunode/edit.so", "/lib/lunode/lunode/mac.so")
     local code, out, err = process.run {
       prefix .. "/bin/lunode", "repl", "-e", 'package.searchpath("lunode.edit", package.cpath)', cwd = "/",
     }

@@ -41,7 +41,7 @@ function member:start()
   local c = self.cluster
   local all = {
     "kv", "--id", self.id, "--listen", self.host .. ":" .. self.port, "--data", self.dir,
-    "--cluster-listen", self.host .. ":" .. self.cluster_port,
+    "--cluster-listen", self.host .. ":" .. self.cluster_port, "--protected", "no", -- the network is the test's own
   }
   if self.joins then
     table.move({ "--join", self.joins }, 1, 2, #all + 1, all)

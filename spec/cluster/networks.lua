@@ -1,7 +1,8 @@
 -- A network of the test's own: each member in a namespace with one address, all of them at one switch, and the test's
 -- process beside them. Links can be cut in either direction; what was sent over them is dropped without a word.
 --
---   local net = networks.new(3)            -- pending where that is not permitted, or nft and ip are not there
+--   networks.missing()                     -- why there can be none here, or nil
+--   local net = networks.new(3)
 --   net:host "n1"                          -- its address
 --   net:wrapper "n1"                       -- words before a program that is to run there
 --   net:cut("n1", "n2")                    -- n2 does not hear n1
@@ -48,7 +49,7 @@ end
 local function must(...)
   local ok, out = sh(...)
   if not ok then
-    pending("no network can be made here: " .. out)
+    error("a network cannot be made: " .. out, 0)
   end
 end
 
@@ -60,17 +61,20 @@ local function inside(pid, line)
   return ("nsenter --net=/proc/%d/ns/net -- %s"):format(pid, line)
 end
 
----@param count integer  of members, n1 and so on
-function M.new(count)
+---@return string? why  nil: there can be networks here
+function M.missing()
   for _, program in ipairs { "ip", "nft", "unshare", "nsenter" } do
     if not sh("command -v %s", program) then
-      pending("there is no " .. program .. " here to make a network with")
+      return "there is no " .. program .. " here to make a network with"
     end
   end
-  local hub, err = namespace()
-  if not hub then
-    pending("no network namespaces here: " .. err)
-  end
+  local ok, out = sh "unshare --net -- sh -c 'ip link add name try type bridge && nft add table inet try'"
+  return not ok and "no networks can be made here: " .. out or nil
+end
+
+---@param count integer  of members, n1 and so on
+function M.new(count)
+  local hub = assert(namespace())
   local self = setmetatable({ prefix = subnet(), holders = {}, hub = hub, tag = hub.pid }, metatable)
   must(inside(hub.pid, "ip link add name hub type bridge"))
   must(inside(hub.pid, "ip link set hub up"))

@@ -3,6 +3,7 @@
 
 local cleanup = require "lunode.test.cleanup"
 local kit = require "spec.contract.kit"
+local resp = require "lunode.resp"
 local store = require "lunode.store"
 
 local function contract(world, engine)
@@ -462,6 +463,9 @@ local function contract(world, engine)
     assert.same({ "v3", "v2" }, elements:range("p", 3, 2, true))
     assert.same({ "v2", "v3" }, elements:range("p", 2, 5))
     assert.same({}, elements:range("p", 0, 0))
+    assert.equal("*3\r\n$3\r\nv-1\r\n$2\r\nv0\r\n$2\r\nv1\r\n", resp.encode(elements:reply("p", -1, 3)))
+    assert.equal("*0\r\n", resp.encode(elements:reply("p", -1, 0)))
+    assert.is_nil(elements:reply("p", 2, 3))
     assert.equal("v2", elements:take("p", 2))
     assert.is_nil(elements:take("p", 2))
     assert.same({ "v1" }, elements:range("p", 1, 5))
@@ -491,6 +495,13 @@ local function contract(world, engine)
     assert.same({ "2", hash_of("a") }, { members:swap("p", "a", "4") })
     assert.same({ nil, hash_of("b") }, { members:swap("p", "b", "5") })
     assert.same({ "4", "5" }, { members:get("p", "a"), members:get("p", "b") })
+    assert.same({ nil, hash_of("c") }, { members:index("i", "c", "v", "1") })
+    assert.same({ "1", hash_of("c") }, { members:index("i", "c", "v", "2") })
+    assert.same({ "2", hash_of("c") }, { members:index("i", "c", "v", "2") })
+    assert.same({ nil, hash_of("") }, { members:index("i", "", "v", "0") })
+    assert.same({ "v0", "v2c" }, s:collect("v", "w", "keys"))
+    assert.equal("2", members:get("i", "c"))
+    assert.error_matches(function() members:index("i", "c", "v", ("x"):rep(65)) end, "too long for an index")
     assert.same({ true, hash_of("") }, { members:add("p", "", "") })
     assert.same({ true, hash_of("") }, { members:has("p", "") })
     assert.same({ false, hash_of("a") }, { members:has("q", "a") })

@@ -220,6 +220,14 @@ for _, sync in ipairs { "no", "always" } do
       assert.equal(0, run(client, "EXISTS", "done"))
     end)
 
+    it("does not mind a transaction that changes other keys", function()
+      run(client, "WATCH", "a")
+      other "MULTI"
+      other("SET", "b", "1")
+      run(other, "EXEC")
+      assert.same({ { ok = "OK" } }, exec())
+    end)
+
     it("does not mind what changes nothing", function()
       run(other, "SET", "b", "1")
       run(client, "WATCH", "a")

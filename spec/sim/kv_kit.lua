@@ -7,6 +7,7 @@ local resp = require "lunode.resp"
 local M = {}
 
 local ADDRESS, PORT = "127.1.0.1", 6380
+M.ADDRESS, M.PORT = ADDRESS, PORT -- of the server
 local DIGEST_SEED = 7
 
 -- ---------------------------------------------------------------- the node

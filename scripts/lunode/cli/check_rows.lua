@@ -1,5 +1,6 @@
--- Checks the rows of a key-value node's store: that each can be read, that keys lie where they belong, and that the
--- expiry index and the counts agree with them. Reads a store, and prints nothing.
+-- Checks the rows of a key-value node's store: that each can be read, that keys lie where they belong, that
+-- collections have the elements that they count, and that the expiry index and the counts agree with them. Reads a
+-- store, and prints nothing.
 
 local keys = require "lunode.kv.keys"
 local readable = require "lunode.cli.readable"
@@ -30,6 +31,44 @@ end
 
 local quote = readable.quote
 
+local COLLECTION_BYTES = 26 -- of a meta row's payload
+
+-- Rows of elements, less those that their collection counts. They meet in any order, as RENAME lets elements be where
+-- they are: what is not 0 in the end is wrong.
+local function weigh(self, prefix, rows)
+  local balance = (self.balances[prefix] or 0) + rows
+  self.balances[prefix] = balance ~= 0 and balance or nil
+end
+
+local function check_collection(self, row, value)
+  if #value ~= keys.payload_start(value) - 1 + COLLECTION_BYTES then
+    return damage(self, "the value of key %s is malformed", quote(keys.key(row)))
+  end
+  local home, version, count, more = keys.collection(value)
+  if count < 1 then
+    damage(self, "key %s is a collection of %d elements", quote(keys.key(row)), count)
+  end
+  if version > self.version then
+    damage(self, "key %s has version %d, and the last one that was given is %d", quote(keys.key(row)), version,
+      self.version)
+  end
+  weigh(self, keys.element_prefix(home, version), keys.type(value) == keys.ZSET and -2 * count - more or -count)
+end
+
+local function check_elements(self)
+  local prefixes = {}
+  for prefix in pairs(self.balances) do
+    prefixes[#prefixes + 1] = prefix
+  end
+  table.sort(prefixes)
+  for _, prefix in ipairs(prefixes) do
+    local balance = self.balances[prefix]
+    damage(self, "of the collection with version %d in slot %d, %d rows of elements are %s",
+      string.unpack(">i8", prefix, 4), keys.position(prefix .. "\0\0\0\0"), math.abs(balance),
+      balance > 0 and "there that it does not count" or "missing")
+  end
+end
+
 local function check_key(self, row, value)
   local report, name = self.report, quote(keys.key(row))
   report.keys = report.keys + 1
@@ -39,6 +78,9 @@ local function check_key(self, row, value)
   local head = value:byte()
   if not head or #value < keys.payload_start(value) - 1 or not keys.TYPE_NAMES[keys.type(value)] then
     return damage(self, "the value of key %s is malformed", name)
+  end
+  if keys.is_collection(value) then
+    check_collection(self, row, value)
   end
   local expiry = keys.expiry(value)
   if expiry then
@@ -60,16 +102,16 @@ local function check_expiry(self, index)
   end
 end
 
-local OWN = { [keys.FORMAT_ROW] = true, [keys.COUNT_ROW] = true, [keys.SAVED_ROW] = true }
-
 local function check_row(self, row, value)
   local report = self.report
   report.rows, report.bytes = report.rows + 1, report.bytes + #row + #value
   if readable.is_key(row) then
     check_key(self, row, value)
+  elseif readable.is_element(row) then
+    weigh(self, row:sub(1, keys.ELEMENT_PREFIX_BYTES), 1)
   elseif row:byte() == keys.EXPIRY_START:byte() and #row >= 9 then
     check_expiry(self, row)
-  elseif not OWN[row] then
+  elseif row < keys.SYSTEM_START then -- those behind it are the node's own
     report.unknown = report.unknown + 1
   end
 end
@@ -140,13 +182,19 @@ end
 ---@return lunode.cli.rows_report? report  nil: ended before
 function M.check(store, explain, yield)
   local self = {
-    store = store, explain = explain, count = 0, indexed = 0,
+    store = store, explain = explain, count = 0, indexed = 0, balances = {}, version = 0,
     report = {
       rows = 0, bytes = 0, keys = 0, expires = 0, unknown = 0, unreadable = 0, applied = store:applied(),
       saved = nil, format = nil, damages = {},
     },
   }
   local report = self.report
+  local version = store:get(keys.VERSION_ROW)
+  if version and #version == 8 then
+    self.version = keys.version(version)
+  elseif version then
+    damage(self, "the row of the versions is malformed")
+  end
   if walk(self, yield) == "interrupted" then
     return nil
   end
@@ -159,6 +207,7 @@ function M.check(store, explain, yield)
     damage(self, "its keys have format %s, and this lunode reads format %s", quote(report.format), keys.FORMAT)
   elseif report.unreadable == 0 then -- else they cannot agree
     check_counts(self)
+    check_elements(self)
     if not report.format and report.keys > 0 then
       damage(self, "there are keys, and no row that says which format they have")
     end

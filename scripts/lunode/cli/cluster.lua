@@ -160,7 +160,9 @@ end
 
 -- What keeps the cluster, or a member, from being well; nil: nothing.
 local function trouble(status, id)
-  if status.leader == "" then
+  if status.voters == 0 then
+    return ("%s waits to be added to a cluster"):format(status.id)
+  elseif status.leader == "" then
     return "there is no leader"
   end
   local found = false

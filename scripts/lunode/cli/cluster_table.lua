@@ -59,6 +59,9 @@ local function cell_of(member, field)
 end
 
 local function headline(status)
+  if status.voters == 0 then
+    return ("%s waits to be added to a cluster"):format(status.id)
+  end
   local count = ("%d voter%s, quorum %d"):format(status.voters, status.voters == 1 and "" or "s", status.quorum)
   if status.leader == "" then
     return ("cluster %s: no leader is known to %s; %s"):format(status.group, status.id, count)
@@ -80,7 +83,7 @@ function M.render(status)
       rows[n + 1][i] = cell_of(member, column[2])
     end
   end
-  local lines = M.align(rows, right)
+  local lines = rows[2] and M.align(rows, right) or {}
   table.insert(lines, 1, headline(status))
   if status.removed[1] then
     lines[#lines + 1] = "removed for good: " .. table.concat(status.removed, ", ")

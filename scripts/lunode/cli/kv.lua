@@ -161,17 +161,18 @@ local function bracket(host)
 end
 
 -- The node says what went wrong and what to do; which option does that is ours to say.
-local function explain_failure(message, code)
+local function explain_failure(message, code, settings)
   if code == "EFOREIGN" and message:find "belongs to a member of a cluster$" then
     return message .. ": give its --id and --cluster-listen, or another --data"
-  elseif code == "EFOREIGN" and message:find "give the same ones$" then
+  elseif code == "EFOREIGN" and message:find "empty it if it holds nothing yet$" then
     return message .. " (--cluster-init)"
   elseif not message:find("^cannot listen on ") then
     return message
   elseif code == "EACCES" then
     message = message .. "; ports below 1024 are for root, so choose another one"
   end
-  return message .. " (--listen HOST:PORT)"
+  local is_members = settings.cluster_listen and message:find(("port %s:"):format(settings.cluster_listen:match "%d+$"))
+  return message .. (is_members and " (--cluster-listen HOST:PORT)" or " (--listen HOST:PORT)")
 end
 
 -- Where a client on this machine reaches a node that listens on all addresses.
@@ -323,7 +324,7 @@ function M.main(words)
     cluster = cluster,
   }
   if not node then
-    complain(explain_failure(err, err_code))
+    complain(explain_failure(err, err_code, settings))
     return 1
   end
   if not open_console(node, settings) then

@@ -102,8 +102,15 @@ local function key_row(row, value)
   end
   local expiry = keys.HAS_EXPIRY & value:byte() ~= 0 and #value >= 9 and keys.expiry(value)
   local kind = keys.TYPE_NAMES[keys.type(value)] or "of an unknown type"
+  local payload = value:sub(keys.payload_start(value))
+  if keys.is_collection(value) and #payload == 26 then
+    local home, version, count = keys.collection(value)
+    payload = ("of %d elements, version %d in slot %d"):format(count, version, home)
+  else
+    payload = quote(payload)
+  end
   return ("key %s slot %d %s %s%s"):format(quote(keys.key(row)), slot, kind,
-    quote(value:sub(keys.payload_start(value))), expiry and " expires " .. M.time(expiry) or "")
+    payload, expiry and " expires " .. M.time(expiry) or "")
 end
 
 ---Whether it is the row of a user's key.
@@ -113,6 +120,13 @@ function M.is_key(row)
   return #row >= 7 and row < keys.SLOTS_END and row:byte(3) == keys.META
 end
 
+---Whether it is the row of an element of a collection.
+---@param row string
+---@return boolean
+function M.is_element(row)
+  return #row >= keys.ELEMENT_PREFIX_BYTES and row < keys.SLOTS_END and row:byte(3) == keys.ELEMENT
+end
+
 ---One line about a row.
 ---@param row string
 ---@param value string
@@ -120,6 +134,10 @@ end
 function M.row(row, value)
   if M.is_key(row) then
     return key_row(row, value)
+  elseif M.is_element(row) then
+    local slot, _, version = string.unpack(">I2Bi8", row)
+    return ("element of version %d slot %d: %s %s"):format(version, slot,
+      quote(row:sub(keys.ELEMENT_PREFIX_BYTES + 1)), quote(value))
   elseif row:byte() == keys.EXPIRY_START:byte() and #row >= 9 then
     local expiry, target = keys.expiry_target(row)
     return ("expiry %s of %s"):format(M.time(expiry), quote(keys.key(target)))
@@ -127,6 +145,8 @@ function M.row(row, value)
     return "format " .. quote(value)
   elseif row == keys.COUNT_ROW and #value == 16 then
     return ("count: %d keys, %d of them expire"):format(keys.counts(value))
+  elseif row == keys.VERSION_ROW and #value == 8 then
+    return ("version %d was the last one given"):format(keys.version(value))
   elseif row == keys.SAVED_ROW and #value == 8 then
     return "saved " .. M.time(keys.saved(value))
   end

@@ -205,8 +205,10 @@ command.command("BITFIELD", {
     local field = new_field(db:text(old))
     field.size = size_for(operations, field.size)
     local replies = perform_all(field, operations)
-    if writes and (next(field.changed) or field.size > #field.text) then
-      db:put(row, old, keys.string_value(whole(field), old and keys.expiry(old)))
+    local text = writes and whole(field) or field.text
+    if text ~= field.text then
+      db:put(row, old, keys.string_value(text, old and keys.expiry(old)))
+      ctx:notify("$", "setbit", args[1])
     end
     return replies
   end,

@@ -47,11 +47,16 @@ command.command("SETBIT", {
     end
     local row, old = db:find(key)
     local text, position = db:text(old), (offset >> 3) + 1
+    local is_longer = position > #text
     local byte, mask = text:byte(position) or 0, 0x80 >> (offset & 7)
     local changed = bit == "1" and byte | mask or byte & ~mask
+    if changed == byte and not is_longer then
+      return byte & mask ~= 0 and 1 or 0
+    end
     text = text:sub(1, position - 1) .. ("\0"):rep(position - 1 - #text) .. string.char(changed)
       .. text:sub(position + 1)
     db:put(row, old, string_value(text, old and expiry_of(old)))
+    ctx:notify("$", "setbit", key)
     return byte & mask ~= 0 and 1 or 0
   end,
 })
@@ -152,10 +157,11 @@ command.command("BITOP", {
     if operation == "not" then
       result = bits.invert(result)
     end
-    if result == "" then
-      db:delete(args[2])
-    else
+    if result ~= "" then
       db:set(args[2], result)
+      ctx:notify("$", "set", args[2])
+    elseif db:delete(args[2]) then
+      ctx:notify("g", "del", args[2])
     end
     return #result
   end,

@@ -254,7 +254,7 @@ function methods:publish(channel, message)
   if self.pattern_count > 0 then
     self.pattern_list = self.pattern_list or M.ordered(self.patterns)
     for _, pattern in ipairs(self.pattern_list) do
-      if glob.match(pattern, channel) or pattern == "*" then
+      if glob.match(pattern, channel) then
         count = count + deliver(self, self.patterns[pattern], "pmessage", pattern, channel, message)
       end
     end

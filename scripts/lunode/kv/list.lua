@@ -8,7 +8,7 @@ local M = {}
 
 local FIRST_INDEX = 1 << 62 -- of a new list: 2^62 elements fit in on either side
 
-local FEW_ROWS = 256 -- are read and deleted one by one; more of them, as a range
+local FEW_ROWS = 1000 -- are read and deleted one by one; more of them, as a range
 local MOST_AT_ONCE = 1024 -- elements that a walk has in memory
 
 local MISSING = "the store lacks an element of a list"
@@ -75,6 +75,20 @@ function M.range(db, c, first, last, reverse)
   return #list == count and list or error(MISSING, 0)
 end
 
+---The same as a reply: for LRANGE.
+---@param db lunode.kv.db
+---@param c lunode.kv.collection
+---@param first integer
+---@param last integer
+---@return any
+function M.reply(db, c, first, last)
+  local count = last - first + 1
+  if count > FEW_ROWS then
+    return M.range(db, c, first, last)
+  end
+  return db.elements:reply(c.prefix, c.more + first, count) or error(MISSING, 0)
+end
+
 ---Walks over all elements, from the first or from the last one: `for position, value in list.walk(db, c) do`. The list
 ---must not change meanwhile.
 ---@param db lunode.kv.db
@@ -104,7 +118,7 @@ end
 
 ---@param db lunode.kv.db
 ---@param c lunode.kv.collection
----@param value string
+---@param value any  a string or a view
 function M.push_left(db, c, value)
   local index = c.more - 1
   db.elements:put(c.prefix, index, value)
@@ -113,7 +127,7 @@ end
 
 ---@param db lunode.kv.db
 ---@param c lunode.kv.collection
----@param value string
+---@param value any  a string or a view
 function M.push_right(db, c, value)
   local count = c.count
   db.elements:put(c.prefix, c.more + count, value)
@@ -146,10 +160,11 @@ end
 ---Takes the first element. REQUIRES: there is one.
 ---@param db lunode.kv.db
 ---@param c lunode.kv.collection
----@return string
-function M.pop_left(db, c)
+---@param view? boolean  it is for a reply alone: it may be a view (see resp.names)
+---@return any
+function M.pop_left(db, c, view)
   local index = c.more
-  local value = db.elements:take(c.prefix, index) or error(MISSING, 0)
+  local value = db.elements:take(c.prefix, index, view) or error(MISSING, 0)
   c.more, c.count = index + 1, c.count - 1
   return value
 end
@@ -157,10 +172,11 @@ end
 ---Takes the last element. REQUIRES: there is one.
 ---@param db lunode.kv.db
 ---@param c lunode.kv.collection
----@return string
-function M.pop_right(db, c)
+---@param view? boolean
+---@return any
+function M.pop_right(db, c, view)
   local last = c.count - 1
-  local value = db.elements:take(c.prefix, c.more + last) or error(MISSING, 0)
+  local value = db.elements:take(c.prefix, c.more + last, view) or error(MISSING, 0)
   c.count = last
   return value
 end

@@ -69,12 +69,19 @@ for name, about in pairs {
   LPUSH = { at_left = true, summary = "Prepend one or multiple elements to a list" },
   RPUSH = { at_left = false, summary = "Append one or multiple elements to a list" },
 } do
-  local at_left = about.at_left
+  local at_left, push_one = about.at_left, PUSH[about.at_left]
   command.command(name, {
     arity = -3, variadic = true, flags = FAST_WRITE, keys = KEY, access = "RW insert", group = "list",
     since = "1.0.0", complexity = PUSH_COMPLEXITY, summary = about.summary,
     run = function(ctx, args)
       return push(ctx, list.create(ctx.db, args[1]), at_left, args)
+    end,
+    short = function(ctx, key, element)
+      local db = ctx.db
+      local c = list.create(db, key)
+      push_one(db, c, element)
+      db.collections:changed(c)
+      return c.count
     end,
   })
 end
@@ -121,7 +128,7 @@ for name, about in pairs {
   LPOP = { at_left = true, summary = "Remove and get the first elements in a list" },
   RPOP = { at_left = false, summary = "Remove and get the last elements in a list" },
 } do
-  local at_left = about.at_left
+  local at_left, pop_one = about.at_left, POP[about.at_left]
   local wrong_arity = resp.error(("ERR wrong number of arguments for '%s' command"):format(name:lower()))
   command.command(name, {
     arity = -2, flags = { "write", "fast" }, keys = KEY, access = "RW access delete", group = "list", since = "1.0.0",
@@ -138,6 +145,16 @@ for name, about in pairs {
         return M.pop_one(ctx, c, at_left)
       end
       return most > 0 and M.pop(ctx, c, at_left, most) or {}
+    end,
+    short = function(ctx, key)
+      local db = ctx.db
+      local c = db.collections:open(key, LIST)
+      if c == nil then
+        return nil
+      end
+      local element = pop_one(db, c, true)
+      db.collections:changed(c)
+      return element
     end,
   })
 end
@@ -213,7 +230,7 @@ command.command("LRANGE", {
       return {}
     end
     first, last = clamp(c, first, last)
-    return first <= last and list.range(ctx.db, c, first, last) or {}
+    return first <= last and list.reply(ctx.db, c, first, last) or {}
   end,
 })
 

@@ -157,7 +157,7 @@ local function names_of(kind)
     end
     local list = {}
     for _, name in ipairs(channels.ordered(ctx.node.channels[kind])) do
-      if not pattern or pattern == "*" or glob.match(pattern, name) then
+      if not pattern or glob.match(pattern, name) then
         list[#list + 1] = name
       end
     end

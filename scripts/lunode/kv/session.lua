@@ -234,9 +234,14 @@ function methods:wait()
     self.muted[self.asked] = true
   end
   if self.waiting >= MOST_WAITING then
-    self.crowded = true
-    self.conn:pause()
+    self:crowd()
   end
+end
+
+---It sends no more before it has replies.
+function methods:crowd()
+  self.crowded = true
+  self.conn:pause()
 end
 
 local function go_on(self)
@@ -287,6 +292,12 @@ end
 function methods:hold()
   self.held = self.held or {}
   self.diverted = true
+end
+
+---Whether the command that they wait for has its reply: it was the last one to be sent.
+---@return boolean
+function methods:is_answered()
+  return not self.blocked and self.waiting <= (self.node.cluster and 1 or 0)
 end
 
 ---A command to be held.

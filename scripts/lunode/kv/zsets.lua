@@ -258,7 +258,7 @@ command.command("ZREVRANK", {
 -- As ZSCAN writes it: an integer as such, up to a half of the 64-bit range.
 local function score_text(number)
   local n = math.tointeger(number)
-  if n and math.abs(n) <= math.maxinteger // 2 then
+  if n and n >= -(math.maxinteger // 2) and n <= math.maxinteger // 2 then
     return ("%d"):format(n)
   end
   return ("%.17g"):format(number)

@@ -169,7 +169,8 @@ local function recognize(self, options, bytes)
     return nil, ("%s belongs to %s of the cluster %s, not to %s of %s"):format(options.dir, known.id, known.cluster,
       options.id, options.cluster), "EFOREIGN"
   elseif #options.founders.ids > 0 and known.founders ~= options.founders:encode() then
-    return nil, ("%s was %s, and not by %s; leave the founders out, or give the same ones"):format(options.dir,
+    return nil, ("%s was %s, and not by %s; leave the founders out, give the same ones, or "
+      .. "empty it if it holds nothing yet"):format(options.dir,
       known.founders == "" and "made to join a cluster" or "founded by " .. names_of(config.decode(known.founders)),
       names_of(options.founders)), "EFOREIGN"
   end

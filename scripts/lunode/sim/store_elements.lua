@@ -1,5 +1,7 @@
 -- What `elements` of a simulated store makes: rows under a prefix in the order of a number, as the real store's. It
 -- knows no disk.
+local resp = require "lunode.resp"
+
 local pack = string.pack
 
 local M = {}
@@ -45,6 +47,11 @@ function methods:range(prefix, first, count, reverse)
     list[i] = value
   end
   return list
+end
+
+function methods:reply(prefix, first, count)
+  local list = self:range(prefix, first, count)
+  return #list == count and resp.raw(resp.encode(list)) or nil
 end
 
 return M
