@@ -53,7 +53,7 @@ function sections.clients(ctx)
     { "cluster_connections", 0 },
     { "maxclients", ctx.node.maxclients },
     { "blocked_clients", ctx.node.blocking.count },
-    { "tracking_clients", 0 },
+    { "tracking_clients", ctx.node.tracking.count },
   }
 end
 

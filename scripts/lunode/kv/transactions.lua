@@ -99,6 +99,9 @@ local function run_each(ctx, args)
     if session or entry.write or entry.options.may_replicate then -- to whom would the others reply?
       ctx.seed = seed and seed + at
       local started = entry.timed and loop.time()
+      if session and session.tracking then
+        ctx.node.tracking:saw(session, entry, own)
+      end
       if session and ctx.node.monitors.count > 0 then
         ctx.node.monitors:show(session, entry, name, own)
       end
