@@ -56,7 +56,7 @@ local BUGS = {
   },
   {
     name = "what is unknown is sent again", world = "linearizable", kinds = "NETWORK", rare = true,
-    module = "lunode.kv.replicated",
+    module = "lunode.kv.units",
     from = "    unsettle(self)\n    if up then",
     to = "    take_back(self, self.first)\n    if up then",
   },

@@ -467,6 +467,9 @@ function methods:close()
     timer:close()
   end
   self.timers = {}
+  if self.cluster then
+    cluster.hand_over(self)
+  end
   local open = self:list_sessions()
   if #open == 0 and not self:is_waiting() then
     return self:finish()

@@ -234,9 +234,14 @@ function methods:wait()
     self.muted[self.asked] = true
   end
   if self.waiting >= MOST_WAITING then
-    self.crowded = true
-    self.conn:pause()
+    self:crowd()
   end
+end
+
+---It sends no more before it has replies.
+function methods:crowd()
+  self.crowded = true
+  self.conn:pause()
 end
 
 local function go_on(self)

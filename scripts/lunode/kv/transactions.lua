@@ -133,7 +133,17 @@ local function run(ctx, args)
   return resp.raw(("*%d\r\n"):format(#replies) .. table.concat(replies))
 end
 
-writes_module.internal("exec", run, { variadic = true, touches = false })
+-- Raises where the log holds a transaction with a command that this node does not know.
+local function verify(args)
+  local at = 1
+  while at <= #args do
+    local count = math.tointeger(args[at])
+    entry_of(args[at + 1], { args[at + 2] })
+    at = at + count + 1
+  end
+end
+
+writes_module.internal("exec", run, { variadic = true, touches = false, verify = verify })
 
 -- A transaction that writes: `bytes` of the log, made sure of before its first command runs, as what fails later would
 -- undo but the last one.
@@ -174,6 +184,11 @@ end
 function M.gather(session, entry, name, args)
   local multi = session.multi
   local words = multi.words
+  local refusal = entry.write and session.node.vocabulary and session.node.vocabulary:refusal(entry)
+  if refusal then
+    multi.broken = true
+    return refusal
+  end
   words[#words + 1] = tostring(#args + 1)
   words[#words + 1] = entry.log_name or name
   table.move(args, 1, #args, #words + 1, words)

@@ -84,12 +84,23 @@ end
 ---@param name string
 ---@param run fun(ctx: lunode.kv.ctx, ...: string)
 ---@param options? {variadic: boolean?, keys: integer[]?, access: any, touches: boolean?}  keys: as in kv.command;
----   without them it counts as changing any key, unless it tells of its changes itself: touches = false
+---   without them it counts as changing any key, unless it tells of its changes itself: touches = false;
+---   verify(args) raises where this node could not run what is in it
 function M.internal(name, run, options)
   options = options or {}
   internal["\0" .. name] = {
     name = name, run = run, write = true, direct = true, variadic = options.variadic or false, options = options,
   }
+end
+
+---@return string[]  with the zero byte in front, sorted
+function M.internal_names()
+  local list = {}
+  for name in pairs(internal) do
+    list[#list + 1] = name
+  end
+  table.sort(list)
+  return list
 end
 
 ---@param name string  with the zero byte in front
@@ -487,13 +498,53 @@ local function read_waiting(self, waiters, at)
   return at
 end
 
+-- What the node ends with; no bug, so there is no traceback.
+local unknown_command = {
+  __name = "lunode.kv.unknown_command",
+  __tostring = function(self)
+    return ("the log holds the command %q, which this node does not know; start it with the scripts that add it")
+      :format(self.name)
+  end,
+}
+
 local function find_entry(name, first)
   local entry = internal[name] or command.find_logged(name)
   if entry and not entry.direct then
     entry = command.subcommand(entry, first)
   end
-  return entry or error(("the log holds the command %q, which this node does not know; "
-    .. "start it with the scripts that add it"):format(name), 0)
+  return entry or error(setmetatable({ name = name }, unknown_command), 0)
+end
+
+-- What others would run and this node cannot is its end: else it would differ from them.
+local function verify(entry, args)
+  if entry.options.verify then
+    entry.options.verify(args)
+  end
+end
+
+---Whether a batch is one, and of commands that this node knows.
+---@param payload string
+---@param position integer  where it begins
+---@return boolean? known
+---@return string? err
+function M.knows(payload, position)
+  local function check(next_position, name, first, ...)
+    if next_position then
+      local args = type(first) == "table" and first or { first, ... }
+      verify(find_entry(name, args[1]), args)
+    elseif name then
+      error(name, 0)
+    end
+    return next_position
+  end
+  repeat
+    local ok, next_position = pcall(check, batch.next(payload, position))
+    if not ok then
+      return nil, next_position
+    end
+    position = next_position
+  until not position
+  return true
 end
 
 -- Where each command of an entry stands: how many came before it.
@@ -501,6 +552,9 @@ local function apply_command(self, waiters, at, ordinal, name, first, ...)
   at = read_waiting(self, waiters, at)
   local is_list = type(first) == "table"
   local entry = find_entry(name, is_list and first[1] or first)
+  if entry.options.verify then
+    verify(entry, is_list and first or { first, ... })
+  end
   local waiter = waiters[at]
   set_session(self, waiter)
   self.ctx.seed = self.seed + ordinal
