@@ -12,7 +12,7 @@ struct ln_rows;
 struct ln_rows *ln_store_rows_test(lua_State *L, int index);
 
 /* Tells that these keys will be looked up soon: see ln_store_ahead. */
-void ln_store_rows_ahead(const struct ln_rows *rows, const struct ln_store_key *keys, size_t count);
+void ln_store_rows_ahead(const struct ln_rows *box, const struct ln_store_key *keys, size_t count);
 
 /* Makes the metatable. */
 void ln_store_rows_type(lua_State *L);
