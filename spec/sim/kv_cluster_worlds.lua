@@ -23,9 +23,9 @@ local MORE = {
   "ONCE k INCR k", "WATCH k", "MULTI", "EXEC", "EXEC", "EXEC", "DISCARD", "UNWATCH", "PUBLISH k v", "HSET hk v v",
   "HINCRBY hk v 3", "HDEL hk v", "RPUSH lk v v", "LPOP lk", "LTRIM lk 0 5", "SADD sk v v v", "SPOP sk", "SPOP sk 2",
   "SRANDMEMBER sk", "ZADD zk n v", "ZPOPMIN zk", "ZINCRBY zk 3 v", "EXPIRE hk 1", "EXPIRE sk 2", "DEL lk sk zk",
-  "RENAME hk lk", "SET hk v", "BLPOP lk mk 0.1", "BLMOVE lk mk LEFT RIGHT 0.2", "BZMPOP 0.1 1 zk MAX COUNT 2",
+  "RENAME hk lk", "SET hk v", "BLPOP lk 0.2", "BLMOVE lk lk LEFT RIGHT 0.1", "BZPOPMIN zk 0.1", "READMODE STALE n",
   "COPY lk mk REPLACE", "SORT lk ALPHA STORE mk", "LINSERT lk BEFORE v v", "LREM lk 1 v", "SETBIT bk n 1",
-  "BITFIELD bk INCRBY u8 0 3", "BITOP NOT dk bk", "READMODE STALE n", "READMODE LEADER", "READMODE LINEARIZABLE",
+  "BITFIELD bk INCRBY u8 0 3", "BITOP NOT dk bk", "READMODE LEADER", "READMODE LINEARIZABLE",
   "CLUSTER SLOTS",
 }
 
