@@ -764,6 +764,16 @@ function members:put(prefix, member, value) end
 ---@return integer hash
 function members:swap(prefix, member, value) end
 
+---As `swap`, and keeps an index of the members by their values: the row `index value member` takes the place of the one with the old
+---value. Values have 64 bytes at most.
+---@param prefix string
+---@param member any  a string or a view
+---@param index string  a prefix, too
+---@param value string
+---@return string? old
+---@return integer hash
+function members:index(prefix, member, index, value) end
+
 ---Stores a member's value, unless it is there already.
 ---@param prefix string
 ---@param member any  a string or a view

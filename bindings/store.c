@@ -27,6 +27,7 @@ struct store_box {
     struct ln_store *store; /* NULL: closed */
     struct ln_value value;  /* of the read under way; freed later where pushing it raised */
     lua_State *main;
+    struct ln_scan *walk; /* the same of a walk */
 };
 
 enum { WHAT_KEYS, WHAT_VALUES, WHAT_BOTH };
@@ -385,34 +386,33 @@ static int snapshot_close(lua_State *L) {
 
 /* What collect and count take: a range, walked here: calls of Lua's are most of a scan. */
 struct walk {
-    struct scan_box *box;
+    struct store_box *box;
     lua_Integer limit, offset;
     size_t skip;
     int what;
 };
 
+static void end_walk(struct store_box *box) {
+    if (box->walk)
+        ln_scan_close(box->walk);
+    box->walk = NULL;
+}
+
 static void open_walk(lua_State *L, struct walk *w, bool reverse) {
-    struct ln_store *store = check_store(L)->store;
     size_t from_len, to_len = 0;
     const char *from = luaL_checklstring(L, 2, &from_len);
     const char *to = luaL_optlstring(L, 3, NULL, &to_len);
-    w->box = lua_newuserdatauv(L, sizeof *w->box, 0);
-    w->box->scan = NULL;
-    luaL_setmetatable(L, SCAN_TYPE);
-    int rc = ln_store_scan(store, from, from_len, to, to_len, reverse, &w->box->scan);
+    w->box = check_store(L);
+    end_walk(w->box); /* one that raised */
+    int rc = ln_store_scan(w->box->store, from, from_len, to, to_len, reverse, &w->box->walk);
     if (rc != LN_OK)
         luaL_error(L, "cannot scan: %s", ln_status_text(rc));
-}
-
-static void close_walk(struct walk *w) {
-    ln_scan_close(w->box->scan);
-    w->box->scan = NULL;
 }
 
 /* False at the end. */
 static bool next_row(lua_State *L, struct walk *w, struct ln_overlay_row *row) {
     struct ln_detail detail;
-    int rc = ln_scan_next(w->box->scan, &detail, row);
+    int rc = ln_scan_next(w->box->walk, &detail, row);
     if (rc != LN_OK && rc != LN_EOF)
         luaL_error(L, "%s", detail.text);
     return rc == LN_OK;
@@ -454,7 +454,7 @@ static int store_collect(lua_State *L) {
     open_walk(L, &w, lua_toboolean(L, 7));
     lua_createtable(L, w.limit > 0 && w.limit < 1024 ? (int)w.limit : 0, 0);
     collect(L, &w);
-    close_walk(&w);
+    end_walk(w.box);
     return 1;
 }
 
@@ -465,7 +465,7 @@ static int store_count(lua_State *L) {
     open_walk(L, &w, false);
     while (count < w.limit && next_row(L, &w, &row))
         count++;
-    close_walk(&w);
+    end_walk(w.box);
     lua_pushinteger(L, count);
     return 1;
 }
@@ -523,6 +523,7 @@ static int store_stats(lua_State *L) {
 static int store_close(lua_State *L) {
     struct store_box *box = luaL_checkudata(L, 1, STORE_TYPE);
     ln_value_release(&box->value);
+    end_walk(box);
     if (box->store)
         ln_store_close(box->store);
     box->store = NULL;
@@ -533,6 +534,7 @@ static int store_close(lua_State *L) {
 static int store_gc(lua_State *L) {
     struct store_box *box = luaL_checkudata(L, 1, STORE_TYPE);
     ln_value_release(&box->value);
+    end_walk(box);
     if (box->store)
         ln_store_discard(box->store);
     box->store = NULL;
@@ -636,28 +638,17 @@ static int store_remove(lua_State *L) {
 }
 
 static const luaL_Reg store_methods[] = {
-    {"get", store_get},
-    {"put", store_put},
-    {"delete", store_delete},
-    {"delete_range", store_delete_range},
-    {"begin", store_begin},
-    {"rollback", store_rollback},
-    {"scan", store_scan},
-    {"snapshot", store_snapshot},
-    {"rows", store_rows},
-    {"elements", store_elements},
-    {"members", store_members},
-    {"collect", store_collect},
-    {"count", store_count},
-    {"pending", store_pending},
-    {"commit", store_commit},
-    {"advance", store_advance},
-    {"applied", store_applied},
-    {"room", store_room},
-    {"flush", store_flush},
-    {"stats", store_stats},
-    {"close", store_close},
-    {NULL, NULL},
+    {"get", store_get},         {"put", store_put},
+    {"delete", store_delete},   {"delete_range", store_delete_range},
+    {"begin", store_begin},     {"rollback", store_rollback},
+    {"scan", store_scan},       {"snapshot", store_snapshot},
+    {"rows", store_rows},       {"elements", store_elements},
+    {"members", store_members}, {"collect", store_collect},
+    {"count", store_count},     {"pending", store_pending},
+    {"commit", store_commit},   {"advance", store_advance},
+    {"applied", store_applied}, {"room", store_room},
+    {"flush", store_flush},     {"stats", store_stats},
+    {"close", store_close},     {NULL, NULL},
 };
 
 static const luaL_Reg snapshot_methods[] = {

@@ -14,6 +14,7 @@
 enum {
     SMALL = 512, /* bytes of a row that lie on the stack */
     HASH_BYTES = 4,
+    MOST_INDEXED = 64, /* bytes of a value */
 };
 
 struct members_box {
@@ -125,6 +126,48 @@ static int members_swap(lua_State *L) {
     return 2;
 }
 
+/* The row of the index: its prefix at index 4, a value, and the member at index 3. */
+static void make_index_row(lua_State *L, struct row *row, const char *value, size_t value_len) {
+    size_t prefix_len, len;
+    const char *prefix = luaL_checklstring(L, 4, &prefix_len), *member = ln_check_bytes(L, 3, &len);
+    row->len = prefix_len + value_len + len;
+    char *key = row->len <= SMALL ? row->small : lua_newuserdatauv(L, row->len, 0);
+    memcpy(key, prefix, prefix_len);
+    memcpy(key + prefix_len, value, value_len);
+    memcpy(key + prefix_len + value_len, member, len);
+    row->key = key;
+}
+
+static int members_index(lua_State *L) {
+    struct row row, entry;
+    char old[MOST_INDEXED];
+    size_t len, old_len = 0;
+    const char *value = luaL_checklstring(L, 5, &len);
+    luaL_argcheck(L, len <= MOST_INDEXED, 5, "too long for an index");
+    struct members_box *box = check_row(L, &row);
+    bool found = look(L, box, &row);
+    if (found && box->value.len <= MOST_INDEXED) {
+        old_len = box->value.len;
+        memcpy(old, box->value.data, old_len);
+    }
+    ln_value_release(&box->value);
+    if (!found || old_len != len || memcmp(old, value, len) != 0) {
+        if (found) {
+            make_index_row(L, &entry, old, old_len);
+            check_written(L, ln_store_delete(row.store, entry.key, entry.len));
+        }
+        make_index_row(L, &entry, value, len);
+        check_written(L, ln_store_put(row.store, entry.key, entry.len, "", 0));
+        check_written(L, ln_store_put(row.store, row.key, row.len, value, len));
+    }
+    if (found)
+        lua_pushlstring(L, old, old_len);
+    else
+        lua_pushnil(L);
+    lua_pushinteger(L, row.hash);
+    return 2;
+}
+
 static int members_add(lua_State *L) {
     struct row row;
     size_t len;
@@ -161,8 +204,10 @@ int ln_store_members_new(lua_State *L, struct ln_store *const *store) {
 }
 
 static const luaL_Reg members_methods[] = {
-    {"get", members_get}, {"has", members_has},       {"put", members_put}, {"swap", members_swap},
-    {"add", members_add}, {"delete", members_delete}, {NULL, NULL},
+    {"get", members_get},       {"has", members_has},
+    {"put", members_put},       {"swap", members_swap},
+    {"index", members_index},   {"add", members_add},
+    {"delete", members_delete}, {NULL, NULL},
 };
 
 void ln_store_members_type(lua_State *L) {

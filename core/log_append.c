@@ -74,8 +74,8 @@ static int take_next(struct ln_log *log, uint64_t need, bool wait, uint64_t *cap
     if (rc == LN_OK && log->next_fd < 0) {
         rc = ln_log_start_thread(log);
         if (rc == LN_OK)
-            rc = ln_log_thread_take(&log->thread, log->number + 1, log->segment_size,
-                                    wait, &waited, &log->next_fd);
+            rc = ln_log_thread_take(&log->thread, log->number + 1, log->segment_size, wait, &waited,
+                                    &log->next_fd);
         log->stats.waits += waited;
     }
     *capacity = log->segment_size;

@@ -16,6 +16,7 @@ local GROUPS = {
 local NOTES = {
   acl = "one user, `default`, and one password (`requirepass`); disable commands with `rename_command`",
   asking = "slots do not move between nodes",
+  bitfield = "writes the string anew, as all commands on parts of strings do: O(its length)",
   bgrewriteaof = "the log is cut as the store takes it over; there is nothing to rewrite",
   ["client|list"] = "sizes of buffers that a node has none of are 0",
   ["client|no-evict"] = "remembered and shown; nothing is ever evicted",
@@ -24,7 +25,9 @@ local NOTES = {
   ["config|set"] = "those; what the node cannot do otherwise may be set to what it is",
   ["config|rewrite"] = "always the error of a server without a config file: `--config` is a script",
   ["command|docs"] = "without `arguments` and `history`",
+  copy = "of a collection, row by row within the command: more than a second for each million elements",
   debug = "Redis refuses it by default, too",
+  dump = "a format of our own, with a checksum; at most 512 MiB",
   failover = "`lunode cluster transfer`, or `RAFT TRANSFER`",
   flushall = "one mark in the store, whatever the number of keys; ASYNC and SYNC are the same",
   flushdb = "as FLUSHALL: there is one database",
@@ -33,7 +36,9 @@ local NOTES = {
   ["latency|latest"] = "of the event `command`",
   ["latency|graph"] = "other drawing",
   ["latency|doctor"] = "other text",
+  linsert = "the elements of the shorter side move, some microseconds each",
   lolwut = "another picture",
+  lrem = "as LINSERT",
   ["memory|usage"] = "bytes of the key's rows in the store",
   ["memory|stats"] = "what is held in memory: Lua, the store's caches and overlay, queues of clients",
   ["memory|doctor"] = "other text",
@@ -42,15 +47,23 @@ local NOTES = {
   module = "`lunode run` starts a node with your own commands in Lua",
   monitor = "the output limits of subscribers hold for it; the names of short commands are shown in lower case",
   move = "there is one database",
+  ["object|encoding"] = "what Redis chooses for such a value when it is new",
+  ["object|idletime"] = "always 0: no access times are kept, as nothing is evicted",
+  ["object|refcount"] = "as in Redis for new values; nothing is shared here",
   psync = "replication is Raft: `lunode cluster`",
   publish = "in a cluster it goes through the log: delivered on every member, in one order with the writes",
   replconf = "replication is Raft: `lunode cluster`",
   replicaof = "replication is Raft: `lunode cluster`",
+  restore = "takes what DUMP gives here",
   ["restore-asking"] = "slots do not move between nodes",
   bgsave = "a backup, see [operations](guide/operations.md)",
   save = "refused, as it would keep all clients waiting: BGSAVE does not",
   slaveof = "replication is Raft: `lunode cluster`",
   ["slowlog|get"] = "commands that Redis flags as fast are not timed",
+  setbit = "writes the string anew: O(its length)",
+  sort = "what is equal comes in a fixed order; ALPHA compares bytes, whatever the locale; a number is judged by "
+    .. "itself alone (Redis may refuse any after one out of a double's range)",
+  sort_ro = "as SORT",
   spublish = "as PUBLISH",
   swapdb = "there is one database",
   sync = "replication is Raft: `lunode cluster`",
@@ -70,12 +83,17 @@ local GENERAL = [[
   something, counts for all keys that it may write (`LMPOP 2 a b` for both).
 - **Keyspace notifications** are told by each node to its own subscribers, when it runs the command; on every member
   of a cluster.
+  An event `expired` comes when the key is deleted; `SORT … STORE` tells `new` also where it replaces a key.
 - **Slow subscribers and monitors** are closed at `client-output-buffer-limit pubsub`. A client of the class `normal`
   that does not read its replies is not read from any more, so it needs no limit.
 - **HELP** of containers is written from our tables, with other words.
+- **Clients that block** wait in the order in which they came, on each node for itself. Who is served is in the log as
+  a pop of its own; in a cluster, clients on any member wait through a change of leader, and of several on different
+  members the log decides who was first. What a client has sent behind a command that blocks may take 64 MiB.
 - **SCAN and its kin** have cursors of 64 bits that need no memory, and give keys in another order than Redis does.
 - **A command that we do not have** answers as Redis answers an unknown one.
-- **CLIENT TRACKING** is not built, so `HELLO 3` alone pushes nothing. Client-side caches fall back to asking.
+- **CLIENT TRACKING** tells of changes at the end of a turn of the loop, behind its replies, and in a cluster on each
+  member what its own clients have read.
 - **Protected mode** as in Redis: without a password, clients from other machines are refused (`lunode kv --protected
   no`).]]
 

@@ -1,17 +1,20 @@
 -- Three members of a cluster in one process, over real sockets and disks: what clients see of them.
 
+local batch = require "lunode.batch"
 local cleanup = require "lunode.test.cleanup"
 local in_task = require "spec.support.in_task"
 local kv = require "lunode.kv"
 local logger = require "lunode.logger"
 local misuse = require "spec.support.misuse"
 local ports = require "lunode.test.ports"
+local process = require "lunode.test.process"
 local redis = require "spec.support.redis"
 local resp = require "lunode.resp"
 local tmp = require "lunode.test.tmp"
 local wait = require "lunode.test.wait"
+local writes = require "lunode.kv.writes"
 
-local ELECTION_TIMEOUT = 0.3
+local ELECTION_TIMEOUT = 0.2
 
 local nodes, dirs, init, options_of_all
 
@@ -20,7 +23,7 @@ local function start(id)
   for name, value in pairs(options_of_all) do
     given[name] = value
   end
-  nodes[id] = assert(kv.start { id = id, port = 0, dir = dirs[id], cluster = given })
+  nodes[id] = assert(kv.start { id = id, port = 0, dir = dirs[id], overlay = 20000, cluster = given })
 end
 
 local function close(id)
@@ -73,7 +76,7 @@ local function cluster(options)
     start(id)
   end
   cleanup.add(function()
-    for _, id in ipairs { "n1", "n2", "n3" } do
+    for _, id in ipairs { "n1", "n2", "n3", "n4" } do
       close(id)
     end
   end)
@@ -96,19 +99,21 @@ local function client_of(id)
   return redis.connect(nodes[id].host, nodes[id].port)
 end
 
+local default_sink, log = logger.sink, {}
+
+local function begin_log()
+  logger.sink = function(_, text)
+    log[#log + 1] = text
+  end
+end
+
+local function end_log()
+  logger.sink, log = default_sink, {}
+end
+
 describe("a cluster of nodes", function()
-  local log
-
-  before_each(function()
-    log = {}
-    logger.sink = function(_, text)
-      log[#log + 1] = text
-    end
-  end)
-
-  after_each(function()
-    logger.sink = nil
-  end)
+  setup(begin_log)
+  teardown(end_log)
 
   it("takes commands on any member, and shows what was written on all others", function()
     cluster()
@@ -254,6 +259,14 @@ describe("a cluster of nodes", function()
     assert.is_true(list[1]:reply() + list[2]:reply() == 3)
   end)
 
+  it("gives what is published on one member to the subscribers of all", function()
+    cluster()
+    local subscriber = client_of "n1"
+    subscriber:call("SUBSCRIBE", "news")
+    assert.equal(0, client_of("n2"):call("PUBLISH", "news", "hello"))
+    assert.same({ "message", "news", "hello" }, { table.unpack(subscriber:reply()) })
+  end)
+
   it("runs commands from within any member", function()
     local id = others(cluster())[1]
     in_task(function()
@@ -302,6 +315,55 @@ describe("a cluster of nodes", function()
     end, 20, "it to come back")
   end)
 
+  it("takes in a new member, by a snapshot of its state", function()
+    local first = cluster { log_keep = 1000 }
+    local client = client_of(others(first)[1])
+    local commands = {}
+    for i = 1, 2000 do
+      commands[i] = { "SET", "key" .. i, ("x"):rep(100) }
+    end
+    commands[2001] = { "RPUSH", "list", "a", "b" }
+    for i = 1, #commands, 100 do
+      client:pipeline(table.move(commands, i, math.min(i + 99, #commands), 1, {}))
+    end
+    wait.till(function()
+      return nodes[first].replica.log:first() > 1
+    end, 20, "the log to be cut")
+    init.n4, dirs.n4 = "127.0.0.1:" .. ports.free(), tmp.dir() .. "/data"
+    nodes.n4 = assert(kv.start {
+      id = "n4", port = 0, dir = dirs.n4, cluster = { listen = init.n4, election_timeout = ELECTION_TIMEOUT },
+    })
+    assert.same({ ok = "OK" }, client:call("RAFT", "ADD", "n4", init.n4))
+    wait.till(function()
+      local reply = client:call("RAFT", "PROMOTE", "n4")
+      return type(reply) == "table" and reply.ok == "OK"
+    end, 20, "the new member to catch up")
+    local there = client_of "n4"
+    assert.equal(2001, there:call("DBSIZE"))
+    assert.same({ "a", "b" }, there:call("LRANGE", "list", 0, -1))
+    assert.equal(3, there:call("RPUSH", "list", "c"))
+    assert.equal(("x"):rep(100), there:call("GET", "key2000"))
+    wait.till(function()
+      return #client:call("CLUSTER", "SLOTS")[1] == 6
+    end, 20, "clients to hear of it")
+  end)
+
+  it("hands the leadership over when its leader ends in good order", function()
+    local first = cluster()
+    local term = nodes[first].cluster.core.term
+    local second, third = table.unpack(others(first))
+    nodes[first]:close()
+    wait.till(function()
+      for _, id in ipairs { second, third } do
+        local core = nodes[id].cluster.core
+        if core.role == "leader" then
+          return core.term == term + 1
+        end
+      end
+    end, ELECTION_TIMEOUT, "another one to lead, before anybody could have missed the first")
+    assert.same({ ok = "OK" }, client_of(second):call("SET", "k", "1"))
+  end)
+
   it("applies a command with an id once, whichever members are asked", function()
     cluster()
     for i = 1, 6 do
@@ -327,13 +389,8 @@ describe("a cluster of nodes", function()
 end)
 
 describe("clients of Redis Cluster", function()
-  before_each(function()
-    logger.sink = function() end
-  end)
-
-  after_each(function()
-    logger.sink = nil
-  end)
+  setup(begin_log)
+  teardown(end_log)
 
   it("find the leader as master of all slots, and the others as its replicas", function()
     local first = cluster()
@@ -418,6 +475,28 @@ describe("clients of Redis Cluster", function()
     end
   end)
 
+  it("are redis-cli -c, python3-redis and node-redis: each finds its way from any member", function()
+    local first = cluster { redirect = "moved" }
+    local nodes_js = { "env", "NODE_PATH=/usr/share/nodejs", "node" }
+    local clients = {
+      { words = { "/usr/bin/python3", "spec/support/clients/redis_py_cluster.py" },
+        needs = { "/usr/bin/python3", "-c", "import redis.cluster" } },
+      { words = { nodes_js[1], nodes_js[2], nodes_js[3], "spec/support/clients/node_redis_cluster.js" },
+        needs = { nodes_js[1], nodes_js[2], nodes_js[3], "-e", "require('redis')" } },
+    }
+    local asked = nodes[others(first)[1]]
+    for _, client in ipairs(clients) do
+      if process.run(client.needs) == 0 then -- ./dev test installs it
+        local words = client.words
+        words[#words + 1], words[#words + 2] = asked.host, tostring(asked.port)
+        local code, out, err = process.run(words)
+        assert.same({ 0, "ok\n" }, { code, out }, err)
+      end
+    end
+    local _, out = process.run { "redis-cli", "-c", "-h", asked.host, "-p", tostring(asked.port), "SET", "k", "1" }
+    assert.equal("OK\n", out)
+  end)
+
   it("learn from a node by itself that it is none of a cluster", function()
     local node = assert(kv.start { port = 0, dir = tmp.dir() .. "/data" })
     local client = redis.connect(node.host, node.port)
@@ -434,7 +513,39 @@ describe("clients of Redis Cluster", function()
   end)
 end)
 
+describe("what a member forwards", function()
+  local function of(...)
+    local builder = batch.new()
+    for _, words in ipairs { ... } do
+      builder:add(table.unpack(words))
+    end
+    return builder:take()
+  end
+
+  it("is taken where all of it can be run", function()
+    assert.is_true(writes.knows("", 1))
+    assert.is_true(writes.knows(of({ "SET", "a", "1" }, { "\0expire" }, { "\0once", "id", "incr", "n" }), 1))
+    assert.is_true(writes.knows(of { "\0exec", "3", "SET", "a", "1", "2", "INCR", "n" }, 1))
+    assert.is_true(writes.knows("in front" .. of { "SET", "a", "1" }, 9))
+  end)
+
+  it("is refused where not: it would end every member, or make them differ", function()
+    for _, payload in ipairs {
+      of({ "SET", "a", "1" }, { "NONSENSE", "x" }), of { "\0nonsense" }, "\1\2\3",
+      of { "\0exec", "2", "NONSENSE", "x" }, of { "\0once", "id", "NONSENSE" }, of { "\0once", "id", "GET", "a" },
+      of { "\0watched_exec", "id", "2", "NONSENSE", "x" },
+    } do
+      local known, err = writes.knows(payload, 1)
+      assert.is_nil(known)
+      assert.is_string(err)
+    end
+  end)
+end)
+
 describe("the options of a member", function()
+  setup(begin_log)
+  teardown(end_log)
+
   it("are checked", function()
     local function given(cluster_options, id)
       return { dir = "x", id = id or "n1", cluster = cluster_options }
@@ -448,7 +559,6 @@ describe("the options of a member", function()
   end)
 
   it("must fit what the directory holds: a node by itself and a member do not share one", function()
-    logger.sink = function() end
     local dir = tmp.dir() .. "/data"
     local node = assert(kv.start { port = 0, dir = dir })
     node:close()
@@ -470,6 +580,5 @@ describe("the options of a member", function()
     end)
     _, err, code = kv.start { port = 0, dir = dir }
     assert.equal("EFOREIGN", code, err)
-    logger.sink = nil
   end)
 end)

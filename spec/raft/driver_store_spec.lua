@@ -3,6 +3,8 @@
 
 local kit = require "spec.raft.kit"
 
+local FEW = { seeds = 2, full = 50 }
+
 local function others(cluster, name)
   local list = {}
   for _, other in ipairs(cluster.names) do
@@ -21,7 +23,7 @@ end
 
 describe("a cluster whose state is a store", function()
   for _, count in ipairs { 1, 3 } do
-    sim_it(("of %d applies what is proposed to it"):format(count), { seeds = 3 }, function(world)
+    sim_it(("of %d applies what is proposed to it"):format(count), FEW, function(world)
       local cluster = cluster_of(world, count)
       local leader = cluster:leader()
       cluster:write("k", "v")
@@ -36,7 +38,7 @@ describe("a cluster whose state is a store", function()
   end
 
   for _, how in ipairs { "crash", "kill" } do
-    sim_it("holds all that was acknowledged after the " .. how .. " of all its members", { seeds = 5 }, function(world)
+    sim_it("holds all that was acknowledged after the " .. how .. " of all its members", FEW, function(world)
       local cluster = cluster_of(world, 3, { overlay = 2000, log_keep = 3000 })
       for round = 1, 4 do
         for i = 1, 30 do
@@ -60,7 +62,7 @@ describe("a cluster whose state is a store", function()
     end)
   end
 
-  sim_it("keeps of the log what the store has not on disk, and as much behind it as was asked for", { seeds = 3 },
+  sim_it("keeps of the log what the store has not on disk, and as much behind it as was asked for", FEW,
     function(world)
       local cluster = cluster_of(world, 1, { log_keep = 20000, overlay = 1000 })
       local leader = cluster:leader()
@@ -87,7 +89,7 @@ describe("a cluster whose state is a store", function()
     cluster:agree(cluster.names)
   end)
 
-  sim_it("tells a proposer's own entry from others", { seeds = 3 }, function(world)
+  sim_it("tells a proposer's own entry from others", FEW, function(world)
     local seen = {}
     local function member(me)
       local driver = require "lunode.raft.driver"
@@ -166,7 +168,7 @@ end
 local SMALL = { log_keep = 2000, overlay = 4000 }
 
 describe("a member that lags behind a store's log", function()
-  sim_it("is sent a copy, and stands on it from there", { seeds = 5 }, function(world)
+  sim_it("is sent a copy, and stands on it from there", FEW, function(world)
     local cluster, away = lagging(world, SMALL, 1)
     world:restart(away)
     cluster:agree(cluster.names)
@@ -184,7 +186,8 @@ describe("a member that lags behind a store's log", function()
     end
   end)
 
-  sim_it("goes on where a broken connection left it", { seeds = 3, world = { bandwidth = 800000 } }, function(world)
+  local slow = { seeds = 1, full = 10, world = { bandwidth = 800000 } }
+  sim_it("goes on where a broken connection left it", slow, function(world)
     local cluster, away = lagging(world, SMALL, 4)
     world:restart(away)
     local name
@@ -205,7 +208,7 @@ describe("a member that lags behind a store's log", function()
     cluster:agree(cluster.names)
   end)
 
-  sim_it("has the old state or the new one whenever the power fails, and nothing else", { seeds = 5 }, function(world)
+  sim_it("has the old state or the new one whenever the power fails, and nothing else", FEW, function(world)
     local cluster, away = lagging(world, SMALL, 1)
     local before
     for i = 1, 12 do
@@ -240,7 +243,7 @@ describe("a full disk", function()
       end
     end
 
-    sim_it("of a follower does no harm, and it catches up when there is room" .. what, { seeds = 5 }, function(world)
+    sim_it("of a follower does no harm, and it catches up when there is room" .. what, FEW, function(world)
       local cluster = kit.cluster(world, 3, options)
       local follower = others(cluster, cluster:leader())[1]
       cluster:write("k", "v")
@@ -257,7 +260,7 @@ describe("a full disk", function()
       unharmed(cluster)
     end)
 
-    sim_it("of the leader makes another one lead" .. what, { seeds = 5 }, function(world)
+    sim_it("of the leader makes another one lead" .. what, FEW, function(world)
       local cluster = kit.cluster(world, 3, options)
       local old = cluster:leader()
       cluster:write("k", "v")
@@ -274,7 +277,7 @@ describe("a full disk", function()
       unharmed(cluster)
     end)
 
-    sim_it("of all makes them refuse what is proposed, and elect nonetheless" .. what, { seeds = 5 }, function(world)
+    sim_it("of all makes them refuse what is proposed, and elect nonetheless" .. what, FEW, function(world)
       local cluster = kit.cluster(world, 3, options)
       local old = cluster:leader()
       cluster:write("k", "v")
@@ -300,7 +303,7 @@ describe("a full disk", function()
 end)
 
 describe("a clock that is set back", function()
-  sim_it("lets the time of entries stand still, and is told once", { seeds = 3 }, function(world)
+  sim_it("lets the time of entries stand still, and is told once", FEW, function(world)
     local cluster = cluster_of(world, 1)
     cluster:write("k", "v")
     local node = cluster.state.n1.node

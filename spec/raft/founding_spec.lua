@@ -2,6 +2,8 @@
 
 local kit = require "spec.raft.kit"
 
+local FEW = { seeds = 2, full = 50 }
+
 local function logged(state, text)
   local count = 0
   for _, line in ipairs(state.log) do
@@ -35,7 +37,7 @@ local function change(cluster, what)
 end
 
 describe("a cluster", function()
-  sim_it("is founded when all its founders have been up at once, and not before", { seeds = 5 }, function(world)
+  sim_it("is founded when all its founders have been up at once, and not before", FEW, function(world)
     local cluster = kit.cluster(world, 3)
     world:kill "n3"
     world:run(30)
@@ -67,7 +69,7 @@ describe("a cluster", function()
     cluster:write("k", "w")
   end)
 
-  sim_it("is founded although its founders lose power meanwhile", { seeds = 20, full = 500 }, function(world)
+  sim_it("is founded although its founders lose power meanwhile", { seeds = 8, full = 500 }, function(world)
     local cluster = kit.cluster(world, 3)
     local rng = world:stream "cuts"
     for _ = 1, 6 do
@@ -104,7 +106,7 @@ describe("members that come back without their disks", function()
 
   for _, store in ipairs { false, true } do
     local what = store and ", where the state is a store" or ""
-    sim_it("do not found the cluster once more, be they a majority" .. what, { seeds = 5 }, function(world)
+    sim_it("do not found the cluster once more, be they a majority" .. what, FEW, function(world)
       local cluster, kept, wiped = wipe_two(world, { store = store })
       world:run(30)
       for _, name in ipairs(wiped) do
@@ -137,7 +139,7 @@ describe("members that come back without their disks", function()
     assert.is_nil(cluster.state.n1.get "k")
   end)
 
-  sim_it("are known by those who never met them, as the configuration tells the disk of each voter", { seeds = 5 },
+  sim_it("are known by those who never met them, as the configuration tells the disk of each voter", FEW,
     function(world)
       local cluster = kit.cluster(world, 3)
       cluster:write("k", "v")

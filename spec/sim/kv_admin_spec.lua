@@ -91,9 +91,8 @@ describe("RAFT, asked of any member", function()
       local status = ask(world, name, "RAFT", "STATUS")
       assert.equal(leader, field(status, "leader"))
       for id, row in pairs(members(status)) do
-        assert.same({ "ok", 0, id == leader and "leader" or "follower" }, {
-          field(row, "state"), field(row, "lag"), field(row, "role"),
-        })
+        assert.same({ "ok", id == leader and "leader" or "follower" }, { field(row, "state"), field(row, "role") })
+        assert.is_true(field(row, "lag") <= 1) -- it may not have heard yet of the last one
       end
     end
     local gone = leader == "n1" and "n2" or "n1"

@@ -60,6 +60,9 @@ local function main(state, told, options)
     package.preload[options.bug.module] = assert(load(options.bug.source, "@" .. options.bug.module))
   end
   watch(require "lunode.store", told)
+  if options.prepare then
+    options.prepare(state)
+  end
   local kv = require "lunode.kv"
   kv.command("ROLL", { arity = 2, flags = { "write" }, keys = { 1, 1, 1 }, run = function(ctx, key)
     ctx.db:set(key, tostring(ctx:random(1, 1000000)) .. " " .. ctx.now)
@@ -109,7 +112,8 @@ end
 
 ---@param world lunode.sim.world
 ---@param count integer
----@param options? table  of the nodes: overlay, segment, log_keep, election_timeout, redirect; bug: what `bug` gives
+---@param options? table  of the nodes: overlay, segment, log_keep, election_timeout, redirect; bug: what `bug` gives;
+---  prepare: called in each before it starts, with its state
 function M.cluster(world, count, options)
   local self = setmetatable({
     world = world, options = options or {}, names = {}, states = {}, places = {},

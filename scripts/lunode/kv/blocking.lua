@@ -118,15 +118,15 @@ end
 ---Lets the client of the command that runs wait, unless there is none that could.
 ---@param ctx lunode.kv.ctx
 ---@param request lunode.kv.blocking_request
----@param none any  the reply where nobody waits: in a transaction, or in the log
+---@param none any  the reply where nobody waits: in a transaction, in ONCE, or in the log
 ---@return any reply
 function M.wait(ctx, request, none)
   local session = ctx.session
   if session and session.waiter then -- it waits already
     session.missed = true
     return none
-  elseif not session or not session.conn or ctx.in_transaction then
-    return none
+  elseif not session or not session.conn or ctx.in_transaction or not session.command.blocks then
+    return none -- the last: it is inside of another command
   end
   local self = session.node.blocking
   local waiter = request --[[@as lunode.kv.blocking_waiter]]

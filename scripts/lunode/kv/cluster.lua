@@ -8,12 +8,12 @@
 local admin = require "lunode.kv.admin"
 local context = require "lunode.kv.context"
 local database = require "lunode.kv.db"
-local driver = require "lunode.raft.driver"
 local logger = require "lunode.logger"
 local loop = require "lunode.loop"
 local members = require "lunode.kv.cluster_members"
 local replicated = require "lunode.kv.replicated"
 local save = require "lunode.kv.save"
+local vocabulary = require "lunode.kv.vocabulary"
 local writes = require "lunode.kv.writes"
 
 local M = {}
@@ -73,6 +73,14 @@ end
 
 -- ---------------------------------------------------------------- the replica
 
+local function close(node)
+  if node.heart then
+    node.heart:close()
+  end
+  node.admin:close()
+  node.cluster:close()
+end
+
 -- What others of the node look at in its replica.
 local function stand_in(node)
   local member = node.cluster
@@ -84,7 +92,7 @@ local function stand_in(node)
       return member.applied
     end,
     waiting = function()
-      return node.writes:count_waiting()
+      return node.writes:count_waiting() + (node.handing_over and 1 or 0)
     end,
   }
   return setmetatable({
@@ -95,12 +103,11 @@ local function stand_in(node)
       return false
     end,
     close = function()
-      node.admin:close()
-      member:close()
+      close(node)
       return true
     end,
     abandon = function()
-      member:close()
+      close(node)
     end,
   }, { __index = function(_, name)
     return fields[name] and fields[name]()
@@ -134,7 +141,9 @@ end
 local function on_told(node, from, what, answer)
   local kind = type(what) == "table" and what[1]
   if kind == "forward" then
-    node.writes:take_forwarded(from, what, answer)
+    node.writes.units:take_forwarded(from, what, answer, writes.knows)
+  elseif kind == "commands" then
+    node.vocabulary:was_told(from, what[2], answer)
   elseif kind == "admin" then
     node.admin:was_told(what, answer)
   end
@@ -179,6 +188,7 @@ function M.open(node, options)
   local given = options.cluster
   local election_timeout = given.election_timeout or ELECTION_TIMEOUT
   local err, code
+  local driver = require "lunode.raft.driver" -- a node by itself does without the memory that it takes
   node.cluster, err, code = driver.open {
     id = options.id, cluster = given.name or NAME, secret = given.secret, dir = options.dir, listen = given.listen,
     address = given.address, members = given.init, join = given.join, format = FORMAT,
@@ -203,14 +213,18 @@ function M.open(node, options)
       on_told(node, from, what, answer)
     end,
     on_answer = function(from, what)
-      if type(what) == "table" and what[1] == "admin" then
+      local kind = type(what) == "table" and what[1]
+      if kind == "admin" then
         node.admin:was_answered(from, what)
+      elseif kind == "commands" then
+        node.vocabulary:was_answered(from)
       else
-        node.writes:was_answered(what)
+        node.writes.units:was_answered(what)
       end
     end,
     on_link = function(id, up)
-      node.writes:link_changed(id, up)
+      node.writes.units:link_changed(id, up)
+      node.vocabulary:link_changed(id, up)
       if not up then
         node.admin:link_lost(id)
       end
@@ -227,7 +241,7 @@ function M.open(node, options)
   node.started = node:read_clock()
   node.writes = replicated.new(node, node.replica, node.cluster, PATIENCE * election_timeout)
   node.save = save.new(node)
-  node.admin = admin.new(node)
+  node.admin, node.vocabulary = admin.new(node), vocabulary.new(node.cluster)
   node.redirects, node.cluster_name, node.known_leader = given.redirect == "moved", given.name or NAME, nil
   return true
 end
@@ -240,13 +254,41 @@ function M.start(node, options)
   local heartbeat = given.heartbeat or (given.election_timeout or ELECTION_TIMEOUT) / 10
   local address = given.address or given.init and given.init[options.id] or given.listen
   node.announced, node.announce_at = given.announce or default_address(node, address), loop.now()
-  node.timers.cluster = loop.timer(heartbeat, function()
+  node.heart = loop.timer(heartbeat, function() -- beats until the end, as what waits may have to be given up
     announce(node)
+    node.vocabulary:tick()
     node.writes:tick()
   end, heartbeat)
   node.timers.watches = loop.timer(LOOK, function()
     node.writes.watching:forget(math.floor(loop.time() * 1000))
   end, LOOK)
+end
+
+---A leader that ends hands the leadership over first, so that nobody has to miss it before another is elected.
+---@param node lunode.kv.node
+function M.hand_over(node)
+  local core = node.cluster.core
+  if not core or core.role ~= "leader" then
+    return
+  end
+  local best
+  for _, id in ipairs(core.config.ids) do
+    local progress = core.peers[id]
+    if progress and progress.voter and members.is_heard(node, progress)
+      and (not best or progress.match > best.match) then
+      best = progress
+    end
+  end
+  if best then
+    node.handing_over = true
+    node.cluster:transfer(best.id, function(_, err)
+      node.handing_over = false
+      if err then
+        logger.warn("cluster: the leadership could not be handed over to %s: %s", best.id, err.message)
+      end
+      loop.defer(function() end) -- the turn's end looks whether the node can end
+    end)
+  end
 end
 
 return M

@@ -70,6 +70,9 @@ M.by_name = by_name
 M.names = resp.names()
 local SHORT = 3
 
+---How often a command was added: whoever looks can tell that there are more.
+M.registered = 0
+
 local function fail(name, format, ...)
   error(("command %s: "):format(tostring(name)) .. format:format(...), 4)
 end
@@ -207,6 +210,7 @@ function M.command(name, options)
   for _, spelling in ipairs { own_name:upper(), own_name:lower() } do
     home[spelling] = entry
   end
+  M.registered = M.registered + 1
   if home ~= by_name then
     return
   end
@@ -246,6 +250,25 @@ end
 ---@return table? entry
 function M.find_logged(name)
   return renamed[name:upper()] or M.find(name)
+end
+
+---The names of all that the log may have, subcommands and those that no client can find any more among them; sorted.
+---@return string[]
+function M.logged_names()
+  local set, list = {}, {}
+  for _, home in ipairs { by_name, renamed } do
+    for _, entry in pairs(home) do
+      set[entry.name] = true
+      for _, sub in pairs(entry.subcommands) do
+        set[sub.name] = true
+      end
+    end
+  end
+  for name in pairs(set) do
+    list[#list + 1] = name
+  end
+  table.sort(list)
+  return list
 end
 
 ---The entry of a command, its name in any case.

@@ -63,8 +63,13 @@ local function check_format(store, commit)
   return true
 end
 
--- What GET and SET call lies in the object itself, so that no metatable is asked each time.
-local function bind(self)
+-- All that belongs to a store. What GET and SET call lies in the object itself, so that no metatable is asked each
+-- time.
+local function bind(self, store)
+  self.store = store
+  self.rows = store:rows(keys.META_KIND) -- the same by key, for values that are strings without expiry
+  self.members = store:members()
+  self.elements = store:elements()
   for _, name in ipairs { "get", "set", "begin", "finish" } do
     self[name] = methods[name]
   end
@@ -81,10 +86,10 @@ function M.open(store, replicated)
     return nil, err, code
   end
   local self = setmetatable({
-    store = store,
-    rows = store:rows(keys.META_KIND), -- the same by key, for values that are strings without expiry
-    members = store:members(),
-    elements = store:elements(),
+    store = nil,
+    rows = nil,
+    members = nil,
+    elements = nil,
     collections = nil,
     now = 0,
     keys = 0,
@@ -108,11 +113,11 @@ function M.open(store, replicated)
     stored_expires = -1,
     expiry_cursor = keys.EXPIRY_START, -- no row of the expiry index lies before it: spares walking over tombstones
   }, db_mt)
+  bind(self, store)
   ok, err, code = self:read_counts()
   if not ok then
     return nil, err, code
   end
-  bind(self)
   return self
 end
 
@@ -148,7 +153,7 @@ function methods:attach(store)
   if not ok then
     return nil, err, code
   end
-  self.store, self.rows, self.members = store, store:rows(keys.META_KIND), store:members()
+  bind(self, store)
   self.keys, self.expires, self.stored_keys, self.stored_expires = 0, 0, -1, -1
   self.version, self.stored_version = 0, 0
   self.expiry_cursor = keys.EXPIRY_START

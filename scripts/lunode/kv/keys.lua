@@ -36,6 +36,7 @@
 --   0xFF "count"    → keys:u64be expires:u64be     for DBSIZE and INFO
 --   0xFF "saved"    → milliseconds:u64be           of a copy, and what was restored from one: when it was made
 --   0xFF "version"  → version:u64be                the last one that a collection was given; survives FLUSHALL
+--   0xFF "once…", "watch/…", "member/…"            see kv.once, kv.replicated_watches, kv.cluster_members
 --
 -- While a copy is being made (kv.backup), its format is "unfinished".
 local slot = require "lunode.slot"

@@ -15,7 +15,7 @@ local LAST_HASH = 0xFFFFFFFF
 local SMALL = 128
 
 -- One as small as this is counted through for a random member; else the member is one of so many behind a random hash.
-local NEIGHBOURS = 32
+local NEIGHBOURS = 16
 
 local OUT_OF_RANGE = resp.error("ERR value is out of range")
 local NO_NEGATIVE = resp.error("ERR value is out of range, value must between -9223372036854775807 and "

@@ -32,11 +32,12 @@ local BAD_ID = resp.error(("ERR an id has 1 to %d bytes"):format(LONGEST_ID))
 local OTHER_COMMAND = resp.error("ERR this id was used for another command")
 local NOT_A_WRITE = resp.error("ERR ONCE is for commands that write; others can be sent again as they are")
 
--- The entry of the command inside, and its arguments after its name; or the refusal.
-local function inner(args)
+-- The entry of the command inside, and its arguments after its name; or the refusal. Clients know it by the name that
+-- it has on their node, the log by its own.
+local function inner(args, find)
   local name = args[2]
-  local entry = command.find(name)
-  local own = table.move(args, 3, #args, 1, {})
+  local entry = find(name)
+  local own, own_name = table.move(args, 3, #args, 1, {}), entry and entry.name
   if entry and not entry.direct and own[1] then
     entry = command.subcommand(entry, own[1])
   end
@@ -47,7 +48,7 @@ local function inner(args)
   elseif not entry.write or entry.name == "once" or entry.options.arrive then
     return nil, nil, NOT_A_WRITE
   end
-  return entry, own
+  return entry, own, nil, own_name
 end
 
 local function perform(ctx, entry, own)
@@ -65,15 +66,16 @@ local function remember(ctx, id, sum, value)
   end
 end
 
-local function once(ctx, args)
+local function once(ctx, args, find)
   local id = args[1]
   if #id == 0 or #id > LONGEST_ID then
     return BAD_ID
   end
-  local entry, own, refusal = inner(args)
+  local entry, own, refusal, own_name = inner(args, find)
   if refusal then
     return refusal
   end
+  args[2] = own_name -- for the log
   local sum = hash.of(0, entry.name, table.unpack(own, 1, math.min(#own, 200)))
   local known, err = ctx.db.store:get(ROW .. id)
   if err then
@@ -92,7 +94,7 @@ end
 
 -- The keys are those of the command inside.
 local function keys_of(args)
-  local entry, own = inner(args)
+  local entry, own = inner(args, command.find_logged)
   local list = entry and getkeys.has_keys(entry) and getkeys.find(entry, own)
   for _, key in ipairs(list or {}) do
     key.at = key.at + 2
@@ -100,10 +102,42 @@ local function keys_of(args)
   return list or {}
 end
 
+writes.internal("once", function(ctx, args)
+  return once(ctx, args, command.find_logged)
+end, {
+  variadic = true, getkeys = keys_of,
+  verify = function(args)
+    local _, _, refusal = inner(args, command.find_logged)
+    if refusal then
+      error("the log holds an ONCE of a command that this node does not know: " .. args[2], 0)
+    end
+  end,
+})
+
+local LOGGED = {
+  name = "once", log_name = "\0once", write = true, variadic = true, direct = true, options = { getkeys = keys_of },
+}
+
+-- In a cluster only what all members can run goes into the log.
+local function arrive(session, args)
+  if not session.node.cluster then
+    return nil
+  end
+  local _, _, refusal, own_name = inner(args, command.find)
+  if refusal then
+    return refusal
+  end
+  args[2] = own_name
+  return nil, LOGGED, args
+end
+
 command.command("ONCE", {
   arity = -3, variadic = true, flags = { "write", "denyoom" }, getkeys = keys_of, group = "generic", since = "1.0.0",
   complexity = "that of the command", summary = "Applies a command once, however often it is sent with this id",
-  run = once,
+  arrive = arrive,
+  run = function(ctx, args)
+    return once(ctx, args, ctx.session and command.find or command.find_logged)
+  end,
 })
 
 -- ---------------------------------------------------------------- what is too old

@@ -24,40 +24,24 @@
 -- connection that has a unit on its way run behind that, so that replies keep the order of the commands.
 local getkeys = require "lunode.kv.getkeys"
 local keys = require "lunode.kv.keys"
-local logger = require "lunode.logger"
 local loop = require "lunode.loop"
 local members = require "lunode.kv.cluster_members"
 local replicated_watches = require "lunode.kv.replicated_watches"
 local resp = require "lunode.resp"
 local slot = require "lunode.slot"
+local units = require "lunode.kv.units"
 local writes = require "lunode.kv.writes"
 
-local refusing = writes.refusing
+local DOWN, misconf, refusing = units.DOWN, units.misconf, writes.refusing
+local TAG, TAG_BYTES = units.TAG, units.TAG_BYTES
 
 local M = {}
 
-local TAG = ">I8I8I8"
-local TAG_BYTES = 24
-
 local UNIT = 256 << 10 -- bytes of a unit, at which another one begins
 local LARGEST = (16 << 20) - 1024 -- bytes of a unit that is a single command
-local IN_FLIGHT = 8 << 20 -- bytes of units in flight
-local UNITS_IN_FLIGHT = 64
-local MARK_AGAIN = 0.5 -- seconds
+local MOST_BYTES = 64 << 20 -- of units that are not done: past it, clients send no more before they have replies
 
-local UNKNOWN = resp.error("UNKNOWN the leadership was lost: the command may or may not have been executed")
-local DOWN = resp.error("CLUSTERDOWN The cluster is down: there is no leader now, and the command was not executed")
 local TOO_LARGE = resp.error("ERR the command is too large for an entry of the cluster's log, of 16 MiB")
-
----@class lunode.kv.unit
----@field waiters lunode.kv.waiter[]  of its commands, and of those that read between them; in order
----@field payload string  the batch
----@field arrived integer  the last read that came before it was closed
----@field deadline number
----@field number integer?  under which it was sent last
----@field term integer?  and in which term
----@field behind lunode.kv.waiter[]?  reads that may run, but not before it is done
----@field done boolean
 
 ---@class lunode.kv.replicated : lunode.kv.writes
 local methods = setmetatable({}, { __index = writes.methods })
@@ -74,22 +58,15 @@ function M.new(node, replica, driver, patience)
   self.driver = driver
   self.patience = patience
   self.origin = loop.random(math.mininteger, math.maxinteger)
-  self.number = 0 -- the last one given
+  self.units = units.new(driver, self.origin, function(unit, reply)
+    self:give_up(unit, reply)
+  end)
   self.filling = nil -- the unit of this turn
-  self.units = {} -- those that are closed: first to sent are in flight, those up to last wait for that
-  self.first, self.sent, self.last = 1, 0, 0
-  self.in_flight = 0 -- bytes
-  self.settling = false
-  self.marked = nil -- { number, at }: the marker that was sent last
-  self.flows = true -- what is there to be sent is sent, or will be as soon as there is room
-  self.pausing = false -- the leader has refused something: until the next tick, or there is another one
-  self.refusal = nil -- what the next unit is answered with, if it cannot be sent in time; DOWN where that is nil
   self.full = nil -- false, or what commands that write get in this turn, as the disk takes no more
   self.reads = {} -- number → waiter
   self.next_read, self.arrived, self.asked = 1, 0, 0
   self.reads_fail = false
   self.own = {} -- the node's own commands under way, as keys
-  self.taken = {} -- member → number of the last unit that it has sent here, and that was proposed
   self.met = false -- a leader has been heard since the start
   self.watching = replicated_watches.new(node, self.origin)
   local on_deleted, rollback = self.db.on_deleted, self.db.rollback
@@ -123,8 +100,7 @@ local function close_unit(self)
   if unit then
     self.filling = nil
     unit.payload, unit.arrived = self.batch:take(), self.arrived
-    self.last = self.last + 1
-    self.units[self.last] = unit
+    self.units:add(unit)
   end
 end
 
@@ -138,10 +114,6 @@ local function read_later(self, waiter)
   self.arrived = self.arrived + 1
   self.reads[self.arrived] = waiter
   waiter.bound, waiter.deadline = unit_of(waiter.session), waiter.deadline or loop.now() + self.patience
-end
-
-local function misconf(err)
-  return resp.error("MISCONF Errors writing to the log: " .. err)
 end
 
 -- Nobody else knows sooner that the disk is full. The others learn it from the leader's refusals.
@@ -165,8 +137,20 @@ local function refuse_later(self, waiter, reply)
   read_later(self, waiter)
 end
 
+-- Some member could not run it. What is the node's own is dropped, and comes again.
+local function refuse_unknown(self, waiter, refusal)
+  if waiter.key then
+    self.own[waiter.key] = nil
+  else
+    refuse_later(self, waiter, refusal)
+  end
+end
+
 local function take_write(self, waiter)
-  if is_full(self) then
+  local refusal = self.node.vocabulary:refusal(waiter.entry)
+  if refusal then
+    return refuse_unknown(self, waiter, refusal)
+  elseif is_full(self) then
     return refuse_later(self, waiter, self.full)
   end
   local bytes = self.batch:add_list(waiter.name, waiter.args)
@@ -182,8 +166,12 @@ local function take_write(self, waiter)
   local unit = self.filling or new_unit(self)
   self.filling = unit
   unit.waiters[#unit.waiters + 1] = waiter
-  if waiter.session then
-    waiter.session.unit = unit
+  local session = waiter.session
+  if session then
+    session.unit = unit
+    if self.units.bytes + bytes > MOST_BYTES and session.conn then
+      session:crowd()
+    end
   end
 end
 
@@ -328,7 +316,7 @@ end
 ---How many commands and units wait.
 ---@return integer
 function methods:count_waiting()
-  return self.last - self.first + 1 + self.arrived - self.next_read + 1 + (self.filling and 1 or 0)
+  return self.units:count() + self.arrived - self.next_read + 1 + (self.filling and 1 or 0)
 end
 
 -- ---------------------------------------------------------------- reads
@@ -358,24 +346,7 @@ local function fail_read(self)
   run_reads(self, self.next_read)
 end
 
--- ---------------------------------------------------------------- units leave
-
-local function in_flight(self)
-  return self.sent - self.first + 1
-end
-
--- Takes the first unit out of the queue.
-local function take_first(self)
-  local unit = self.units[self.first]
-  self.units[self.first] = nil
-  if self.sent >= self.first then
-    self.in_flight = self.in_flight - #unit.payload
-  else
-    self.sent = self.first
-  end
-  self.first = self.first + 1
-  return unit
-end
+-- ---------------------------------------------------------------- units end
 
 local function run_behind(self, unit)
   for _, waiter in ipairs(unit.behind or {}) do
@@ -384,9 +355,10 @@ local function run_behind(self, unit)
   unit.behind = nil
 end
 
--- Answers all commands of the first unit, and the reads that came before it, without running them.
-local function give_up(self, reply)
-  local unit = take_first(self)
+---Answers all commands of a unit, and the reads that came before it, without running them.
+---@param unit lunode.kv.unit
+---@param reply any
+function methods:give_up(unit, reply)
   while self.next_read <= unit.arrived do
     fail_read(self)
   end
@@ -399,171 +371,6 @@ local function give_up(self, reply)
   run_behind(self, unit)
 end
 
--- What is in flight has not been and will not be applied: it is to be sent again.
-local function take_back(self, from)
-  for i = from, self.sent do
-    self.in_flight = self.in_flight - #self.units[i].payload
-  end
-  self.sent = from - 1
-end
-
-local function settled(self)
-  self.settling, self.marked = false, nil
-end
-
--- Something came between: what is in flight is to be settled before anything else is sent.
-local function unsettle(self)
-  if in_flight(self) > 0 then
-    self.settling = true
-  end
-  self.marked = nil
-end
-
-local function tag(self, term, payload)
-  self.number = self.number + 1
-  return TAG:pack(self.origin, self.number, term) .. payload
-end
-
--- Proposes to whoever leads. Returns whether it has left; (false, err, code) where there is no room for it here.
-local function propose(self, payload, previous)
-  local driver, core = self.driver, self.driver.core
-  if not core or not core.leader then
-    return false
-  elseif core.role ~= "leader" then
-    return driver:tell(core.leader, { "forward", core.term, previous, tag(self, core.term, payload) })
-  end
-  local ok, err, code = driver:room(#payload + TAG_BYTES)
-  if not ok then
-    return false, err, code
-  end
-  local bytes = tag(self, core.term, payload)
-  local number = self.number
-  driver:propose(bytes, function(_, failure)
-    if failure and failure.definite then
-      self:was_refused(number)
-    end
-  end)
-  return true
-end
-
--- Sends the next unit. False: not now.
-local function send_next(self)
-  local unit = self.units[self.sent + 1]
-  local last = in_flight(self) > 0 and self.units[self.sent].number or 0
-  local left, err, code = propose(self, unit.payload, last)
-  if left then
-    unit.number, unit.term = self.number, self.driver.core.term
-    self.sent = self.sent + 1
-    self.in_flight = self.in_flight + #unit.payload
-    self.refusal = nil
-    return true
-  end
-  self.flows = code == "EAGAIN" -- then there will be room
-  self.refusal = err and misconf(err)
-  return false
-end
-
--- An empty unit behind those in flight, in the term that they were sent in: when it is applied, they are, or are lost.
-local function send_marker(self)
-  local core, now = self.driver.core, loop.now()
-  local again = not self.marked or now - self.marked.at >= MARK_AGAIN
-  if again and core and core.term == self.units[self.sent].term and propose(self, "", 0) then
-    self.marked = { number = self.number, at = now }
-  end
-end
-
-local function try_to_settle(self)
-  if in_flight(self) == 0 then
-    settled(self)
-  elseif self.driver.applied_term > self.units[self.sent].term then
-    take_back(self, self.first)
-    settled(self)
-  else
-    send_marker(self)
-  end
-end
-
----Sends what can be sent.
-function methods:pump()
-  if self.settling then
-    try_to_settle(self)
-  end
-  self.flows = not (self.settling or self.pausing)
-  while self.flows and self.sent < self.last and self.in_flight < IN_FLIGHT and in_flight(self) < UNITS_IN_FLIGHT do
-    if not send_next(self) then
-      return
-    end
-  end
-end
-
----The leader has refused a unit, and so those behind it.
----@param number integer
----@param refusal? any  what to answer, should it never be taken
-function methods:was_refused(number, refusal)
-  for i = self.first, self.sent do
-    if self.units[i].number == number then
-      take_back(self, i)
-      self.pausing, self.flows, self.refusal = true, false, refusal
-      return
-    end
-  end
-end
-
--- ---------------------------------------------------------------- others' units
-
----Another member tells its leader a unit.
----@param from string
----@param what any
----@param answer fun(what: any)
-function methods:take_forwarded(from, what, answer)
-  local term, previous, payload = what[2], what[3], what[4]
-  if math.type(term) ~= "integer" or math.type(previous) ~= "integer" or type(payload) ~= "string"
-    or #payload < TAG_BYTES then
-    logger.warn("kv: %s forwards what cannot be read", from)
-    return
-  end
-  local _, number = TAG:unpack(payload)
-  local driver = self.driver
-  local function refuse(err, code)
-    self.taken[from] = nil
-    answer { "refused", number, code, err }
-  end
-  if not self:leads() or driver.core.term ~= term then
-    return refuse("not the leader of that term", "ENOTLEADER")
-  elseif previous ~= 0 and self.taken[from] ~= previous then
-    return refuse("the one before it is missing", "EAGAIN")
-  end
-  local ok, err, code = driver:room(#payload)
-  if not ok then
-    return refuse(err, code)
-  end
-  self.taken[from] = number
-  driver:propose(payload, function(_, failure)
-    if failure and failure.definite then
-      refuse(failure.message, failure.code)
-    end
-  end)
-end
-
--- ---------------------------------------------------------------- entries are applied
-
--- The unit that an entry of this member's is, taken out of the queue.
-local function take_sent(self, number)
-  if self.marked and self.marked.number == number then
-    take_back(self, self.first)
-    settled(self)
-  end
-  for i = self.first, self.sent do
-    if self.units[i].number == number then
-      while self.first < i do -- never sent so that this can be
-        give_up(self, DOWN)
-      end
-      return take_first(self)
-    end
-  end
-  return nil -- it was answered with UNKNOWN; or it is a marker
-end
-
 ---Applies a committed entry, on every member.
 ---@param entry lunode.entry  with its `term`
 function methods:apply(entry)
@@ -571,7 +378,7 @@ function methods:apply(entry)
   if term ~= entry.term then
     return -- it was appended too late; where it comes from, it counts as lost
   end
-  local unit = origin == self.origin and take_sent(self, number)
+  local unit = origin == self.origin and self.units:take(number)
   entry.payload = entry.payload:sub(TAG_BYTES + 1)
   entry.context = unit and unit.waiters or nil
   if unit then
@@ -605,15 +412,7 @@ end
 
 -- ---------------------------------------------------------------- time
 
--- What has waited for too long while nothing goes on.
-local function expire(self, now)
-  while self.settling and in_flight(self) > 0 and self.units[self.first].deadline <= now do
-    give_up(self, UNKNOWN)
-  end
-  while not self.flows and in_flight(self) == 0 and self.first <= self.last
-    and self.units[self.first].deadline <= now do
-    give_up(self, self.refusal or DOWN)
-  end
+local function expire_reads(self, now)
   while self.reads_fail and self.next_read <= self.arrived and self.reads[self.next_read].deadline <= now do
     fail_read(self)
   end
@@ -624,10 +423,11 @@ function methods:tick()
   local core = self.driver.core
   self.met = self.met or core ~= nil and core.leader ~= nil
   if self:count_waiting() > 0 then
-    self.pausing = false
-    self:pump()
+    self.units.pausing = false
+    self.units:pump()
     ask(self, true)
-    expire(self, loop.now())
+    self.units:expire(loop.now())
+    expire_reads(self, loop.now())
     self.node.end_turn()
   end
 end
@@ -635,11 +435,7 @@ end
 -- A unit costs each member the same, however many commands it has. So few wait behind many that are on their way, until
 -- those are done or there are half as many; with few clients none ever waits.
 local function is_worth_sending(self)
-  local count = 0
-  for i = self.first, self.last do
-    count = count + #self.units[i].waiters
-  end
-  return #self.filling.waiters * 2 >= count
+  return #self.filling.waiters * 2 >= self.units:commands()
 end
 
 ---At the end of each turn of the loop.
@@ -648,26 +444,23 @@ function methods:end_turn()
     close_unit(self)
   end
   self.full = nil
-  if self.first <= self.last then
-    self:pump()
+  if self.units:count() > 0 then
+    self.units:pump()
   end
   ask(self)
 end
 
 ---There is room again, perhaps.
 function methods:resume()
-  self:pump()
+  self.units:pump()
 end
 
 -- ---------------------------------------------------------------- what the driver tells
 
----A snapshot took the place of the state. What is in flight may be in it.
+---A snapshot took the place of the state.
 function methods:was_replaced()
   self.watching:read()
-  while in_flight(self) > 0 do
-    give_up(self, UNKNOWN)
-  end
-  settled(self)
+  self.units:was_replaced()
   self.node.end_turn()
 end
 
@@ -675,30 +468,7 @@ end
 function methods:role_changed()
   local core = self.driver.core
   self.met = self.met or core ~= nil and core.leader ~= nil
-  self.taken, self.pausing = {}, false
-  unsettle(self)
-end
-
----The connection to a member stands, or is lost.
----@param id string
----@param up boolean
-function methods:link_changed(id, up)
-  local core = self.driver.core
-  if core and core.leader == id then
-    unsettle(self)
-    if up then
-      self:pump()
-    end
-  end
-end
-
----The leader has answered something that was forwarded to it.
----@param what any
-function methods:was_answered(what)
-  if type(what) == "table" and what[1] == "refused" then
-    local no_room = what[3] == "ENOSPC" or what[3] == "EDQUOT"
-    self:was_refused(what[2], no_room and misconf(tostring(what[4])) or nil)
-  end
+  self.units:role_changed()
 end
 
 return M

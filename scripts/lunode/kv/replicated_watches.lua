@@ -182,7 +182,12 @@ writes.internal("watched_exec", function(ctx, args)
     return resp.null_array
   end
   return writes.find_internal("\0exec").run(ctx, table.move(args, 2, #args, 1, {}))
-end, { variadic = true, touches = false })
+end, {
+  variadic = true, touches = false,
+  verify = function(args)
+    writes.find_internal("\0exec").options.verify(table.move(args, 2, #args, 1, {}))
+  end,
+})
 
 writes.internal("unwatch", function(ctx, id)
   local self = ctx.node.writes.watching

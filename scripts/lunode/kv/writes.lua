@@ -75,6 +75,7 @@ function M.new(node, replica)
   self.db.on_deleted = function(row)
     local key = keys.key(row)
     node.watches:touch(key)
+    node.tracking:touch(key, nil)
     node.ctx:notify("x", "expired", key)
   end
   return self
@@ -84,12 +85,23 @@ end
 ---@param name string
 ---@param run fun(ctx: lunode.kv.ctx, ...: string)
 ---@param options? {variadic: boolean?, keys: integer[]?, access: any, touches: boolean?}  keys: as in kv.command;
----   without them it counts as changing any key, unless it tells of its changes itself: touches = false
+---   without them it counts as changing any key, unless it tells of its changes itself: touches = false;
+---   verify(args) raises where this node could not run what is in it
 function M.internal(name, run, options)
   options = options or {}
   internal["\0" .. name] = {
     name = name, run = run, write = true, direct = true, variadic = options.variadic or false, options = options,
   }
+end
+
+---@return string[]  with the zero byte in front, sorted
+function M.internal_names()
+  local list = {}
+  for name in pairs(internal) do
+    list[#list + 1] = name
+  end
+  table.sort(list)
+  return list
 end
 
 ---@param name string  with the zero byte in front
@@ -239,19 +251,21 @@ end
 ---@param entry table
 ---@param args string[]
 function methods:touch(entry, args)
-  local watches, blocking = self.node.watches, self.node.blocking
-  if watches.count == 0 and blocking.count == 0 or entry.options.touches == false then
+  local watches, blocking, tracking = self.node.watches, self.node.blocking, self.node.tracking
+  if watches.count == 0 and blocking.count == 0 and tracking.count == 0 or entry.options.touches == false then
     return
   end
   local found = getkeys.has_keys(entry) and getkeys.find(entry, args)
   if not found then
     blocking:touch_all()
+    tracking:touch_all()
     return watches:touch_all(entry.name == "flushall" or entry.name == "flushdb")
   end
   for _, key in ipairs(found) do
     if getkeys.is_written(key.access) then
       watches:touch(args[key.at])
       blocking:touch(args[key.at])
+      tracking:touch(args[key.at], self.ctx.session)
     end
   end
 end
@@ -276,7 +290,8 @@ end
 ---To be called when the first key is watched or waited for, and when the last one no longer is: until then, nobody
 ---pays for it.
 function methods:update()
-  local watched = self.node.watches.count > 0 or self.node.blocking.count > 0
+  local node = self.node
+  local watched = node.watches.count > 0 or node.blocking.count > 0 or node.tracking.count > 0
   self.run = watched and run_and_touch or nil
   self.run_short = watched and run_short_and_touch or methods.run_short
 end
@@ -473,6 +488,9 @@ function methods:read(waiter)
   if not self.ctx.now then
     self.node:read_clock()
   end
+  if waiter.session and waiter.session.tracking then
+    self.node.tracking:saw(waiter.session, waiter.entry, waiter.args)
+  end
   self:reply(waiter, call(self, waiter.entry, waiter.args))
 end
 
@@ -487,13 +505,53 @@ local function read_waiting(self, waiters, at)
   return at
 end
 
+-- What the node ends with; no bug, so there is no traceback.
+local unknown_command = {
+  __name = "lunode.kv.unknown_command",
+  __tostring = function(self)
+    return ("the log holds the command %q, which this node does not know; start it with the scripts that add it")
+      :format(self.name)
+  end,
+}
+
 local function find_entry(name, first)
   local entry = internal[name] or command.find_logged(name)
   if entry and not entry.direct then
     entry = command.subcommand(entry, first)
   end
-  return entry or error(("the log holds the command %q, which this node does not know; "
-    .. "start it with the scripts that add it"):format(name), 0)
+  return entry or error(setmetatable({ name = name }, unknown_command), 0)
+end
+
+-- What others would run and this node cannot is its end: else it would differ from them.
+local function verify(entry, args)
+  if entry.options.verify then
+    entry.options.verify(args)
+  end
+end
+
+---Whether a batch is one, and of commands that this node knows.
+---@param payload string
+---@param position integer  where it begins
+---@return boolean? known
+---@return string? err
+function M.knows(payload, position)
+  local function check(next_position, name, first, ...)
+    if next_position then
+      local args = type(first) == "table" and first or { first, ... }
+      verify(find_entry(name, args[1]), args)
+    elseif name then
+      error(name, 0)
+    end
+    return next_position
+  end
+  repeat
+    local ok, next_position = pcall(check, batch.next(payload, position))
+    if not ok then
+      return nil, tostring(next_position)
+    end
+    position = next_position
+  until not position
+  return true
 end
 
 -- Where each command of an entry stands: how many came before it.
@@ -501,6 +559,9 @@ local function apply_command(self, waiters, at, ordinal, name, first, ...)
   at = read_waiting(self, waiters, at)
   local is_list = type(first) == "table"
   local entry = find_entry(name, is_list and first[1] or first)
+  if entry.options.verify then
+    verify(entry, is_list and first or { first, ... })
+  end
   local waiter = waiters[at]
   set_session(self, waiter)
   self.ctx.seed = self.seed + ordinal

@@ -9,7 +9,7 @@ local score = require "lunode.score"
 
 local pack, unpack, sub = string.pack, string.unpack, string.sub
 local words = resp.words
-local encode, decode = score.encode, score.decode
+local decode = score.decode
 
 local M = {}
 
@@ -64,9 +64,8 @@ function M.score(db, c, member)
   return bytes and decode(bytes)
 end
 
-local function insert_row(db, c, z, bytes, member, hash)
-  local key = bytes .. member
-  db.store:put(z.scores .. key, "")
+-- A row has come; its key is in the store.
+local function inserted(db, c, z, key, hash)
   if z.first and key < z.first then
     z.first = key
   end
@@ -74,12 +73,6 @@ local function insert_row(db, c, z, bytes, member, hash)
     z.last = key .. "\0"
   end
   ranks.insert(db, c, z, key, hash)
-end
-
-local function remove_row(db, c, z, bytes, member, hash)
-  local key = bytes .. member
-  db.store:delete(z.scores .. key)
-  ranks.remove(db, c, z, key, hash)
 end
 
 ---Gives a member a score, whether it is there or not.
@@ -90,18 +83,29 @@ end
 ---@return boolean added, boolean changed
 function M.put(db, c, member, bytes)
   local z = c.index or view(c)
-  local old, hash = db.members:swap(z.members, member, bytes)
+  local old, hash = db.members:index(z.members, member, z.scores, bytes)
   if old == bytes then
     return false, false
-  end
-  member = words(member)
-  if old then
-    remove_row(db, c, z, old, member, hash)
-  else
+  elseif not old then
     c.count = c.count + 1
   end
-  insert_row(db, c, z, bytes, member, hash)
+  if c.more > 0 or z.first or z.last or ranks.is_node(hash) then
+    member = words(member)
+    if old then
+      ranks.remove(db, c, z, old .. member, hash)
+    end
+    inserted(db, c, z, bytes .. member, hash)
+  end
   return not old, old ~= nil
+end
+
+-- A member that is there, with this score.
+local function remove(db, c, z, member, bytes)
+  local _, hash = db.members:delete(z.members, member)
+  local key = bytes .. member
+  db.store:delete(z.scores .. key)
+  c.count = c.count - 1
+  ranks.remove(db, c, z, key, hash)
 end
 
 ---@param db lunode.kv.db
@@ -114,9 +118,7 @@ function M.remove(db, c, member)
   if not bytes then
     return false
   end
-  local _, hash = db.members:delete(z.members, member)
-  c.count = c.count - 1
-  remove_row(db, c, z, bytes, member, hash)
+  remove(db, c, z, member, bytes)
   return true
 end
 
@@ -237,17 +239,17 @@ end
 function M.pop(db, c, highest, limit)
   local z = view(c)
   local from, past = ends(z)
-  local list = collect(db, z, from, past, limit, 0, highest, true)
-  for i = 1, #list, 2 do
-    M.remove(db, c, list[i])
+  local list = db.store:collect(from, past, "keys", limit, #z.scores, highest)
+  for i = 1, #list do
+    local key = list[i]
+    remove(db, c, z, sub(key, SCORE_BYTES + 1), sub(key, 1, SCORE_BYTES))
   end
-  local n = #list
-  if n > 0 and highest then
-    z.last = encode(list[n]) .. list[n - 1]
-  elseif n > 0 then
-    z.first = encode(list[n]) .. list[n - 1]
+  if highest then
+    z.last = list[#list]
+  else
+    z.first = list[#list]
   end
-  return list
+  return score.split(list)
 end
 
 ---The score that all members have, if that is so; else that of the first one.

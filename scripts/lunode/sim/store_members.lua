@@ -43,6 +43,19 @@ function methods:swap(prefix, member, value)
   return old, hash
 end
 
+function methods:index(prefix, member, index, value)
+  local old, hash = self:swap(prefix, member, value)
+  if #value > 64 then
+    error("bad argument #5 to 'index' (too long for an index)", 2)
+  elseif old ~= value then
+    if old then
+      self.store:delete(index .. old .. member)
+    end
+    self.store:put(index .. value .. member, "")
+  end
+  return old, hash
+end
+
 function methods:add(prefix, member, value)
   local row, hash = row_of(prefix, member)
   local absent = self.store:get(row) == nil
