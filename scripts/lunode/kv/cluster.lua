@@ -130,6 +130,7 @@ local function attach(node, store)
     local ok, err, code = node.db:attach(store)
     if ok then
       node.writes:was_replaced()
+      node.blocking:touch_all() -- what clients wait for may have come with it
     end
     return ok, err, code
   end
