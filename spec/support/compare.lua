@@ -121,9 +121,12 @@ end
 
 -- Where Redis keeps a collection in one piece, it gives it in one reply, as we do if it is small; else where a page
 -- ends is its own affair.
-local function same_page(width)
+local function same_page(width, normal)
   return function(a, b)
     local x, y = resp.decode(a), resp.decode(b)
+    for i = 2, normal and math.max(#x[2], #y[2]) or 0, 2 do
+      x[2][i], y[2][i] = normal(x[2][i]), normal(y[2][i])
+    end
     return #x == 2 and #y == 2 and type(y[1]) == "string"
       and (x[1] ~= "0" or y[1] ~= "0" or M.same_set(groups(x[2], width), groups(y[2], width)))
   end
@@ -185,7 +188,10 @@ local rules = {
   end,
   HSCAN = same_page(2),
   SSCAN = same_page(1),
-  ZSCAN = same_page(2),
+  ZSCAN = same_page(2, function(score) -- an integer of 18 digits is written as such by one of Redis's encodings only
+    local number = tonumber(score)
+    return number and number + 0.0 or score
+  end),
   HGETALL = same_groups(2),
   HKEYS = same_groups(1),
   HVALS = same_groups(1),
@@ -265,7 +271,7 @@ end
 ---@param before? { [1]: string, [2]: string }  the replies to the command before
 ---@return boolean
 function M.agree(command, a, b, before)
-  if command[1]:find("^[Zz]") then
+  if command[1]:find("^[Bb]?[Zz]") then
     a, b = one_zero(a), one_zero(b)
   end
   if a == b or is_stale_error(command, a) then
