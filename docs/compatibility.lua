@@ -68,6 +68,7 @@ local NOTES = {
   swapdb = "there is one database",
   sync = "replication is Raft: `lunode cluster`",
   wait = "answers at once: 0, or in a cluster how many others have what is acknowledged, a quorum's",
+  zscan = "large integers with all their digits, as Redis writes them of a small set",
   watch = "in a cluster it goes through the log",
 }
 
@@ -83,6 +84,7 @@ local GENERAL = [[
   something, counts for all keys that it may write (`LMPOP 2 a b` for both).
 - **Keyspace notifications** are told by each node to its own subscribers, when it runs the command; on every member
   of a cluster.
+  An event `expired` comes when the key is deleted; `SORT … STORE` tells `new` also where it replaces a key.
 - **Slow subscribers and monitors** are closed at `client-output-buffer-limit pubsub`. A client of the class `normal`
   that does not read its replies is not read from any more, so it needs no limit.
 - **HELP** of containers is written from our tables, with other words.
@@ -91,7 +93,8 @@ local GENERAL = [[
   members the log decides who was first. What a client has sent behind a command that blocks may take 64 MiB.
 - **SCAN and its kin** have cursors of 64 bits that need no memory, and give keys in another order than Redis does.
 - **A command that we do not have** answers as Redis answers an unknown one.
-- **CLIENT TRACKING** is not built, so `HELLO 3` alone pushes nothing. Client-side caches fall back to asking.
+- **CLIENT TRACKING** tells of changes at the end of a turn of the loop, behind its replies, and in a cluster on each
+  member what its own clients have read.
 - **Protected mode** as in Redis: without a password, clients from other machines are refused (`lunode kv --protected
   no`).]]
 

@@ -30,7 +30,7 @@ end
 local function events_of(server, sequence)
   local client, listener = server:client(), server:client()
   client:call("FLUSHALL")
-  client:call("CONFIG", "SET", "notify-keyspace-events", "KEA")
+  client:call("CONFIG", "SET", "notify-keyspace-events", "KEAn")
   listener:call("PSUBSCRIBE", "__key*")
   listener:call("SUBSCRIBE", "marker")
   local heard = {}
@@ -41,7 +41,8 @@ local function events_of(server, sequence)
     local list = {}
     local message = listener:reply()
     while message[1] == "pmessage" do
-      if not message[3]:find("expired", 1, true) and message[4] ~= "expired" then -- that comes when it comes
+      local event = message[3]:match("^__keyevent@0__:(.*)$") or message[4]
+      if event ~= "expired" and not (event == "new" and command[1]:upper() == "SORT") then -- see compatibility.md
         list[#list + 1] = message[3] .. " " .. message[4]
       end
       message = listener:reply()

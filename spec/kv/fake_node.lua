@@ -19,6 +19,7 @@ local session = require "lunode.kv.session"
 local store = require "lunode.store"
 local tmp = require "lunode.test.tmp"
 local timing = require "lunode.kv.timing"
+local tracking = require "lunode.kv.tracking"
 local transactions = require "lunode.kv.transactions"
 local watches = require "lunode.kv.watches"
 local writes = require "lunode.kv.writes"
@@ -142,6 +143,7 @@ end
 ---The turn of the loop ends, and the next one begins.
 function node_methods:finish_turn()
   self.blocking:end_turn()
+  self.tracking:end_turn()
   self.writes:end_turn(self.clock)
   self.end_turn()
   self:read_clock()
@@ -285,7 +287,7 @@ function M.new(options)
     stats = { connections = 0, rejected = 0, commands = 0, errors = 0, clients = 0 },
   }, { __index = node_methods })
   self.blocking = blocking.new(self)
-  self.monitors, self.timing = monitor.new(self), timing.new(self)
+  self.monitors, self.timing, self.tracking = monitor.new(self), timing.new(self), tracking.new(self)
   self.replica = new_replica(self, options.sync)
   self.save = save.new(self)
   self:open()

@@ -121,15 +121,24 @@ end
 
 -- Where Redis keeps a collection in one piece, it gives it in one reply, as we do if it is small; else where a page
 -- ends is its own affair.
-local function same_page(width, normal)
+local function same_page(width)
   return function(a, b)
     local x, y = resp.decode(a), resp.decode(b)
-    for i = 2, normal and math.max(#x[2], #y[2]) or 0, 2 do
-      x[2][i], y[2][i] = normal(x[2][i]), normal(y[2][i])
-    end
     return #x == 2 and #y == 2 and type(y[1]) == "string"
       and (x[1] ~= "0" or y[1] ~= "0" or M.same_set(groups(x[2], width), groups(y[2], width)))
   end
+end
+
+-- A page of members and scores. How Redis writes a large integer here depends on how it keeps the set: 1e+18, or with
+-- all its digits.
+local function same_scores(a, b)
+  local x, y = resp.decode(a), resp.decode(b)
+  for _, reply in ipairs { x, y } do
+    for i = 2, #(reply[2] or ""), 2 do
+      reply[2][i] = tonumber(reply[2][i]) and ("%.17g"):format(tonumber(reply[2][i])) or reply[2][i]
+    end
+  end
+  return same_page(2)(resp.encode(x), resp.encode(y))
 end
 
 local function flatten(value, list)
@@ -188,10 +197,7 @@ local rules = {
   end,
   HSCAN = same_page(2),
   SSCAN = same_page(1),
-  ZSCAN = same_page(2, function(score) -- an integer of 18 digits is written as such by one of Redis's encodings only
-    local number = tonumber(score)
-    return number and number + 0.0 or score
-  end),
+  ZSCAN = same_scores,
   HGETALL = same_groups(2),
   HKEYS = same_groups(1),
   HVALS = same_groups(1),

@@ -95,6 +95,9 @@ local function rename(ctx, from, to, replace)
     return false
   end
   db:move(row, value, target, old)
+  if old then -- it was replaced: else the store has told
+    ctx:notify("n", "new", to)
+  end
   ctx:notify("g", "rename_from", from)
   ctx:notify("g", "rename_to", to)
   return true

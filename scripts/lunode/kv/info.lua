@@ -1,4 +1,5 @@
 -- The text of INFO, section by section: Redis's fields where we have such a thing, and few of our own.
+local ordered = require("lunode.kv.channels").ordered
 local loop = require "lunode.loop"
 local replication = require "lunode.kv.replication_info"
 local version = require "lunode.version"
@@ -16,6 +17,14 @@ local function human(bytes)
     bytes, unit = bytes / 1024, larger
   end
   return (unit == "B" and "%d%s" or "%.2f%s"):format(bytes, unit)
+end
+
+local function count(set)
+  local n = 0
+  for _ in pairs(set) do
+    n = n + 1
+  end
+  return n
 end
 
 local sections = {}
@@ -44,6 +53,7 @@ function sections.clients(ctx)
     { "cluster_connections", 0 },
     { "maxclients", ctx.node.maxclients },
     { "blocked_clients", ctx.node.blocking.count },
+    { "tracking_clients", ctx.node.tracking.count },
   }
 end
 
@@ -102,7 +112,7 @@ function sections.persistence(ctx)
 end
 
 function sections.stats(ctx)
-  local stats, db = ctx.node.stats, ctx.db
+  local stats, channels, db = ctx.node.stats, ctx.node.channels, ctx.db
   return {
     { "total_connections_received", stats.connections },
     { "total_commands_processed", stats.commands },
@@ -111,8 +121,43 @@ function sections.stats(ctx)
     { "evicted_keys", 0 },
     { "keyspace_hits", db.hits },
     { "keyspace_misses", db.misses },
+    { "pubsub_channels", count(channels.channels) },
+    { "pubsub_patterns", channels.pattern_count },
+    { "pubsubshard_channels", count(channels.shards) },
     { "total_error_replies", stats.errors },
   }
+end
+
+-- Those that are timed: see kv.timing.
+function sections.commandstats(ctx)
+  local lines, commands = {}, ctx.node.timing.commands
+  for i, name in ipairs(ordered(commands)) do
+    local of = commands[name]
+    lines[i] = { "cmdstat_" .. name, ("calls=%d,usec=%d,usec_per_call=%.2f,rejected_calls=0,failed_calls=0"):format(
+      of.calls, of.microseconds, of.microseconds / of.calls) }
+  end
+  return lines
+end
+
+-- The microseconds that a share of all calls has not exceeded, as far as buckets tell.
+local function percentile(of, share)
+  local sum = 0
+  for bucket = 0, 32 do
+    sum = sum + (of.buckets[bucket] or 0)
+    if sum >= of.calls * share then
+      return 1 << bucket
+    end
+  end
+end
+
+function sections.latencystats(ctx)
+  local lines, commands = {}, ctx.node.timing.commands
+  for i, name in ipairs(ordered(commands)) do
+    local of = commands[name]
+    lines[i] = { "latency_percentiles_usec_" .. name, ("p50=%d,p99=%d,p99.9=%d"):format(percentile(of, 0.5),
+      percentile(of, 0.99), percentile(of, 0.999)) }
+  end
+  return lines
 end
 
 function sections.replication(ctx)
@@ -131,8 +176,12 @@ function sections.keyspace(ctx)
   return { { "db0", ("keys=%d,expires=%d,avg_ttl=0"):format(db.keys, db.expires) } }
 end
 
-local ORDER = { "server", "clients", "memory", "persistence", "stats", "replication", "cluster", "keyspace" }
+local ORDER = {
+  "server", "clients", "memory", "persistence", "stats", "replication", "commandstats", "latencystats", "cluster",
+  "keyspace",
+}
 local EVERY = { all = true, everything = true, default = true }
+local ASKED_FOR = { commandstats = true, latencystats = true } -- by name, or as "all"
 
 local function title(name)
   return "# " .. name:sub(1, 1):upper() .. name:sub(2)
@@ -143,14 +192,15 @@ end
 ---@param ... string
 ---@return string
 function M.text(ctx, ...)
-  local wanted, every = {}, select("#", ...) == 0
+  local wanted, every, all = {}, select("#", ...) == 0, false
   for _, name in ipairs { ... } do
-    wanted[name:lower()] = true
-    every = every or EVERY[name:lower()]
+    name = name:lower()
+    wanted[name] = true
+    every, all = every or EVERY[name], all or EVERY[name] and name ~= "default"
   end
   local parts = {}
   for _, name in ipairs(ORDER) do
-    if every or wanted[name] then
+    if wanted[name] or all or every and not ASKED_FOR[name] then
       local lines = { title(name) }
       for i, field in ipairs(sections[name](ctx)) do
         lines[i + 1] = field[1] .. ":" .. field[2]

@@ -20,6 +20,7 @@ local save = require "lunode.kv.save"
 local sessions = require "lunode.kv.session"
 local tcp_server = require "lunode.tcp_server"
 local timing = require "lunode.kv.timing"
+local tracking = require "lunode.kv.tracking"
 local transactions = require "lunode.kv.transactions"
 local blocking = require "lunode.kv.blocking"
 local watches = require "lunode.kv.watches"
@@ -105,6 +106,7 @@ local REMEDIES = {
 ---@field notify_classes table<string, boolean>
 ---@field monitors lunode.kv.monitors
 ---@field timing lunode.kv.timing
+---@field tracking lunode.kv.tracking
 ---@field settings table  what CONFIG SET changes and has no other place: see kv.parameters
 ---@field started integer   milliseconds since the epoch
 ---@field failed string?    why it had to stop
@@ -179,6 +181,7 @@ local function new_node(options)
     paused = nil, -- CLIENT PAUSE: { mode, until_ }
     monitors = nil,
     timing = nil,
+    tracking = nil,
     gather = transactions.gather,
     next_id = 1,
     stats = { connections = 0, rejected = 0, commands = 0, errors = 0, clients = 0 },
@@ -196,6 +199,7 @@ local function new_node(options)
   self.blocking = blocking.new(self)
   self.monitors = monitor.new(self)
   self.timing = timing.new(self)
+  self.tracking = tracking.new(self)
   return self
 end
 
@@ -279,6 +283,16 @@ function methods:list_sessions()
   return list
 end
 
+---@param id integer
+---@return lunode.kv.session?
+function methods:find_session(id)
+  for _, session in pairs(self.sessions) do -- ids are unique
+    if session.id == id then
+      return session
+    end
+  end
+end
+
 ---Closes clients that have sent nothing for `timeout` seconds, and wait for nothing.
 ---@param seconds integer  0: none
 function methods:set_timeout(seconds)
@@ -330,6 +344,7 @@ end
 function methods:commit()
   if not (self.failed or self.closed) then
     self.blocking:end_turn()
+    self.tracking:end_turn()
     self.writes:end_turn(self.ctx.now or self:read_clock())
   end
   self.end_turn()

@@ -1,6 +1,6 @@
 -- Commands about the node as a whole: TIME DBSIZE FLUSHDB FLUSHALL SHUTDOWN INFO ROLE WAIT LOLWUT. CONFIG, CLIENT,
 -- SLOWLOG, LATENCY and MEMORY have files of their own.
-local cluster = require "lunode.kv.cluster"
+local members = require "lunode.kv.cluster_members"
 local command = require "lunode.kv.command"
 local errors = require "lunode.kv.errors"
 local info = require "lunode.kv.info"
@@ -103,7 +103,7 @@ local NEGATIVE_TIME = resp.error("ERR timeout is negative")
 local function followers(node)
   local core, list = node.cluster.core, {}
   for _, id in ipairs(core.config.ids) do
-    local host, port = cluster.client_address(node, id)
+    local host, port = members.client_address(node, id)
     if id ~= node.cluster.id and host then
       local peer = core.peers[id]
       list[#list + 1] = { host, tostring(port), tostring(peer and peer.match or 0) }
@@ -126,7 +126,7 @@ command.command("ROLE", {
     end
     local host, port = "", 0
     if core.leader then
-      host, port = cluster.client_address(node, core.leader)
+      host, port = members.client_address(node, core.leader)
     end
     return { "slave", host or "", port or 0, core.leader and "connected" or "connect", node.cluster.applied }
   end,

@@ -115,7 +115,7 @@ end
 function methods:update()
   local node = self.node
   self.diverted = self.waiting > 0 or self.multi ~= nil or self.held ~= nil or self:is_listener()
-    or self.silence ~= nil or node.paused ~= nil or node.monitors.count > 0
+    or self.silence ~= nil or node.paused ~= nil or node.monitors.count > 0 or self.tracking ~= nil
 end
 
 ---Whether it has subscriptions, and a protocol in which messages look like replies.
@@ -143,6 +143,7 @@ function methods:reset()
   self.multi, self.watched, self.silence, self.no_evict = nil, false, nil, nil
   self:unwatch()
   self.node.monitors:remove(self)
+  self.node.tracking:stop(self)
   self.node.channels:forget(self)
   self.node.channels:set_limit(self)
   self:set_protocol(2)
@@ -170,6 +171,7 @@ function methods:end_()
   self.closed = true
   self:unwatch()
   self.node.monitors:remove(self)
+  self.node.tracking:stop(self)
   self.node.blocking:forget(self)
   self.node.channels:forget(self)
 end
@@ -425,7 +427,11 @@ function M.dispatchers(node)
     elseif entry.write then
       local refusal = entry.bytes and writes:refusal_of(entry, session)
       return refusal or (writes:run(entry, name, args))
-    elseif entry.variadic then
+    end
+    if session.tracking then
+      node.tracking:saw(session, entry, args)
+    end
+    if entry.variadic then
       return (run(ctx, args))
     end
     return (run(ctx, table.unpack(args, 1, math.min(#args, MOST_PARAMETERS))))

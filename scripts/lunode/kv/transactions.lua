@@ -52,21 +52,21 @@ local function run_one(ctx, entry, args)
   if entry.write then
     db:begin()
   end
-  local events = ctx.events and #ctx.events or 0
   local ok, result = xpcall(run_and_encode, with_traceback, entry, ctx, args)
   if ok then
     local changed = entry.write and db:finish()
     if changed then
       ctx.node.writes:touch(entry, args)
     end
+    if ctx.events then -- before what is published behind it
+      ctx:tell_events()
+    end
     return result, changed, false
   end
   if entry.write then
     db:rollback()
   end
-  for i = #(ctx.events or ""), events + 1, -1 do
-    ctx.events[i] = nil
-  end
+  ctx.events = nil
   local value, faulty = answer_for(entry, result)
   ctx.node.stats.errors = ctx.node.stats.errors + 1
   return resp.encode(value), false, faulty
@@ -99,6 +99,9 @@ local function run_each(ctx, args)
     if session or entry.write or entry.options.may_replicate then -- to whom would the others reply?
       ctx.seed = seed and seed + at
       local started = entry.timed and loop.time()
+      if session and session.tracking then
+        ctx.node.tracking:saw(session, entry, own)
+      end
       if session and ctx.node.monitors.count > 0 then
         ctx.node.monitors:show(session, entry, name, own)
       end

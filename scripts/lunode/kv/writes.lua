@@ -75,6 +75,7 @@ function M.new(node, replica)
   self.db.on_deleted = function(row)
     local key = keys.key(row)
     node.watches:touch(key)
+    node.tracking:touch(key, nil)
     node.ctx:notify("x", "expired", key)
   end
   return self
@@ -250,19 +251,21 @@ end
 ---@param entry table
 ---@param args string[]
 function methods:touch(entry, args)
-  local watches, blocking = self.node.watches, self.node.blocking
-  if watches.count == 0 and blocking.count == 0 or entry.options.touches == false then
+  local watches, blocking, tracking = self.node.watches, self.node.blocking, self.node.tracking
+  if watches.count == 0 and blocking.count == 0 and tracking.count == 0 or entry.options.touches == false then
     return
   end
   local found = getkeys.has_keys(entry) and getkeys.find(entry, args)
   if not found then
     blocking:touch_all()
+    tracking:touch_all()
     return watches:touch_all(entry.name == "flushall" or entry.name == "flushdb")
   end
   for _, key in ipairs(found) do
     if getkeys.is_written(key.access) then
       watches:touch(args[key.at])
       blocking:touch(args[key.at])
+      tracking:touch(args[key.at], self.ctx.session)
     end
   end
 end
@@ -287,7 +290,8 @@ end
 ---To be called when the first key is watched or waited for, and when the last one no longer is: until then, nobody
 ---pays for it.
 function methods:update()
-  local watched = self.node.watches.count > 0 or self.node.blocking.count > 0
+  local node = self.node
+  local watched = node.watches.count > 0 or node.blocking.count > 0 or node.tracking.count > 0
   self.run = watched and run_and_touch or nil
   self.run_short = watched and run_short_and_touch or methods.run_short
 end
@@ -484,6 +488,9 @@ function methods:read(waiter)
   if not self.ctx.now then
     self.node:read_clock()
   end
+  if waiter.session and waiter.session.tracking then
+    self.node.tracking:saw(waiter.session, waiter.entry, waiter.args)
+  end
   self:reply(waiter, call(self, waiter.entry, waiter.args))
 end
 
@@ -540,7 +547,7 @@ function M.knows(payload, position)
   repeat
     local ok, next_position = pcall(check, batch.next(payload, position))
     if not ok then
-      return nil, next_position
+      return nil, tostring(next_position)
     end
     position = next_position
   until not position
