@@ -36,6 +36,10 @@ describe("a cluster of key-value nodes", function()
     add(worlds.linearizable(world, 5, worlds.ALL, { log_keep = 1000 }))
   end)
 
+  sim_it("is linearizable while all its members are exchanged, one by one", { seeds = 2, full = 100 }, function(world)
+    add(worlds.linearizable(world, 3, { "latency", "reset", "crash", "pause" }, { exchange = true, log_keep = 1000 }))
+  end)
+
   sim_it("comes to the same state on all members, whatever the commands", { seeds = 3, full = 100 }, function(world)
     add(worlds.alike(world, 3, worlds.ALL, { log_keep = 1000 }))
   end)
