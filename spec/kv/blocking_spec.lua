@@ -3,6 +3,7 @@
 local blocking = require "lunode.kv.blocking"
 local command = require "lunode.kv.command"
 local fake_node = require "spec.kv.fake_node"
+local list = require "lunode.kv.list"
 local lunode = require "spec.support.lunode"
 local resp = require "lunode.resp"
 local wait = require "lunode.test.wait"
@@ -156,6 +157,28 @@ describe("a client that finds no element", function()
     assert.same({ "2" }, pusher("LRANGE", "a", "0", "-1"))
     client.session:end_()
     assert.equal(0, node.blocking.count)
+  end)
+
+  it("goes on waiting where the disk is full, and is served once it has room", function()
+    client("BLPOP", "a", "0")
+    node.db:begin() -- as if it had come by the log of others
+    local c = list.create(node.db, "a")
+    list.push_right(node.db, c, "1")
+    node.db.collections:changed(c)
+    node.db:finish()
+    node:finish_turn()
+    node.replica.full = { "no space left", "ENOSPC" }
+    node.blocking:touch("a")
+    node:finish_turn()
+    assert.is_nil(client:reply())
+    assert.equal(1, node.blocking.count)
+    assert.is_not_nil(node.blocking.retry)
+    node.replica.full = nil
+    node.blocking:close()
+    assert.is_nil(node.blocking.retry)
+    node.blocking:touch_all() -- what the retry does
+    node:finish_turn()
+    assert.same({ "a", "1" }, client:reply())
   end)
 
   it("is closed when it sends without end meanwhile", function()

@@ -365,7 +365,7 @@ function methods:end_turn()
   end
 end
 
----Ends.
+---The node ends: nothing is tried again.
 function methods:close()
   if self.retry then
     self.retry:close()

@@ -482,6 +482,7 @@ function methods:close()
     timer:close()
   end
   self.timers = {}
+  self.blocking:close()
   if self.cluster then
     cluster.hand_over(self)
   end
