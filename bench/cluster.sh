@@ -95,7 +95,7 @@ cpu_of() { # NAME: of all its processes, and of the one that takes the commands
   fi
   all=0
   for i in 1 2 3; do
-    all=$((all + $("$build/bench/cpu_time" "$(pid_of "$1$i")")))
+    [ "$1$i" = "${dead:-}" ] || all=$((all + $("$build/bench/cpu_time" "$(pid_of "$1$i")")))
   done
   leading=$("$build/bench/cpu_time" "$(pid_of "$(cat "$work/$1/leader")")")
 }
@@ -150,7 +150,7 @@ bench_cluster() {
   { tell_memory && catch_up; } >"$work/notes"
 }
 
-# ---- a fresh node: from its start until it holds what the others hold
+# ---- a fresh node: from its start until it holds what the others hold, while one of those is away
 
 lag_of() { # ID: how many entries it is behind, as the leader knows it; nothing where it does not
   timeout 5 redis-cli -h 127.0.0.1 -p "$leader_port" raft status 2>/dev/null | awk -v id="$1" '
@@ -165,6 +165,9 @@ catch_up() {
   case " $running " in *" lunode "*) ;; *) return ;; esac
   address=$(cat "$work/lunode/leader_address")
   leader_port=${address##*:}
+  dead=lunode1 # so that the others hold what it misses
+  [ "$(cat "$work/lunode/leader")" != lunode1 ] || dead=lunode2
+  stop "$(pid_of $dead)"
   small=$(timeout 5 redis-cli -h 127.0.0.1 -p "$leader_port" dbsize) # of 80 bytes
   timeout 300 redis-benchmark -h 127.0.0.1 -p "$leader_port" -t set -n "$requests" -c $clients -P 16 -r 10000000 \
     -d 1000 >"$work/lunode/csv" 2>&1 || lost lunode
@@ -173,6 +176,8 @@ catch_up() {
   free_port
   echo "127.0.0.1:$port" >"$work/lunode4/address"
   free_port
+  cpu_of lunode
+  leading_before=$leading
   by=$(cat "$work/$(cat "$work/lunode/leader")/peer")
   begun=$(date +%s%N)
   launch lunode4 "$lunode" kv --id n4 --data "$work/lunode4/data" --log-level warn \
@@ -184,11 +189,15 @@ catch_up() {
     sleep 0.05
   done
   ended=$(date +%s%N)
-  awk -v small="$small" -v keys="$keys" -v ns=$((ended - begun)) 'BEGIN {
+  cpu_of lunode
+  awk -v small="$small" -v keys="$keys" -v ns=$((ended - begun)) -v leader=$((leading - leading_before)) \
+    -v fresh="$("$build/bench/cpu_time" "$(pid_of lunode4)")" 'BEGIN {
     mb = (small * 80 + (keys - small) * 1016) / 1e6
-    printf "a fresh node had %d keys of %.0f MB after %.2f s: %.0f MB/s\n", keys, mb, ns / 1e9, mb / (ns / 1e9) }'
+    printf "a fresh node had %d keys of %.0f MB after %.2f s: %.0f MB/s\n", keys, mb, ns / 1e9, mb * 1e9 / ns
+    printf "for that it took %.2f s of CPU time, and the leader %.2f s\n", fresh / 1e9, leader / 1e9 }'
   for name in lunode1 lunode2 lunode3 lunode4; do
-    awk -v name="$name" '/^VmHWM:/ { printf "%s has had %.0f MiB of memory at the most by then\n", name, $2 / 1024 }' \
+    [ $name = $dead ] || awk -v name="${name#lunode}" '/^VmHWM:/ {
+      printf "lunode n%s had had %.0f MiB of memory at the most by then\n", name, $2 / 1024 }' \
       "/proc/$(pid_of "$name")/status"
   done
 }

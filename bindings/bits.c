@@ -39,22 +39,22 @@ static int bits_combine(lua_State *L) {
     static const char *const names[] = {"and", "or", "xor", NULL};
     enum ln_bits_op op = (enum ln_bits_op)luaL_checkoption(L, 1, NULL, names);
     int top = lua_gettop(L);
-    size_t longest = 0, len;
+    size_t out_len = 0, text_len;
     for (int i = 2; i <= top; i++) {
-        luaL_checklstring(L, i, &len);
-        longest = len > longest ? len : longest;
+        luaL_checklstring(L, i, &text_len);
+        out_len = text_len > out_len ? text_len : out_len;
     }
-    luaL_checklstring(L, 2, &len); /* there is one */
+    luaL_checklstring(L, 2, &text_len); /* there is one */
     luaL_Buffer buffer;
-    char *out = luaL_buffinitsize(L, &buffer, longest);
-    const char *first = lua_tolstring(L, 2, &len);
-    memcpy(out, first, len);
-    memset(out + len, 0, longest - len);
+    char *out = luaL_buffinitsize(L, &buffer, out_len);
+    const char *first = lua_tolstring(L, 2, &text_len);
+    memcpy(out, first, text_len);
+    memset(out + text_len, 0, out_len - text_len);
     for (int i = 3; i <= top; i++) {
-        const char *text = lua_tolstring(L, i, &len);
-        ln_bits_combine(op, out, longest, text, len);
+        const char *text = lua_tolstring(L, i, &text_len);
+        ln_bits_combine(op, out, out_len, text, text_len);
     }
-    luaL_pushresultsize(&buffer, longest);
+    luaL_pushresultsize(&buffer, out_len);
     return 1;
 }
 

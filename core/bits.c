@@ -84,11 +84,12 @@ static void combine_xor(uint8_t *restrict out, const uint8_t *restrict data, siz
         out[i] ^= data[i];
 }
 
-void ln_bits_combine(enum ln_bits_op op, void *out, size_t len, const void *data, size_t data_len) {
+void ln_bits_combine(enum ln_bits_op op, void *out, size_t out_len, const void *data,
+                     size_t data_len) {
     uint8_t *p = out;
     if (op == LN_BITS_AND) {
         combine_and(p, data, data_len);
-        memset(p + data_len, 0, len - data_len);
+        memset(p + data_len, 0, out_len - data_len);
     } else if (op == LN_BITS_OR) {
         combine_or(p, data, data_len);
     } else {

@@ -17,9 +17,10 @@ bool ln_bits_find(const void *data, uint64_t first, uint64_t past, bool set, uin
 
 enum ln_bits_op { LN_BITS_AND, LN_BITS_OR, LN_BITS_XOR };
 
-/* out = out op data, where data counts as followed by zeros. REQUIRES: data_len <= len, and they do
- * not overlap. */
-void ln_bits_combine(enum ln_bits_op op, void *out, size_t len, const void *data, size_t data_len);
+/* out = out op data, where data counts as followed by zeros. REQUIRES: data_len <= out_len, and
+ * they do not overlap. */
+void ln_bits_combine(enum ln_bits_op op, void *out, size_t out_len, const void *data,
+                     size_t data_len);
 
 void ln_bits_invert(void *data, size_t len);
 

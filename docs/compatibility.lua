@@ -68,6 +68,7 @@ local NOTES = {
   swapdb = "there is one database",
   sync = "replication is Raft: `lunode cluster`",
   wait = "answers at once: 0, or in a cluster how many others have what is acknowledged, a quorum's",
+  zscan = "large integers with all their digits, as Redis writes them of a small set",
   watch = "in a cluster it goes through the log",
 }
 

@@ -61,7 +61,8 @@ for _, kind in ipairs { { "a machine of pieces", {} }, { "a store", { store = tr
       for i = 1, 20 do
         assert.equal("v" .. i, cluster.state.n1.get("k" .. i))
       end
-      assert.same({ "n1" }, cluster.state.n1.node.core.config.ids)
+      local config, own = cluster.state.n1.node.core.config, cluster.state.n1.node.storage.disk
+      assert.same({ { "n1" }, own }, { config.ids, config.members.n1.disk })
       for _, name in ipairs(others(all, "n1")) do
         assert.is_true(logged(cluster.state[name], "it is of another cluster") > 0)
         assert.is_nil(cluster.state[name].get "new")

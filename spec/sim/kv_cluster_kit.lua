@@ -204,4 +204,39 @@ function methods:agree(seconds)
   end
 end
 
+---Changes the membership, on whoever leads, until it is done.
+---@param wanted { kind: string, id: string, address: string? }
+function methods:change(wanted)
+  for _ = 1, 100 do
+    local ended, err = false, nil
+    self:is_up(self:leader()).cluster:change(wanted, function(_, failure)
+      ended, err = true, failure
+    end)
+    self.world:run_until(function()
+      return ended
+    end, 10)
+    if ended and not err then
+      return
+    end
+    self:run(0.5)
+  end
+  error(("%s of %s is never done"):format(wanted.kind, wanted.id))
+end
+
+---Another server becomes a voter in the place of a member, which is gone from then on.
+---@param old string
+---@param new string
+function methods:exchange(old, new)
+  self:add(new, nil)
+  self:change { kind = "add", id = new, address = new .. RAFT }
+  self:change { kind = "promote", id = new }
+  self:change { kind = "remove", id = old }
+  self.world:kill(old)
+  for i, name in ipairs(self.names) do
+    if name == old then
+      self.names[i], self.places[i] = new, { host = new, port = PORT, patience = 5 }
+    end
+  end
+end
+
 return M

@@ -30,10 +30,17 @@ local MORE = {
 }
 
 local function fail_for_a_while(world, cluster, kinds, intensity, seconds)
+  local ends = world.now + seconds + 5
   if kinds then
     world:swarm { duration = seconds, quiet = 5, intensity = intensity, kinds = kinds, nodes = cluster.names }
   end
-  cluster:run(seconds + 5)
+  if cluster.options.exchange then
+    for i, old in ipairs { "n1", "n2", "n3" } do
+      cluster:run(2)
+      cluster:exchange(old, "m" .. i)
+    end
+  end
+  cluster:run(math.max(1, ends - world.now))
   world:heal()
   for _, name in ipairs(cluster.names) do
     if world:get(name).state ~= "up" then -- a disk that failed has ended it

@@ -129,6 +129,18 @@ local function same_page(width)
   end
 end
 
+-- A page of members and scores. How Redis writes a large integer here depends on how it keeps the set: 1e+18, or with
+-- all its digits.
+local function same_scores(a, b)
+  local x, y = resp.decode(a), resp.decode(b)
+  for _, reply in ipairs { x, y } do
+    for i = 2, #(reply[2] or ""), 2 do
+      reply[2][i] = tonumber(reply[2][i]) and ("%.17g"):format(tonumber(reply[2][i])) or reply[2][i]
+    end
+  end
+  return same_page(2)(resp.encode(x), resp.encode(y))
+end
+
 local function flatten(value, list)
   if type(value) ~= "table" then
     list[#list + 1] = resp.encode(value)
@@ -185,7 +197,7 @@ local rules = {
   end,
   HSCAN = same_page(2),
   SSCAN = same_page(1),
-  ZSCAN = same_page(2),
+  ZSCAN = same_scores,
   HGETALL = same_groups(2),
   HKEYS = same_groups(1),
   HVALS = same_groups(1),

@@ -8,7 +8,6 @@
 local admin = require "lunode.kv.admin"
 local context = require "lunode.kv.context"
 local database = require "lunode.kv.db"
-local driver = require "lunode.raft.driver"
 local logger = require "lunode.logger"
 local loop = require "lunode.loop"
 local members = require "lunode.kv.cluster_members"
@@ -131,6 +130,7 @@ local function attach(node, store)
     local ok, err, code = node.db:attach(store)
     if ok then
       node.writes:was_replaced()
+      node.blocking:touch_all() -- what clients wait for may have come with it
     end
     return ok, err, code
   end
@@ -189,6 +189,7 @@ function M.open(node, options)
   local given = options.cluster
   local election_timeout = given.election_timeout or ELECTION_TIMEOUT
   local err, code
+  local driver = require "lunode.raft.driver" -- a node by itself does without the memory that it takes
   node.cluster, err, code = driver.open {
     id = options.id, cluster = given.name or NAME, secret = given.secret, dir = options.dir, listen = given.listen,
     address = given.address, members = given.init, join = given.join, format = FORMAT,

@@ -547,7 +547,7 @@ function M.knows(payload, position)
   repeat
     local ok, next_position = pcall(check, batch.next(payload, position))
     if not ok then
-      return nil, next_position
+      return nil, tostring(next_position)
     end
     position = next_position
   until not position

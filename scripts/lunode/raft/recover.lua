@@ -128,7 +128,11 @@ local function alone(self)
   local list = {}
   for _, known in ipairs { self.config.members, self.config.removed } do
     for id, member in pairs(known) do -- a configuration is sorted
-      list[#list + 1] = { id = id, address = member.address, removed = id ~= self.id, voter = id == self.id }
+      local is_own = id == self.id
+      list[#list + 1] = {
+        id = id, address = member.address, removed = not is_own, voter = is_own,
+        disk = is_own and self.disk.disk or nil,
+      }
     end
   end
   return assert(configs.new(list))

@@ -164,8 +164,8 @@ function methods:on_offer(from, frame, reply)
   local number, meta, driver = frame[2], frame[3], self.driver
   if not storage.is_meta(meta) or math.type(number) ~= "integer" then
     return logger.debug("raft: %s offers a snapshot that is none", from)
-  elseif driver.core.installing or driver.core.leader ~= from then
-    return
+  elseif driver.core.installing or driver.core.leader and driver.core.leader ~= from then
+    return -- a leader that is new may offer one before it has said that it leads
   elseif (meta.data ~= nil) ~= (driver.machine.attach ~= nil) then
     return logger.warn("raft: %s offers the state of another kind of machine", from)
   end
