@@ -13,7 +13,7 @@ require "lunode.kv.client" -- the container
 
 local M = {}
 
-local MOST_KEYS = 1000000 -- as Redis's tracking-table-max-keys: past that, keys are told as if they had changed
+local MOST_KEYS = 1000000 -- as Redis's tracking-table-max-keys: past that, all are forgotten, and everybody is told so
 local CHANNEL = "__redis__:invalidate"
 
 ---@class lunode.kv.tracking
@@ -89,8 +89,7 @@ function methods:saw(session, entry, args)
     readers[session] = true
   end
   if self.keys > MOST_KEYS then
-    local name = next(self.readers)
-    self:touch(name, nil)
+    self:touch_all()
   end
 end
 
