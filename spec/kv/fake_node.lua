@@ -11,6 +11,7 @@ local blocking = require "lunode.kv.blocking"
 local channels = require "lunode.kv.channels"
 local context = require "lunode.kv.context"
 local database = require "lunode.kv.db"
+local dispatch = require "lunode.kv.dispatch"
 local monitor = require "lunode.kv.monitor"
 local parameters = require "lunode.kv.parameters"
 local resp = require "lunode.resp"
@@ -199,8 +200,8 @@ function node_methods:open()
   self.ctx = context.new(self, self.db)
   self.writes = writes.new(self, self.replica)
   self:read_clock()
-  self.on_message, self.on_long_message, self.end_turn = session.dispatchers(self)
-  self.on_error = session.error_handler(self)
+  self.on_message, self.on_long_message, self.end_turn = dispatch.dispatchers(self)
+  self.on_error = dispatch.error_handler(self)
 end
 
 -- ---- what stands for the replica

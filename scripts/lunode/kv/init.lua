@@ -9,6 +9,7 @@ local cluster = require "lunode.kv.cluster"
 local command = require "lunode.kv.command"
 local context = require "lunode.kv.context"
 local database = require "lunode.kv.db"
+local dispatch = require "lunode.kv.dispatch"
 local logger = require "lunode.logger"
 local loop = require "lunode.loop"
 local monitor = require "lunode.kv.monitor"
@@ -220,7 +221,7 @@ end
 local function callbacks(node)
   local all, stats = node.sessions, node.stats
   local on_message, on_long_message, on_short_message
-  on_message, on_long_message, node.end_turn, on_short_message = sessions.dispatchers(node)
+  on_message, on_long_message, node.end_turn, on_short_message = dispatch.dispatchers(node)
   return {
     decoder = "resp",
     cap = OUTPUT_CAP,
@@ -250,7 +251,7 @@ local function callbacks(node)
     on_message = on_message,
     on_short_message = on_short_message,
     on_long_message = on_long_message,
-    on_error = sessions.error_handler(node),
+    on_error = dispatch.error_handler(node),
     on_bad_message = function(conn, err)
       resp.reply(conn, resp.error("ERR Protocol error: " .. err))
     end,
