@@ -1,6 +1,7 @@
 local database = require "lunode.kv.db"
 local errors = require "lunode.kv.errors"
 local keys = require "lunode.kv.keys"
+local chosen = require "lunode.kv.members"
 local prng = require "spec.support.prng"
 local store = require "lunode.store"
 
@@ -301,5 +302,95 @@ describe("a key's collection", function()
     end
     assert_whole()
     assert.is_true(failures > 100)
+  end)
+
+  -- A command's ctx, as far as chance asks for it.
+  local function context(seed)
+    local chance = prng.new(seed)
+    return {
+      db = db,
+      random = function(_, low, high)
+        return chance:int(low, high)
+      end,
+    }
+  end
+
+  it("gives the same members to chance, whether they are remembered or read", function()
+    local chance, next_member, remembered = prng.new(11), 0, 0
+    local function come(c, count)
+      for _ = 1, count do
+        next_member = next_member + 1
+        local name = "m" .. next_member
+        local added, hash = db.members:add(c.prefix, name, "")
+        assert.is_true(added)
+        chosen.added(c, name, hash)
+        c.count = c.count + 1
+      end
+    end
+    local function take(c, turn)
+      remembered = remembered + (c.index and c.index.rows and 1 or 0)
+      local expected = chosen.pick(context(turn), c.prefix, c.count, "keys")
+      assert.equal(expected, chosen.take(context(turn), c), turn)
+      assert.is_false((db.members:has(c.prefix, expected)))
+      c.count = c.count - 1
+    end
+    db:begin()
+    local first = db.collections:create("s0", keys.SET)
+    come(first, 1000)
+    db.collections:changed(first)
+    db:finish()
+    for turn = 1, 6000 do
+      db:begin()
+      local c = db.collections:create("s" .. (chance:odds(0.01) and 1 or 0), keys.SET)
+      if c.count == 0 then
+        come(c, chance:int(1, 300))
+      elseif chance:odds(0.2) then
+        come(c, chance:int(1, 3))
+      elseif chance:odds(0.01) then -- by a command that names it
+        local name = chosen.pick(context(turn), c.prefix, c.count, "keys")
+        db.members:delete(c.prefix, name)
+        chosen.removed(c)
+        c.count = c.count - 1
+      else
+        take(c, turn)
+      end
+      db.collections:changed(c)
+      if chance:odds(0.005) then
+        db:rollback()
+      else
+        db:finish()
+      end
+    end
+    assert_whole()
+    assert.is_true(remembered > 1000, remembered)
+  end)
+
+  it("does not walk over members that were taken, each time another one is", function()
+    db:begin()
+    local c = db.collections:create("s", keys.SET)
+    for i = 1, 2000 do
+      db.members:add(c.prefix, "m" .. i, "")
+    end
+    c.count = 2000
+    local reads, collect = 0, handle.collect
+    db.store = setmetatable({
+      collect = function(_, ...)
+        reads = reads + 1
+        return collect(handle, ...)
+      end,
+    }, { __index = function(_, name)
+      return function(_, ...)
+        return handle[name](handle, ...)
+      end
+    end })
+    for turn = 1, 2000 do
+      chosen.take(context(turn), c)
+      c.count = c.count - 1
+    end
+    db.store = handle
+    assert.is_true(reads < 500, reads)
+    assert.same({}, chosen.all(db, c.prefix, "keys"))
+    db.collections:changed(c)
+    db:finish()
   end)
 end)

@@ -32,8 +32,10 @@ command.command("SADD", {
     local c = db.collections:create(key, SET)
     local set, prefix = db.members, c.prefix
     for i = 2, #args do
-      if set:add(prefix, args[i], "") then
+      local new, hash = set:add(prefix, args[i], "")
+      if new then
         added = added + 1
+        members.added(c, args[i], hash)
       end
     end
     if added > 0 then
@@ -47,10 +49,14 @@ command.command("SADD", {
     local db = ctx.db
     local collections = db.collections
     local c = collections:create(key, SET)
-    if not db.members:add(c.prefix, member, "") then
+    local new, hash = db.members:add(c.prefix, member, "")
+    if not new then
       return 0
     end
     c.count = c.count + 1
+    if c.index then
+      members.added(c, member, hash)
+    end
     collections:changed(c)
     return 1
   end,
@@ -79,6 +85,7 @@ command.command("SREM", {
       end
     end
     if deleted > 0 then
+      members.removed(c)
       shrink(ctx, c, deleted, "srem")
     end
     return deleted
@@ -101,9 +108,12 @@ command.command("SMOVE", {
       return 1
     end
     db.members:delete(source.prefix, member)
+    members.removed(source)
     shrink(ctx, source, 1, "srem")
-    if db.members:add(target.prefix, member, "") then
+    local new, hash = db.members:add(target.prefix, member, "")
+    if new then
       target.count = target.count + 1
+      members.added(target, member, hash)
       db.collections:changed(target)
       ctx:notify("s", "sadd", to)
     end
@@ -188,13 +198,6 @@ command.command("SRANDMEMBER", {
   end,
 })
 
-local function pop(ctx, c, list)
-  for i = 1, #list do
-    ctx.db.members:delete(c.prefix, list[i])
-  end
-  shrink(ctx, c, #list, "spop")
-end
-
 local function pop_several(ctx, key, count)
   local wanted, db = numbers.parse(count), ctx.db
   if not wanted or wanted < 0 then
@@ -211,7 +214,11 @@ local function pop_several(ctx, key, count)
     return resp.set(list)
   end
   local list = members.sample(ctx, c.prefix, c.count, wanted, "keys")
-  pop(ctx, c, list)
+  for i = 1, #list do
+    db.members:delete(c.prefix, list[i])
+  end
+  members.removed(c)
+  shrink(ctx, c, #list, "spop")
   return resp.set(list)
 end
 
@@ -230,8 +237,8 @@ command.command("SPOP", {
     if not c then
       return nil
     end
-    local member = members.pick(ctx, c.prefix, c.count, "keys")
-    pop(ctx, c, { member })
+    local member = members.take(ctx, c)
+    shrink(ctx, c, 1, "spop")
     return member
   end,
 })
