@@ -697,6 +697,23 @@ function rows:get(key, head) end
 ---@return integer? head  of the value that was there; -1 where that was empty; nil: there was no row
 function rows:put(key, head, text, unless) end
 
+---`put` for each pair of a list, {key, text, key, text, …}, up to the first key whose value's head has one of the bits.
+---@param list string[]
+---@param first integer   the place of the first pair's key
+---@param head integer    0 to 255
+---@param unless? integer (default 0) bits
+---@return integer next     the place of the key that it has ended at; past the last pair: all are written
+---@return integer created  how many of them had no row
+function rows:put_list(list, first, head, unless) end
+
+---Adds to the integer that a key's value spells behind its head; where there is no row, to 0. Raises as `put` does.
+---@param key string
+---@param head integer  0 to 255
+---@param by integer
+---@return integer? sum  nothing: the value has another head, spells no integer, or the sum is past 64 bits; it is as it was
+---@return boolean? created
+function rows:add(key, head, by) end
+
 ---Of an open store; once that is closed, its methods raise. They raise, too, where a row cannot be read or written.
 ---@class lunode.elements
 local elements = {}

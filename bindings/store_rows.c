@@ -3,10 +3,13 @@
 #include "store_rows.h"
 
 #include "common.h"
+#include "resp.h"
 #include "slot.h"
 #include "view.h"
 
 #include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
 #include <string.h>
 
 #define ROWS_TYPE "lunode.rows"
@@ -117,32 +120,121 @@ static int rows_get(lua_State *L) {
     return results;
 }
 
+static void put(lua_State *L, struct ln_rows *box, const char *row, size_t row_len,
+                const char *value, size_t value_len) {
+    int rc = ln_store_put(*box->store, row, row_len, value, value_len);
+    if (rc != LN_OK)
+        luaL_error(L, "cannot write: %s", ln_status_text(rc));
+}
+
+/* What a key gets, and with which bits in the head there is nothing is written. */
+struct change {
+    const char *key, *text;
+    size_t len, text_len;
+    int head, unless;
+};
+
+/* False: there was no such row. Else *old is the head of what was there, or -1. */
+static bool change(lua_State *L, struct ln_rows *box, const struct change *c, int *old) {
+    struct room room;
+    char *row = make_room(L, &room, LN_SLOT_ROW_BYTES + c->len + 1 + c->text_len);
+    size_t row_len = make_row(box, c->key, c->len, row);
+    bool found = look(L, box, row, row_len);
+    *old = found ? head_of(&box->value) : -1;
+    ln_value_release(&box->value);
+    if (!found || (*old & c->unless) == 0) {
+        char *stored = row + row_len;
+        stored[0] = (char)c->head;
+        memcpy(stored + 1, c->text, c->text_len);
+        put(L, box, row, row_len, stored, c->text_len + 1);
+    }
+    return found;
+}
+
 static int rows_put(lua_State *L) {
     struct ln_rows *box = check_rows(L);
-    size_t len, value_len;
-    struct room room;
-    const char *key = ln_check_bytes(L, 2, &len);
-    int head = check_head(L, 3);
-    const char *value = ln_check_bytes(L, 4, &value_len);
-    int unless = (int)luaL_optinteger(L, 5, 0), old = -1;
-    char *row = make_room(L, &room, LN_SLOT_ROW_BYTES + len + 1 + value_len);
-    size_t row_len = make_row(box, key, len, row);
-    bool found = look(L, box, row, row_len);
-    if (found)
-        old = head_of(&box->value);
-    ln_value_release(&box->value);
-    if (!found || (old & unless) == 0) {
-        char *stored = row + row_len;
-        stored[0] = (char)head;
-        memcpy(stored + 1, value, value_len);
-        int rc = ln_store_put(*box->store, row, row_len, stored, value_len + 1);
-        if (rc != LN_OK)
-            return luaL_error(L, "cannot write: %s", ln_status_text(rc));
-    }
-    if (!found)
+    struct change c;
+    int old;
+    c.key = ln_check_bytes(L, 2, &c.len);
+    c.head = check_head(L, 3);
+    c.text = ln_check_bytes(L, 4, &c.text_len);
+    c.unless = (int)luaL_optinteger(L, 5, 0);
+    if (!change(L, box, &c, &old))
         return 0;
     lua_pushinteger(L, old);
     return 1;
+}
+
+/* Borrows from the list. */
+static const char *item(lua_State *L, int list, lua_Integer i, size_t *len) {
+    if (lua_rawgeti(L, list, i) != LUA_TSTRING)
+        luaL_argerror(L, list, "a list of strings expected");
+    const char *text = lua_tolstring(L, -1, len);
+    lua_pop(L, 1);
+    return text;
+}
+
+static void list_ahead(lua_State *L, const struct ln_rows *box, lua_Integer at, lua_Integer end) {
+    struct ln_store_key keys[LN_STORE_AHEAD];
+    size_t count = 0;
+    for (; at < end && count < LN_STORE_AHEAD; at += 2, count++)
+        keys[count].key = item(L, 2, at, &keys[count].len);
+    ln_store_rows_ahead(box, keys, count);
+}
+
+static int rows_put_list(lua_State *L) {
+    struct ln_rows *box = check_rows(L);
+    luaL_checktype(L, 2, LUA_TTABLE);
+    lua_Integer first = luaL_checkinteger(L, 3), end = (lua_Integer)lua_rawlen(L, 2), created = 0;
+    struct change c = {.head = check_head(L, 4), .unless = (int)luaL_optinteger(L, 5, 0)};
+    luaL_argcheck(L, first > 0 && first <= end + 1, 3, "a place in the list expected");
+    int top = lua_gettop(L), old;
+    lua_Integer at = first;
+    for (; at < end; at += 2) {
+        if ((at - first) % (2 * (lua_Integer)LN_STORE_AHEAD) == 0)
+            list_ahead(L, box, at, end);
+        c.key = item(L, 2, at, &c.len);
+        c.text = item(L, 2, at + 1, &c.text_len);
+        bool found = change(L, box, &c, &old);
+        lua_settop(L, top);
+        if (found && (old & c.unless) != 0)
+            break;
+        created += !found;
+    }
+    lua_pushinteger(L, at);
+    lua_pushinteger(L, created);
+    return 2;
+}
+
+/* The integer that a value spells behind its head, plus `by`. */
+static bool sum_of(const struct ln_value *value, int head, int64_t by, int64_t *sum) {
+    int64_t n;
+    return head_of(value) == head &&
+           ln_resp_parse_integer(value->data + 1, value->data + value->len, &n) &&
+           !__builtin_add_overflow(n, by, sum);
+}
+
+static int rows_add(lua_State *L) {
+    struct ln_rows *box = check_rows(L);
+    size_t len;
+    struct room room;
+    char text[1 + sizeof "-9223372036854775808"];
+    const char *key = ln_check_bytes(L, 2, &len);
+    int head = check_head(L, 3);
+    int64_t by = luaL_checkinteger(L, 4), sum = by;
+    char *row = make_room(L, &room, LN_SLOT_ROW_BYTES + len);
+    size_t row_len = make_row(box, key, len, row);
+    bool found = look(L, box, row, row_len);
+    bool fits = !found || sum_of(&box->value, head, by, &sum);
+    ln_value_release(&box->value);
+    if (!fits)
+        return 0;
+    text[0] = (char)head;
+    int digits = snprintf(text + 1, sizeof text - 1, "%" PRId64, sum);
+    put(L, box, row, row_len, text, 1 + (size_t)digits);
+    lua_pushinteger(L, sum);
+    lua_pushboolean(L, !found);
+    return 2;
 }
 
 static int rows_free(lua_State *L) {
@@ -164,9 +256,8 @@ int ln_store_rows_new(lua_State *L, struct ln_store *const *store) {
 }
 
 static const luaL_Reg rows_methods[] = {
-    {"get", rows_get},
-    {"put", rows_put},
-    {NULL, NULL},
+    {"get", rows_get}, {"put", rows_put}, {"put_list", rows_put_list},
+    {"add", rows_add}, {NULL, NULL},
 };
 
 void ln_store_rows_type(lua_State *L) {

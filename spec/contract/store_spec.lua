@@ -449,6 +449,54 @@ local function contract(world, engine)
     assert.equal("text", plain:get("bare", 0))
   end)
 
+  it("puts a list of pairs, up to a key whose head forbids it", function()
+    local s = new()
+    local plain = s:rows("m")
+    plain:put("b", 0x10, "keeps")
+    assert.same({ 3, 1 }, { plain:put_list({ "a", "1", "b", "2", "c", "3" }, 1, 0, 0x10) })
+    assert.equal("1", plain:get("a", 0))
+    assert.equal("keeps", plain:get("b", 0x10))
+    assert.is_nil((plain:get("c", 0)))
+    assert.same({ 7, 1 }, { plain:put_list({ "a", "1", "b", "2", "c", "3" }, 3, 0) })
+    assert.equal("2", plain:get("b", 0))
+    assert.equal("3", plain:get("c", 0))
+    local many = {}
+    for i = 1, 50 do -- each key twice; more than are looked ahead for at once, some longer than those that are
+      local key = ("x"):rep(i % 3 * 40) .. i
+      many[#many + 1], many[#many + 2] = key, "before"
+      many[#many + 1], many[#many + 2] = key, ("y"):rep(i * 20)
+    end
+    assert.same({ 201, 50 }, { plain:put_list(many, 1, 0, 0x10) })
+    for i = 3, 199, 4 do
+      assert.equal(many[i + 1], plain:get(many[i], 0))
+    end
+    assert.same({ 1, 0 }, { plain:put_list({}, 1, 0) })
+  end)
+
+  it("adds to integers, and to nothing else", function()
+    local s = new()
+    local plain = s:rows("m")
+    assert.same({ -5, true }, { plain:add("n", 0, -5) })
+    assert.same({ 37, false }, { plain:add("n", 0, 42) })
+    assert.equal("37", plain:get("n", 0))
+    assert.same({ math.mininteger, true }, { plain:add("least", 0, math.mininteger) })
+    assert.equal("-9223372036854775808", plain:get("least", 0))
+    assert.equal(0, select("#", plain:add("least", 0, -1)))
+    assert.equal(-1, (plain:add("least", 0, math.maxinteger)))
+    assert.equal(0, select("#", plain:add("n", 1, 1))) -- another head
+    for _, text in ipairs { "", "-", "-0", "01", "+1", " 1", "1 ", "1.0", "1e3", "0x1", "9223372036854775808" } do
+      plain:put("n", 0, text)
+      assert.equal(0, select("#", plain:add("n", 0, 0)))
+      assert.equal(text, plain:get("n", 0))
+    end
+    s:put(require("lunode.slot").row("m", "bare"), "")
+    assert.equal(0, select("#", plain:add("bare", 0, 1)))
+    local long = ("k"):rep(5000)
+    plain:put(long, 0, "9223372036854775806")
+    assert.equal(math.maxinteger, (plain:add(long, 0, 1)))
+    assert.equal(0, select("#", plain:add(long, 0, 1)))
+  end)
+
   it("has the elements under a prefix, in the order of their numbers", function()
     local s = new()
     local elements = s:elements()

@@ -388,6 +388,47 @@ function methods:set(key, text, expiry)
   self:put(row, old, string_value(text, expiry))
 end
 
+---As `set` without expiry for each pair of a list: {key, text, key, text, …}.
+---@param list string[]
+function methods:set_list(list)
+  local at = 1
+  while at < #list do
+    if self.writing and not self.on_new then -- up to a key that is more than a plain string
+      local next_at, created = self.rows:put_list(list, at, PLAIN, NOT_PLAIN)
+      if next_at > at then
+        self.keys, self.changes = self.keys + created, self.changes + (next_at - at) // 2
+        self.changed = true
+      end
+      at = next_at
+    end
+    if at < #list then
+      self:set(list[at], list[at + 1])
+      at = at + 2
+    end
+  end
+end
+
+---Adds to the integer that the string at `key` spells, where it has no expiry, or there is none.
+---@param key any  a string or a view
+---@param by integer
+---@return integer? sum  nil where it is anything else, or past 64 bits: nothing has changed
+function methods:add(key, by)
+  if not self.writing then
+    return nil
+  end
+  local sum, created = self.rows:add(key, PLAIN, by)
+  if sum then
+    self.changed, self.changes = true, self.changes + 1
+    if created then
+      self.keys = self.keys + 1
+      if self.on_new then
+        self.on_new((words(key)))
+      end
+    end
+  end
+  return sum
+end
+
 ---Writes a row of the node's own, beside the keys; nil deletes it.
 ---@param row string  from 0xFF on
 ---@param value string?

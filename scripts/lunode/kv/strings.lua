@@ -9,7 +9,7 @@ local resp = require "lunode.resp"
 
 local OK, null = resp.OK, resp.null
 local string_value, expiry_of = keys.string_value, keys.expiry
-local integer = numbers.integer
+local integer, words = numbers.integer, resp.words
 
 local LONGEST = 512 * 1024 * 1024 -- proto-max-bulk-len
 
@@ -247,11 +247,12 @@ end
 
 local function set_pairs(ctx, args)
   local db = ctx.db
+  if not ctx.notifies then
+    return db:set_list(args)
+  end
   for i = 1, #args, 2 do
     db:set(args[i], args[i + 1])
-    if ctx.notifies then
-      ctx:notify("$", "set", args[i])
-    end
+    ctx:notify("$", "set", args[i])
   end
 end
 
@@ -383,42 +384,56 @@ command.command("SETRANGE", {
 
 -- ---- counters
 
+-- Of strings and of views.
 local function increment(ctx, key, by)
   local db = ctx.db
-  local row, old = db:find(key)
-  local sum = numbers.add(old and integer(db:text(old)) or 0, by)
-  if sum == nil then
-    return OVERFLOW
+  local sum = db:add(key, by)
+  if sum == nil then -- it has an expiry, or there is something wrong with it
+    key = words(key)
+    local row, old = db:find(key)
+    sum = numbers.add(old and integer(db:text(old)) or 0, by)
+    if sum == nil then
+      return OVERFLOW
+    end
+    db:put(row, old, string_value(tostring(sum), old and expiry_of(old)))
   end
-  db:put(row, old, string_value(tostring(sum), old and expiry_of(old)))
   if ctx.notifies then
     ctx:notify("$", "incrby", key)
   end
   return sum
 end
 
+local function incr(ctx, key)
+  return increment(ctx, key, 1)
+end
+
+local function decr(ctx, key)
+  return increment(ctx, key, -1)
+end
+
+local function incrby(ctx, key, by)
+  return increment(ctx, key, integer((words(by))))
+end
+
 command.command("INCR", {
   arity = 2, flags = FAST_WRITE, keys = KEY, access = "RW access update", group = "string", since = "1.0.0",
   complexity = "O(1)", summary = "Increment the integer value of a key by one",
-  run = function(ctx, key)
-    return increment(ctx, key, 1)
-  end,
+  run = incr,
+  views = incr,
 })
 
 command.command("DECR", {
   arity = 2, flags = FAST_WRITE, keys = KEY, access = "RW access update", group = "string", since = "1.0.0",
   complexity = "O(1)", summary = "Decrement the integer value of a key by one",
-  run = function(ctx, key)
-    return increment(ctx, key, -1)
-  end,
+  run = decr,
+  views = decr,
 })
 
 command.command("INCRBY", {
   arity = 3, flags = FAST_WRITE, keys = KEY, access = "RW access update", group = "string", since = "1.0.0",
   complexity = "O(1)", summary = "Increment the integer value of a key by the given amount",
-  run = function(ctx, key, by)
-    return increment(ctx, key, integer(by))
-  end,
+  run = incrby,
+  views = incrby,
 })
 
 command.command("DECRBY", {

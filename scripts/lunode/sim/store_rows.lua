@@ -48,4 +48,37 @@ function methods:put(key, head, text, unless)
   end
 end
 
+function methods:put_list(list, first, head, unless)
+  check_head(head, "put")
+  local created = 0
+  for at = first, #list - 1, 2 do
+    local old = self:put(list[at], head, list[at + 1], unless)
+    if not old then
+      created = created + 1
+    elseif old & (unless or 0) ~= 0 then
+      return at, created
+    end
+  end
+  return first + (#list + 1 - first) // 2 * 2, created
+end
+
+-- As the real store's and Redis take one: no "+", no spaces, no leading zeros.
+local function integer(text)
+  local n = (text == "0" or text:find "^%-?[1-9]%d*$") and tonumber(text)
+  return math.type(n) == "integer" and n or nil -- past 64 bits it is a float
+end
+
+function methods:add(key, head, by)
+  check_head(head, "add")
+  local row = slot.row(self.kind, key)
+  local value = self.store:get(row)
+  local n = not value and 0 or value:byte() == head and integer(value:sub(2))
+  local sum = n and n + by
+  if not n or (n ~ sum) & (by ~ sum) < 0 then -- both have the sign that the sum has not
+    return
+  end
+  self.store:put(row, string.char(head) .. sum)
+  return sum, value == nil
+end
+
 return M
