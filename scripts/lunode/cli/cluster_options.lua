@@ -183,13 +183,7 @@ end
 ---@return string? message  one line: what is wrong, and what to do
 ---@return integer? code    the exit code for that
 function M.read(settings)
-  local ok, result = pcall(combine, settings)
-  if ok then
-    return result
-  elseif type(result) == "table" then
-    return nil, result.message, result.code
-  end
-  error(result, 0)
+  return options.caught(combine, settings)
 end
 
 return M

@@ -250,6 +250,21 @@ local function gather(list, words, getenv)
   return settings
 end
 
+---What a function returns; where it raises {message, code}, as one that reads settings does: nil and these.
+---@param fn function
+---@param ... any
+---@return any result
+---@return string? message, integer? code
+function M.caught(fn, ...)
+  local ok, result = pcall(fn, ...)
+  if ok then
+    return result
+  elseif type(result) == "table" then
+    return nil, result.message, result.code
+  end
+  error(result, 0)
+end
+
 ---Reads the settings of a verb. The option called "config", where there is one, names the config file.
 ---@param list lunode.cli.option[]
 ---@param words string[]  the command line after the verb
@@ -258,13 +273,7 @@ end
 ---@return string? message  one line: what is wrong, where it was given, what is accepted
 ---@return integer? code    the exit code for that
 function M.read(list, words, getenv)
-  local ok, result = pcall(gather, list, words, getenv)
-  if ok then
-    return result
-  elseif type(result) == "table" then
-    return nil, result.message, result.code
-  end
-  error(result, 0)
+  return M.caught(gather, list, words, getenv)
 end
 
 ---Variables that look like a misspelt one of ours. Other LUNODE_* variables are nobody's business.
