@@ -173,6 +173,15 @@ function methods:read(key, type)
   return c
 end
 
+---How many elements the collection at `key` has; 0 where there is none. Raises WRONGTYPE.
+---@param key string
+---@param type integer
+---@return integer
+function methods:count(key, type)
+  local c = self:read(key, type)
+  return c and c.count or 0
+end
+
 ---The collection at `key`, for a command that writes. Raises WRONGTYPE.
 ---@param key string
 ---@param type integer

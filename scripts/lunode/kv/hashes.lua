@@ -94,19 +94,17 @@ command.command("HSETNX", {
   end,
 })
 
+local function get(ctx, key, field)
+  local db = ctx.db
+  local c = db.collections:read(key, HASH)
+  return c and db.members:get(c.prefix, field)
+end
+
 command.command("HGET", {
   arity = 3, flags = FAST_READ, keys = KEY, access = "RO access", group = "hash", since = "2.0.0",
   complexity = "O(1)", summary = "Get the value of a hash field",
-  run = function(ctx, key, field)
-    local db = ctx.db
-    local c = db.collections:read(key, HASH)
-    return c and db.members:get(c.prefix, field)
-  end,
-  short = function(ctx, key, field)
-    local db = ctx.db
-    local c = db.collections:read(key, HASH)
-    return c and db.members:get(c.prefix, field)
-  end,
+  run = get,
+  short = get,
 })
 
 command.command("HMGET", {
@@ -147,8 +145,7 @@ command.command("HLEN", {
   arity = 2, flags = FAST_READ, keys = KEY, access = "RO", group = "hash", since = "2.0.0", complexity = "O(1)",
   summary = "Get the number of fields in a hash",
   run = function(ctx, key)
-    local c = ctx.db.collections:read(key, HASH)
-    return c and c.count or 0
+    return ctx.db.collections:count(key, HASH)
   end,
 })
 

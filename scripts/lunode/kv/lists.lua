@@ -165,8 +165,7 @@ command.command("LLEN", {
   arity = 2, flags = { "readonly", "fast" }, keys = KEY, access = "RO", group = "list", since = "1.0.0",
   complexity = "O(1)", summary = "Get the length of a list",
   run = function(ctx, key)
-    local c = ctx.db.collections:read(key, LIST)
-    return c and c.count or 0
+    return ctx.db.collections:count(key, LIST)
   end,
 })
 

@@ -121,19 +121,17 @@ command.command("SMOVE", {
   end,
 })
 
+local function is_member(ctx, key, member)
+  local db = ctx.db
+  local c = db.collections:read(key, SET)
+  return c and db.members:has(c.prefix, member) and 1 or 0
+end
+
 command.command("SISMEMBER", {
   arity = 3, flags = FAST_READ, keys = KEY, access = "RO", group = "set", since = "1.0.0", complexity = "O(1)",
   summary = "Determine if a given value is a member of a set",
-  run = function(ctx, key, member)
-    local db = ctx.db
-    local c = db.collections:read(key, SET)
-    return c and db.members:has(c.prefix, member) and 1 or 0
-  end,
-  short = function(ctx, key, member)
-    local db = ctx.db
-    local c = db.collections:read(key, SET)
-    return c and db.members:has(c.prefix, member) and 1 or 0
-  end,
+  run = is_member,
+  short = is_member,
 })
 
 command.command("SMISMEMBER", {
@@ -154,8 +152,7 @@ command.command("SCARD", {
   arity = 2, flags = FAST_READ, keys = KEY, access = "RO", group = "set", since = "1.0.0", complexity = "O(1)",
   summary = "Get the number of members in a set",
   run = function(ctx, key)
-    local c = ctx.db.collections:read(key, SET)
-    return c and c.count or 0
+    return ctx.db.collections:count(key, SET)
   end,
 })
 

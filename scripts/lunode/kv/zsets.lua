@@ -230,8 +230,7 @@ command.command("ZCARD", {
   arity = 2, flags = FAST_READ, keys = KEY, access = "RO", group = "sorted-set", since = "1.2.0", complexity = "O(1)",
   summary = "Get the number of members in a sorted set",
   run = function(ctx, key)
-    local c = ctx.db.collections:read(key, ZSET)
-    return c and c.count or 0
+    return ctx.db.collections:count(key, ZSET)
   end,
 })
 
