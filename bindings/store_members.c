@@ -17,7 +17,10 @@ enum {
     MOST_INDEXED = 64, /* bytes of a value */
 };
 
+static const char box_tag = 0;
+
 struct members_box {
+    const void *tag;
     struct ln_store *const *store;
     struct ln_value value; /* of the call under way; freed later where that raised */
 };
@@ -32,7 +35,9 @@ struct row {
 
 /* Of the prefix at index 2 and the member at index 3; a long one lies in a userdata. */
 static struct members_box *check_row(lua_State *L, struct row *row) {
-    struct members_box *box = luaL_checkudata(L, 1, MEMBERS_TYPE);
+    struct members_box *box = ln_test_tagged(L, 1, &box_tag, sizeof *box);
+    if (!box)
+        box = luaL_checkudata(L, 1, MEMBERS_TYPE); /* which raises */
     if (!*box->store)
         luaL_error(L, "store is closed");
     size_t prefix_len, len;
@@ -218,7 +223,7 @@ static int members_free(lua_State *L) {
 
 int ln_store_members_new(lua_State *L, struct ln_store *const *store) {
     struct members_box *box = lua_newuserdatauv(L, sizeof *box, 1);
-    *box = (struct members_box){.store = store};
+    *box = (struct members_box){.tag = &box_tag, .store = store};
     luaL_setmetatable(L, MEMBERS_TYPE);
     lua_pushvalue(L, 1);
     lua_setiuservalue(L, -2, 1); /* the store's box lives as long */

@@ -73,7 +73,7 @@ function M.change(db, c, z, member, hash, old, new)
     return
   end
   local ranks, collections = c.ranks or load(db, c), db.collections
-  if not c.dirty then
+  if not c.dirty and c.stored then
     collections:make_dirty(c)
   end
   if hash & NODE_MASK ~= 0 then
