@@ -72,7 +72,8 @@ function M.new(db)
     dirty_count = 0,
     opened = {}, -- by the command that writes and runs, for writing
     opened_count = 0,
-    remembered = nil, -- the set whose members are: see members.lua
+    remembered = {}, -- sets some of whose members are: see remembered.lua
+    remembered_rows = 0, -- how many members, about
     command = 0, -- its number; db.begin counts it
     -- what most commands call lies in the object itself, so that no metatable is asked each time
     read = methods.read, create = methods.create, open = methods.open, changed = methods.changed,
@@ -385,7 +386,7 @@ function methods:drop()
     end
     c.dirty = false
   end
-  self.kept, self.kept_count, self.older, self.remembered = {}, 0, {}, nil
+  self.kept, self.kept_count, self.older, self.remembered, self.remembered_rows = {}, 0, {}, {}, 0
 end
 
 return M
