@@ -114,7 +114,6 @@ local function contract(world, engine)
   end)
 
   it("does what a table does, whatever is written, rolled back, committed and opened anew", function()
-    local prng = require "spec.support.prng"
     for seed = 1, math.ceil((os.getenv "LUNODE_FULL" and 50 or 3) * world.volume) do
       local chance = prng.new(seed)
       local s, dir = new()
