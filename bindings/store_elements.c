@@ -3,7 +3,7 @@
 #include "store_elements.h"
 
 #include "common.h"
-#include "resp_value.h"
+#include "store_reply.h"
 #include "view.h"
 
 #include <errno.h>
@@ -125,41 +125,26 @@ static int elements_range(lua_State *L) {
     return 1;
 }
 
-/* "$5\r\n", or "*5\r\n". */
-static void add_head(luaL_Buffer *buffer, char kind, size_t n) {
-    char head[24];
-    char *end = head + sizeof head, *at = end;
-    *--at = '\n';
-    *--at = '\r';
-    do {
-        *--at = (char)('0' + n % 10);
-        n /= 10;
-    } while (n > 0);
-    *--at = kind;
-    luaL_addlstring(buffer, at, (size_t)(end - at));
-}
-
 static int elements_reply(lua_State *L) {
-    struct row row;
-    struct elements_box *box = check_row(L, &row);
+    struct row row, end;
+    check_row(L, &row);
     lua_Integer first = lua_tointeger(L, 3), count = luaL_checkinteger(L, 4);
-    luaL_argcheck(L, count >= 0, 4, "0 or more expected");
-    luaL_Buffer buffer;
-    luaL_buffinit(L, &buffer);
-    add_head(&buffer, '*', (size_t)count);
-    for (lua_Integer i = 0; i < count; i++) {
-        set_index(&row, first + i);
-        if (!look(L, box, &row))
-            return 0;
-        add_head(&buffer, '$', box->value.len);
-        luaL_addlstring(&buffer, box->value.data, box->value.len);
-        luaL_addlstring(&buffer, "\r\n", 2);
-    }
-    ln_value_release(&box->value);
-    size_t len = luaL_bufflen(&buffer);
-    memcpy(lua_newuserdatauv(L, len, 0), luaL_buffaddr(&buffer), len);
-    luaL_setmetatable(L, LN_RESP_RAW_TYPE);
-    return 1;
+    luaL_argcheck(L, first >= 0, 3, "0 or more expected");
+    luaL_argcheck(L, count >= 0 && count <= LUA_MAXINTEGER - first, 4, "out of range");
+    end = row;
+    set_index(&end, first + count);
+    struct ln_reply reply = {
+        .range = {.from = row.key,
+                  .from_len = row_len(&row),
+                  .to = end.key,
+                  .to_len = row_len(&end)},
+        .limit = UINT64_MAX,
+        .known = (uint64_t)count,
+        .exact = true,
+        .what = LN_REPLY_VALUES,
+        .kind = LN_RESP_ARRAY,
+    };
+    return ln_store_reply(L, row.store, &reply);
 }
 
 static int elements_free(lua_State *L) {

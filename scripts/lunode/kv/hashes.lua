@@ -177,19 +177,20 @@ command.command("HDEL", {
 
 local function all(what)
   return function(ctx, key)
-    local c = ctx.db.collections:read(key, HASH)
-    return c and members.all(ctx.db, c.prefix, what) or {}
+    local db = ctx.db
+    local c = db.collections:read(key, HASH)
+    return c and members.reply(db, c, what, "array") or {}
   end
 end
-
-local fields_and_values = all("both")
 
 command.command("HGETALL", {
   arity = 2, flags = { "readonly" }, keys = KEY, access = "RO access", group = "hash", since = "2.0.0",
   complexity = "O(N) where N is the size of the hash.", summary = "Get all the fields and values in a hash",
   tips = UNORDERED,
   run = function(ctx, key)
-    return resp.map(fields_and_values(ctx, key))
+    local db = ctx.db
+    local c = db.collections:read(key, HASH)
+    return c and members.reply(db, c, "both", "map") or resp.map {}
   end,
 })
 

@@ -78,11 +78,7 @@ end
 ---@param last integer
 ---@return any
 function M.reply(db, c, first, last)
-  local count = last - first + 1
-  if count > FEW_ROWS then
-    return M.range(db, c, first, last)
-  end
-  return db.elements:reply(c.prefix, c.more + first, count) or error(MISSING, 0)
+  return db.elements:reply(c.prefix, c.more + first, last - first + 1) or error(MISSING, 0)
 end
 
 ---Walks over all elements, from the first or from the last one: `for position, value in list.walk(db, c) do`. The list

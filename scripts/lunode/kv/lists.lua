@@ -217,20 +217,24 @@ local function clamp(c, first, last)
   return first, math.min(last < 0 and last + c.count or last, c.count - 1)
 end
 
+local function lrange(ctx, key, from, to)
+  local first, last = integer(from), integer(to)
+  local db = ctx.db
+  local c = db.collections:read(key, LIST)
+  if c == nil then
+    return {}
+  end
+  first, last = clamp(c, first, last)
+  return first <= last and list.reply(db, c, first, last) or {}
+end
+
 command.command("LRANGE", {
   arity = 4, flags = { "readonly" }, keys = KEY, access = "RO access", group = "list", since = "1.0.0",
   complexity = "O(S+N) where S is the distance of start offset from HEAD for small lists, from nearest end (HEAD or "
     .. "TAIL) for large lists; and N is the number of elements in the specified range.",
   summary = "Get a range of elements from a list",
-  run = function(ctx, key, from, to)
-    local first, last = integer(from), integer(to)
-    local c = ctx.db.collections:read(key, LIST)
-    if c == nil then
-      return {}
-    end
-    first, last = clamp(c, first, last)
-    return first <= last and list.reply(ctx.db, c, first, last) or {}
-  end,
+  run = lrange,
+  short = lrange,
 })
 
 command.command("LTRIM", {
