@@ -50,7 +50,7 @@ command.command("SADD", {
     local db = ctx.db
     local collections = db.collections
     local c = collections:create(key, SET)
-    local new, hash = db.members:add(c.prefix, member, "")
+    local new, hash = db.add_member(db.members, c.prefix, member, "")
     if not new then
       return 0
     end
