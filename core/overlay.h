@@ -99,6 +99,10 @@ int ln_overlay_delete(struct ln_overlay *o, const void *key, size_t klen);
 int ln_overlay_delete_range(struct ln_overlay *o, const void *from, size_t from_len, const void *to,
                             size_t to_len);
 
+/* Deletes the rows of a range below, as if that had come before all that is here. LN_OK; or
+ * -ENOMEM, and parts of the range may be there. */
+int ln_overlay_delete_range_below(struct ln_overlay *o, const struct ln_range *range);
+
 /* Moves the mark to here. */
 void ln_overlay_begin(struct ln_overlay *o);
 
