@@ -475,24 +475,9 @@ describe("clients of Redis Cluster", function()
     end
   end)
 
-  it("are redis-cli -c, python3-redis and node-redis: each finds its way from any member", function()
+  it("are redis-cli -c, which finds its way from any member", function() -- others: spec/cluster/libraries_spec.lua
     local first = cluster { redirect = "moved" }
-    local nodes_js = { "env", "NODE_PATH=/usr/share/nodejs", "node" }
-    local clients = {
-      { words = { "/usr/bin/python3", "spec/support/clients/redis_py_cluster.py" },
-        needs = { "/usr/bin/python3", "-c", "import redis.cluster" } },
-      { words = { nodes_js[1], nodes_js[2], nodes_js[3], "spec/support/clients/node_redis_cluster.js" },
-        needs = { nodes_js[1], nodes_js[2], nodes_js[3], "-e", "require('redis')" } },
-    }
     local asked = nodes[others(first)[1]]
-    for _, client in ipairs(clients) do
-      if process.run(client.needs) == 0 then -- ./dev test installs it
-        local words = client.words
-        words[#words + 1], words[#words + 2] = asked.host, tostring(asked.port)
-        local code, out, err = process.run(words)
-        assert.same({ 0, "ok\n" }, { code, out }, err)
-      end
-    end
     local _, out = process.run { "redis-cli", "-c", "-h", asked.host, "-p", tostring(asked.port), "SET", "k", "1" }
     assert.equal("OK\n", out)
   end)
