@@ -20,7 +20,7 @@ local benchmarks = {
     reach_ops = function(workload) return (workload == "SET" or workload == "GET") and 10 or nil end,
   },
   vocabulary = {
-    title = "redis-benchmark's default tests, 50 clients, 100,000 keys or members, 3 B values",
+    title = "redis-benchmark's default tests, 50 clients, 3 B values; random: 100,000 keys or members",
     names = { lunode = "lunode", ["redis-aof"] = "Redis, AOF" },
     reach = function() return 2.0 end,
     mean = { peer = "redis-aof", reach = 1.0 },

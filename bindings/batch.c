@@ -10,7 +10,6 @@
 
 enum { KEPT = 256 << 10 };
 
-/* Quicker than to look the metatable up by its name. */
 static const char box_tag = 0;
 
 struct box {
@@ -21,11 +20,8 @@ struct box {
 };
 
 static struct box *check_batch(lua_State *L) {
-    struct box *box = lua_touserdata(L, 1);
-    if (box && !lua_islightuserdata(L, 1) && lua_rawlen(L, 1) == sizeof *box &&
-        box->tag == &box_tag)
-        return box;
-    return luaL_checkudata(L, 1, BATCH_TYPE); /* which raises */
+    struct box *box = ln_test_tagged(L, 1, &box_tag, sizeof *box);
+    return box ? box : luaL_checkudata(L, 1, BATCH_TYPE); /* which raises */
 }
 
 static int batch_new(lua_State *L) {

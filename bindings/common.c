@@ -19,6 +19,14 @@ void ln_new_type(lua_State *L, const char *name, const luaL_Reg *methods, lua_CF
     lua_pop(L, 1);
 }
 
+void *ln_test_tagged(lua_State *L, int index, const void *tag, size_t size) {
+    void *box = lua_touserdata(L, index);
+    if (!box || lua_islightuserdata(L, index) || lua_rawlen(L, index) != size ||
+        *(const void *const *)box != tag)
+        return NULL;
+    return box;
+}
+
 const void *ln_metatable(lua_State *L, int index) {
     if (!lua_getmetatable(L, index))
         return NULL;

@@ -17,6 +17,10 @@ int ln_push_failure(lua_State *L, int status, const struct ln_detail *detail);
 /* The address of the metatable of the value at index, or NULL. */
 const void *ln_metatable(lua_State *L, int index);
 
+/* The userdata at index, if it is of this size and begins with the tag (the address of something
+ * static), or NULL: much quicker than to look its metatable up by the type's name. */
+void *ln_test_tagged(lua_State *L, int index, const void *tag, size_t size);
+
 /* Makes a metatable whose __gc and __close are `close`, and whose __index holds the methods. */
 void ln_new_type(lua_State *L, const char *name, const luaL_Reg *methods, lua_CFunction close);
 

@@ -3,7 +3,7 @@
 #ifndef LUNODE_BINDINGS_CONN_H
 #define LUNODE_BINDINGS_CONN_H
 
-#include "decoder.h"
+#include "conn_options.h"
 #include "lua_loop.h"
 #include "tcp_stream.h"
 
@@ -29,26 +29,6 @@ enum ln_conn_callback {
     LN_AHEAD,                  /* rows that it looks ahead for */
 };
 
-/* Some options are for one side only. */
-enum ln_conn_side { LN_CLIENT, LN_SERVER };
-
-/* What a table of options holds beside callbacks. */
-struct ln_conn_options {
-    struct ln_stream_limits limits;
-    struct ln_stream_timeouts timeouts;
-    struct ln_stream_keepalive keepalive;
-    bool nodelay, sets_nodelay, sets_keepalive; /* these are applied only where they were given */
-    struct ln_decoder_options decoder;
-    struct ln_decoder_settings settings;
-    /* LN_CLIENT */
-    int64_t connect_timeout;
-    /* LN_SERVER */
-    int backlog;
-    size_t max_connections;
-    bool reuseport, ipv6_only;
-    mode_t mode; /* of a Unix socket's file; 0: not given */
-};
-
 struct ln_conn {
     const void *tag;          /* tells a box from other userdata of its size */
     struct ln_stream *stream; /* NULL once the connection has closed */
@@ -63,11 +43,6 @@ struct ln_conn {
 
 /* The events that lead from a stream to its box, which is the stream's arg. */
 extern const struct ln_stream_events ln_conn_events;
-
-/* Reads the options and callbacks at index, a table; pushes the list of callbacks. Raises on a key
- * it does not know, and on values of the wrong type. */
-void ln_conn_check_options(lua_State *L, int index, enum ln_conn_side side,
-                           struct ln_conn_options *options);
 
 /* Pushes a closed box whose callbacks are the list at index. */
 struct ln_conn *ln_conn_new(lua_State *L, int callbacks);

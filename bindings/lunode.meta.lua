@@ -791,6 +791,14 @@ function members:swap(prefix, member, value) end
 ---@return integer hash
 function members:index(prefix, member, index, value) end
 
+---Deletes a member that `index` has put, and its row of the index.
+---@param prefix string
+---@param member any  a string or a view
+---@param index string  a prefix, too
+---@return string? old  nil: there is no such member
+---@return integer hash
+function members:unindex(prefix, member, index) end
+
 ---Stores a member's value, unless it is there already.
 ---@param prefix string
 ---@param member any  a string or a view

@@ -17,7 +17,10 @@ enum {
     INDEX_BYTES = 8,
 };
 
+static const char box_tag = 0;
+
 struct elements_box {
+    const void *tag;
     struct ln_store *const *store;
     struct ln_value value; /* of the call under way; freed later where that raised */
 };
@@ -39,7 +42,9 @@ static size_t row_len(const struct row *row) {
 
 /* Of the prefix at index 2 and the number at index 3. */
 static struct elements_box *check_row(lua_State *L, struct row *row) {
-    struct elements_box *box = luaL_checkudata(L, 1, ELEMENTS_TYPE);
+    struct elements_box *box = ln_test_tagged(L, 1, &box_tag, sizeof *box);
+    if (!box)
+        box = luaL_checkudata(L, 1, ELEMENTS_TYPE); /* which raises */
     if (!*box->store)
         luaL_error(L, "store is closed");
     const char *prefix = luaL_checklstring(L, 2, &row->prefix_len);
@@ -165,7 +170,7 @@ static int elements_free(lua_State *L) {
 
 int ln_store_elements_new(lua_State *L, struct ln_store *const *store) {
     struct elements_box *box = lua_newuserdatauv(L, sizeof *box, 1);
-    *box = (struct elements_box){.store = store};
+    *box = (struct elements_box){.tag = &box_tag, .store = store};
     luaL_setmetatable(L, ELEMENTS_TYPE);
     lua_pushvalue(L, 1);
     lua_setiuservalue(L, -2, 1); /* the store's box lives as long */

@@ -17,7 +17,10 @@ enum {
     MOST_INDEXED = 64, /* bytes of a value */
 };
 
+static const char box_tag = 0;
+
 struct members_box {
+    const void *tag;
     struct ln_store *const *store;
     struct ln_value value; /* of the call under way; freed later where that raised */
 };
@@ -32,7 +35,9 @@ struct row {
 
 /* Of the prefix at index 2 and the member at index 3; a long one lies in a userdata. */
 static struct members_box *check_row(lua_State *L, struct row *row) {
-    struct members_box *box = luaL_checkudata(L, 1, MEMBERS_TYPE);
+    struct members_box *box = ln_test_tagged(L, 1, &box_tag, sizeof *box);
+    if (!box)
+        box = luaL_checkudata(L, 1, MEMBERS_TYPE); /* which raises */
     if (!*box->store)
         luaL_error(L, "store is closed");
     size_t prefix_len, len;
@@ -168,6 +173,28 @@ static int members_index(lua_State *L) {
     return 2;
 }
 
+static int members_unindex(lua_State *L) {
+    struct row row, entry;
+    char old[MOST_INDEXED];
+    struct members_box *box = check_row(L, &row);
+    bool found = look(L, box, &row);
+    size_t len = box->value.len;
+    if (found && len <= MOST_INDEXED)
+        memcpy(old, box->value.data, len);
+    ln_value_release(&box->value);
+    if (found) {
+        luaL_argcheck(L, len <= MOST_INDEXED, 3, "too long for an index");
+        make_index_row(L, &entry, old, len);
+        check_written(L, ln_store_delete(row.store, entry.key, entry.len));
+        check_written(L, ln_store_delete(row.store, row.key, row.len));
+        lua_pushlstring(L, old, len);
+    } else {
+        lua_pushnil(L);
+    }
+    lua_pushinteger(L, row.hash);
+    return 2;
+}
+
 static int members_add(lua_State *L) {
     struct row row;
     size_t len;
@@ -196,7 +223,7 @@ static int members_free(lua_State *L) {
 
 int ln_store_members_new(lua_State *L, struct ln_store *const *store) {
     struct members_box *box = lua_newuserdatauv(L, sizeof *box, 1);
-    *box = (struct members_box){.store = store};
+    *box = (struct members_box){.tag = &box_tag, .store = store};
     luaL_setmetatable(L, MEMBERS_TYPE);
     lua_pushvalue(L, 1);
     lua_setiuservalue(L, -2, 1); /* the store's box lives as long */
@@ -204,10 +231,9 @@ int ln_store_members_new(lua_State *L, struct ln_store *const *store) {
 }
 
 static const luaL_Reg members_methods[] = {
-    {"get", members_get},       {"has", members_has},
-    {"put", members_put},       {"swap", members_swap},
-    {"index", members_index},   {"add", members_add},
-    {"delete", members_delete}, {NULL, NULL},
+    {"get", members_get},   {"has", members_has},       {"put", members_put},
+    {"swap", members_swap}, {"index", members_index},   {"unindex", members_unindex},
+    {"add", members_add},   {"delete", members_delete}, {NULL, NULL},
 };
 
 void ln_store_members_type(lua_State *L) {

@@ -19,7 +19,6 @@ enum {
     MOST_HEAD = 255,
 };
 
-/* Quicker than to look the metatable up by its name. */
 static const char box_tag = 0;
 
 struct ln_rows {
@@ -35,11 +34,7 @@ struct room {
 };
 
 struct ln_rows *ln_store_rows_test(lua_State *L, int index) {
-    struct ln_rows *box = lua_touserdata(L, index);
-    if (!box || lua_islightuserdata(L, index) || lua_rawlen(L, index) != sizeof *box ||
-        box->tag != &box_tag)
-        return NULL;
-    return box;
+    return ln_test_tagged(L, index, &box_tag, sizeof(struct ln_rows));
 }
 
 static struct ln_rows *check_rows(lua_State *L) {

@@ -183,8 +183,8 @@ describe("lunode.meta.lua", function()
     end
   end)
 
-  it("knows every option that conn.c takes", function()
-    local source = assert(tmp.read(here .. "/../bindings/conn.c"))
+  it("knows every option that conn_options.c takes", function()
+    local source = assert(tmp.read(here .. "/../bindings/conn_options.c"))
     local known, count = {}, 0
     for _, class in ipairs { "conn_options", "conn_callbacks", "client_options", "server_options" } do
       for _, name in ipairs(options_of("lunode." .. class)) do
@@ -199,7 +199,7 @@ describe("lunode.meta.lua", function()
       assert.is_true(known[name], name)
       count = count + 1
     end
-    assert.is_true(count >= 18, "conn.c is written in another way now: " .. count)
+    assert.is_true(count >= 18, "conn_options.c is written in another way now: " .. count)
   end)
 
   it("names what stats gives", function()

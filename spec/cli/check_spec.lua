@@ -207,7 +207,11 @@ describe("lunode check", function()
   it("says that a directory is none of ours, or not there", function()
     local dir = tmp.dir()
     tmp.write(dir .. "/file", "x")
-    local texts = { [dir] = "not empty", [dir .. "/no"] = "No such file", [dir .. "/file"] = "Not a directory" }
+    local texts = {
+      [dir] = "not empty",
+      [dir .. "/no"] = "No such file or directory; give the data directory of a node",
+      [dir .. "/file"] = "Not a directory",
+    }
     for path, text in pairs(texts) do
       local code, out, err = lunode.run { "check", path }
       assert.same({ 1, "" }, { code, out })

@@ -74,11 +74,12 @@ function M.exists(path)
   return file ~= nil
 end
 
----What the store says of a directory, for verbs without the option --data.
+---What the store says of a directory, for verbs without the option --data, of data that exists.
 ---@param err string
 ---@return string
 function M.without_option(err)
-  return (err:gsub("[;,] [^;,]*%-%-data$", ""):gsub("; restore it from a backup$", ""))
+  return (err:gsub("[;,] [^;,]*%-%-data$", ""):gsub("; restore it from a backup$", "")
+    :gsub("; create it$", "; give the data directory of a node"))
 end
 
 ---A word for the shell.

@@ -27,50 +27,6 @@ local FORMAT = 1
 local ANNOUNCE_AGAIN = 1.0 -- seconds
 local LOOK = 60 -- seconds: how often it is seen after what was watched and then forgotten
 
----@class lunode.kv.cluster_options
----@field listen string  "HOST:PORT", for the other members
----@field address? string  where they reach it (default: as `init` has it, or `listen`)
----@field init? table<string, string>  id → address of those who found the cluster, the same for each of them; nil: this
----  one waits to be added
----@field join? string  the address of a member that it is to be added by; see kv.join
----@field name? string  (default "lunode kv")
----@field secret? string  that all members know
----@field announce? string  "HOST:PORT", where clients reach it (default: as it listens)
----@field redirect? "forward"|"moved"  what a client gets that asks one who does not lead: its reply, or who leads
----  (default "forward")
----@field election_timeout? number  seconds (default 0.3)
----@field heartbeat? number  seconds
----@field log_keep? integer  bytes of the log that are kept for members that lag
-
-local FIELDS = {
-  listen = "string", address = "string", init = "table", join = "string", name = "string", secret = "string",
-  announce = "string", redirect = "string", election_timeout = "number", heartbeat = "number", log_keep = "number",
-}
-
----Checks kv.start's options.
----@param options lunode.kv.options
----@return string? fault
-function M.fault(options)
-  local given = options.cluster
-  if not given then
-    return options.id and "kv.start: id is for a member of a cluster; give cluster = { listen = …, init = … }, too"
-  elseif not options.id then
-    return "kv.start: a member of a cluster needs an id"
-  end
-  for name, value in pairs(given) do
-    if not FIELDS[name] then
-      return ("kv.start: unknown option cluster.%s"):format(tostring(name))
-    elseif type(value) ~= FIELDS[name] then
-      return ("kv.start: cluster.%s must be a %s, not a %s"):format(name, FIELDS[name], type(value))
-    end
-  end
-  if not given.listen then
-    return "kv.start: cluster.listen is missing"
-  elseif given.redirect and given.redirect ~= "forward" and given.redirect ~= "moved" then
-    return 'kv.start: cluster.redirect must be "forward" or "moved"'
-  end
-end
-
 -- ---------------------------------------------------------------- the replica
 
 local function close(node)

@@ -150,21 +150,15 @@ local function find(self, key, type)
   return c
 end
 
--- Most are kept, and do not expire.
-local function quick(self, key, type)
-  local c = self.kept[key]
-  if c and c.type == type and not c.expiry then
-    return c
-  end
-  return find(self, key, type)
-end
-
 ---The collection at `key`, for a command that reads. Raises WRONGTYPE.
 ---@param key string
 ---@param type integer  of keys.lua
 ---@return lunode.kv.collection?
 function methods:read(key, type)
-  local c, db = quick(self, key, type), self.db
+  local c, db = self.kept[key], self.db
+  if not c or c.type ~= type or c.expiry then -- most are kept, and do not expire
+    c = find(self, key, type)
+  end
   if c then
     db.hits = db.hits + 1
   else
@@ -187,7 +181,10 @@ end
 ---@param type integer
 ---@return lunode.kv.collection?
 function methods:open(key, type)
-  local c = quick(self, key, type)
+  local c = self.kept[key]
+  if not c or c.type ~= type or c.expiry then
+    c = find(self, key, type)
+  end
   if c and c.command ~= self.command then
     remember(self, c)
   end
@@ -197,11 +194,13 @@ end
 ---As `open`; where there is none, an empty one, which comes to be once it is `changed`.
 ---@param key string
 ---@param type integer
+---@param more? integer  of one that is new (default 0)
 ---@return lunode.kv.collection
-function methods:create(key, type)
-  local c = quick(self, key, type)
-  if c == nil then
-    c = new(self.command, false, key, type, nil, keys.slot(key), self.db:next_version(), 0, 0)
+function methods:create(key, type, more)
+  local c = self.kept[key]
+  if not c or c.type ~= type or c.expiry then
+    c = find(self, key, type)
+      or new(self.command, false, key, type, nil, keys.slot(key), self.db:next_version(), 0, more or 0)
   end
   if c.command ~= self.command then
     remember(self, c)
@@ -212,14 +211,16 @@ end
 ---Creates a collection in place of whatever the key holds; which is gone even if nothing is put into the new one.
 ---@param key string
 ---@param type integer
+---@param more? integer
 ---@return lunode.kv.collection
-function methods:replace(key, type)
+function methods:replace(key, type, more)
   self.db:delete(key)
-  return self:create(key, type)
+  return self:create(key, type, more)
 end
 
 -- ---- writing
 
+-- REQUIRES: it is stored.
 local function make_dirty(self, c)
   c.dirty = true
   local n = self.dirty_count + 1
@@ -247,10 +248,15 @@ end
 ---@param c lunode.kv.collection
 function methods:changed(c)
   local db = self.db
-  db:count_change()
-  if c.count == 0 or not c.stored then
+  if not db.writing then
+    db:count_change() -- which raises
+  end
+  db.changed, db.changes = true, db.changes + 1
+  if c.dirty and c.count > 0 then
+    return -- its meta row is to be written anyway
+  elseif c.count == 0 or not c.stored then
     come_or_go(self, c)
-  elseif not c.dirty and (c.count ~= c.stored_count or c.more ~= c.stored_more) then
+  elseif (c.count ~= c.stored_count or c.more ~= c.stored_more) then
     make_dirty(self, c)
   end
 end

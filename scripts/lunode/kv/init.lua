@@ -9,16 +9,15 @@ local cluster = require "lunode.kv.cluster"
 local command = require "lunode.kv.command"
 local context = require "lunode.kv.context"
 local database = require "lunode.kv.db"
-local dispatch = require "lunode.kv.dispatch"
+local listener = require "lunode.kv.listener"
 local logger = require "lunode.logger"
 local loop = require "lunode.loop"
 local monitor = require "lunode.kv.monitor"
 local once = require "lunode.kv.once"
+local options_of = require "lunode.kv.options"
 local parameters = require "lunode.kv.parameters"
 local replicas = require "lunode.replica"
-local resp = require "lunode.resp"
 local save = require "lunode.kv.save"
-local sessions = require "lunode.kv.session"
 local tcp_server = require "lunode.tcp_server"
 local timing = require "lunode.kv.timing"
 local tracking = require "lunode.kv.tracking"
@@ -66,32 +65,11 @@ local EXPIRE_INTERVAL = 0.1
 local EXPIRE_RETRY = 60
 local CLOSE_GRACE = 5 -- seconds that clients have to take their last replies
 
--- Replies can be as large as values and key listings; what a client leaves unread is bounded by the watermark.
-local OUTPUT_CAP = 8 << 30
-
 -- What to do, where the system's message alone does not say it. The store's own messages do.
 local REMEDIES = {
   EADDRINUSE = "another program listens there; end that, or choose another port",
   EADDRNOTAVAIL = "this machine has no such address; choose another one",
 }
-
----@class lunode.kv.options
----@field host? string         (default "127.0.0.1")
----@field port? integer        0 lets the kernel choose (default 6380)
----@field dir string           where the data lies
----@field sync? "always"|"everysec"|"no"  when a write is on disk: before its reply, within a second,
----   or whenever the system does it (default "everysec")
----@field requirepass? string  the password that clients must give
----@field maxclients? integer  (default 10000)
----@field protected? boolean   without a password, clients from other machines are refused (default false)
----@field rename_command? table<string, string>  other names for commands, "" for none: in the whole process
----@field cache? integer       bytes of the store's caches
----@field engine? string       "leveldb" (default), "rocksdb", or "memory"
----@field overlay? integer     bytes of writes in memory at which they go to the engine (default 32 MiB)
----@field limit? integer       bytes of them past which writes wait (default 96 MiB)
----@field segment? integer     bytes of a segment of the log (default 32 MiB)
----@field id? string           of a member of a cluster
----@field cluster? lunode.kv.cluster_options  makes the node one; see kv.cluster
 
 ---@class lunode.kv.node
 ---@field host string
@@ -115,50 +93,6 @@ local REMEDIES = {
 ---@field stats {connections: integer, rejected: integer, commands: integer, errors: integer, clients: integer}
 local methods = {}
 local node_mt = { __name = "lunode.kv.node", __index = methods }
-
-local OPTION_TYPES = {
-  host = "string", port = "number", dir = "string", sync = "string", requirepass = "string", maxclients = "number",
-  protected = "boolean", rename_command = "table",
-  cache = "number", engine = "string", overlay = "number", limit = "number", segment = "number", id = "string",
-  cluster = "table",
-}
-local RANGES = { -- of the numbers
-  port = { 0, 65535 }, maxclients = { 1, math.maxinteger }, cache = { 0, math.maxinteger },
-  overlay = { 1, 1 << 40 }, limit = { 1, 1 << 40 }, segment = { 4096, 1 << 30 },
-}
-local SYNC = { always = true, everysec = true, no = true }
-
-local function check(options)
-  if type(options) ~= "table" then
-    error("kv.start needs a table of options", 3)
-  end
-  for name, value in pairs(options) do
-    local expected = OPTION_TYPES[name]
-    if not expected then
-      error(("kv.start: unknown option %s"):format(tostring(name)), 3)
-    elseif type(value) ~= expected then
-      error(("kv.start: %s must be a %s, not a %s"):format(name, expected, type(value)), 3)
-    end
-    local range = RANGES[name]
-    if range and (math.type(value) ~= "integer" or value < range[1] or value > range[2]) then
-      error(("kv.start: %s must be an integer from %d to %d"):format(name, range[1], range[2]), 3)
-    end
-  end
-  for name, new in pairs(options.rename_command or {}) do
-    if type(name) ~= "string" or type(new) ~= "string" then
-      error("kv.start: rename_command must be names to names", 3)
-    end
-  end
-  if not options.dir then
-    error("kv.start: dir is missing", 3)
-  elseif options.sync and not SYNC[options.sync] then
-    error(('kv.start: sync must be "always", "everysec" or "no", not "%s"'):format(options.sync), 3)
-  end
-  local fault = cluster.fault(options)
-  if fault then
-    error(fault, 3)
-  end
-end
 
 local function new_node(options)
   local self = setmetatable({
@@ -204,72 +138,7 @@ local function new_node(options)
   return self
 end
 
--- ---- connections
-
-local KEEPALIVE = parameters.defaults().keepalive
-local MAXCLIENTS = resp.error("ERR max number of clients reached")
-
-local DENIED = resp.error("DENIED the node is in protected mode, as it has no password: it takes connections from its "
-  .. "own machine only. Give it a password (--requirepass, LUNODE_REQUIREPASS, or CONFIG SET requirepass there), or, "
-  .. "where the network is to be trusted, end the mode (--protected no, or CONFIG SET protected-mode no)")
-
-local function is_local(conn)
-  local host = conn:peer() or ""
-  return host:find("^127%.") ~= nil or host == "::1" or host:find("^::ffff:127%.") ~= nil or host:find("^unix:") ~= nil
-end
-
-local function callbacks(node)
-  local all, stats = node.sessions, node.stats
-  local on_message, on_long_message, on_short_message
-  on_message, on_long_message, node.end_turn, on_short_message = dispatch.dispatchers(node)
-  return {
-    decoder = "resp",
-    cap = OUTPUT_CAP,
-    keepalive = parameters.keepalive(node.settings.keepalive),
-    on_connect = function(conn)
-      if node.settings.protected and not node.requirepass and not is_local(conn) then
-        stats.rejected = stats.rejected + 1
-        resp.reply(conn, DENIED)
-        conn:close()
-        return
-      elseif stats.clients >= node.maxclients then
-        stats.rejected = stats.rejected + 1
-        resp.reply(conn, MAXCLIENTS)
-        conn:close()
-        return
-      end
-      stats.connections = stats.connections + 1
-      stats.clients = stats.clients + 1
-      all[conn] = sessions.new(node, conn, node.next_id, node.ctx.now or node:read_clock())
-      node.next_id = node.next_id + 1
-      if node.settings.keepalive ~= KEEPALIVE then
-        conn:set { keepalive = parameters.keepalive(node.settings.keepalive) }
-      end
-    end,
-    names = command.names,
-    ahead = node.db.rows,
-    on_message = on_message,
-    on_short_message = on_short_message,
-    on_long_message = on_long_message,
-    on_error = dispatch.error_handler(node),
-    on_bad_message = function(conn, err)
-      resp.reply(conn, resp.error("ERR Protocol error: " .. err))
-    end,
-    on_writable = function(conn)
-      all[conn]:drained()
-    end,
-    on_close = function(conn)
-      if all[conn] then
-        all[conn]:end_()
-        all[conn] = nil
-        stats.clients = stats.clients - 1
-        if node.closing and stats.clients == 0 and not node:is_waiting() then
-          node:finish()
-        end
-      end
-    end,
-  }
-end
+-- ---- sessions
 
 ---The sessions, ordered by id.
 ---@return lunode.kv.session[]
@@ -433,7 +302,10 @@ end
 ---@return string? err  one line: the cause and what to do
 ---@return lunode.code? code
 function M.start(options)
-  check(options)
+  local fault = options_of.fault(options)
+  if fault then
+    error(fault, 2)
+  end
   for _, name in ipairs(channels.ordered(options.rename_command or {})) do
     command.rename(name, options.rename_command[name])
   end
@@ -442,7 +314,7 @@ function M.start(options)
   if not replayed then
     return nil, err, code
   end
-  node.server, err, code = tcp_server.listen(node.host, node.port, callbacks(node))
+  node.server, err, code = tcp_server.listen(node.host, node.port, listener.callbacks(node))
   if not node.server then
     node.replica:abandon()
     local remedy = REMEDIES[code]

@@ -6,6 +6,8 @@ local keys = require "lunode.kv.keys"
 
 local M = {}
 
+local LIST = keys.LIST
+
 local FIRST_INDEX = 1 << 62 -- of a new list: 2^62 elements fit in on either side
 
 local FEW_ROWS = 1000 -- are read and deleted one by one; more of them, as a range
@@ -23,11 +25,7 @@ end
 ---@param key string
 ---@return lunode.kv.collection
 function M.create(db, key)
-  local c = db.collections:create(key, keys.LIST)
-  if c.count == 0 then
-    c.more = FIRST_INDEX
-  end
-  return c
+  return db.collections:create(key, LIST, FIRST_INDEX)
 end
 
 ---An empty list in place of whatever the key holds.
@@ -35,9 +33,7 @@ end
 ---@param key string
 ---@return lunode.kv.collection
 function M.replace(db, key)
-  local c = db.collections:replace(key, keys.LIST)
-  c.more = FIRST_INDEX
-  return c
+  return db.collections:replace(key, LIST, FIRST_INDEX)
 end
 
 ---The element there. REQUIRES: there is one.
@@ -121,7 +117,7 @@ end
 ---@param value any  a string or a view
 function M.push_left(db, c, value)
   local index = c.more - 1
-  db.elements:put(c.prefix, index, value)
+  db.put_element(db.elements, c.prefix, index, value)
   c.more, c.count = index, c.count + 1
 end
 
@@ -130,7 +126,7 @@ end
 ---@param value any  a string or a view
 function M.push_right(db, c, value)
   local count = c.count
-  db.elements:put(c.prefix, c.more + count, value)
+  db.put_element(db.elements, c.prefix, c.more + count, value)
   c.count = count + 1
 end
 
@@ -164,7 +160,7 @@ end
 ---@return any
 function M.pop_left(db, c, view)
   local index = c.more
-  local value = db.elements:take(c.prefix, index, view) or error(MISSING, 0)
+  local value = db.take_element(db.elements, c.prefix, index, view) or error(MISSING, 0)
   c.more, c.count = index + 1, c.count - 1
   return value
 end
@@ -176,7 +172,7 @@ end
 ---@return any
 function M.pop_right(db, c, view)
   local last = c.count - 1
-  local value = db.elements:take(c.prefix, c.more + last, view) or error(MISSING, 0)
+  local value = db.take_element(db.elements, c.prefix, c.more + last, view) or error(MISSING, 0)
   c.count = last
   return value
 end
