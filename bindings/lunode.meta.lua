@@ -369,6 +369,11 @@ function names:find(name, count) end
 ---@return string ...
 function resp.words(...) end
 
+---The integer that a string or a view spells as Redis reads it: no sign but "-", no spaces, no leading zeros, within 64 bits.
+---@param text any  a string or a view
+---@return integer? n  nil where it is anything else
+function resp.integer(text) end
+
 ---A value with its encoding made in advance, or one whose RESP type Lua cannot tell.
 ---@class lunode.resp.raw
 
@@ -593,6 +598,21 @@ function handle:scan(from, to, options) end
 ---@return string[]
 function handle:collect(from, to, what, limit, skip, reverse, offset) end
 
+---The rows of a range as the reply to a command, as a view: it is for one reply, and ends with the next one that is made. What is in
+---it is what `collect` gives, without a string of Lua's for each.
+---@param from string      first key, inclusive
+---@param to? string       end, exclusive (default: no end)
+---@param what? string     "keys", "values", "both"; or "scores": of keys that are a score and a member, both (default "both")
+---@param kind? string     "array", "set", or "map": what it is in RESP3 (default "array")
+---@param known? integer   how many rows the range has: where memory has them all, the disk is not asked (default: nobody knows)
+---@param skip? integer    bytes left out at the start of each key (default 0)
+---@param reverse? boolean from the last row to the first (default false)
+---@param limit? integer   at most so many rows (default: all)
+---@param offset? integer  rows left out before the first one (default 0)
+---@param protocol? 2|3    of scores (default 2)
+---@return any view
+function handle:reply(from, to, what, kind, known, skip, reverse, limit, offset, protocol) end
+
 ---How many rows a range has; it walks over them.
 ---@param from string     first key, inclusive
 ---@param to? string      end, exclusive (default: no end)
@@ -735,11 +755,11 @@ function elements:put(prefix, index, value) end
 ---@return any value  a string; with `view`, perhaps a view; nothing: there is no such row
 function elements:take(prefix, index, view) end
 
----The values of rows that follow each other, as the reply to a command.
+---The values of rows that follow each other, as the reply to a command: a view, as `handle:reply` makes one.
 ---@param prefix string
----@param first integer
+---@param first integer  at least 0
 ---@param count integer
----@return lunode.resp.raw?  nothing: not all of them are there
+---@return any view  nothing: not all of them are there
 function elements:reply(prefix, first, count) end
 
 ---The values of rows that follow each other, up to the first one that is not there.

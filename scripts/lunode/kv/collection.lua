@@ -18,6 +18,8 @@ local zset_ranks = require "lunode.kv.zset_ranks"
 
 local M = {}
 
+local STRING = keys.STRING
+
 -- So many collections are new, and as many are older: those that are not opened again meanwhile are dropped.
 local GENERATION = 1000
 
@@ -105,7 +107,7 @@ end
 -- nil where there is none. A key of no collection raises, unless its time has come.
 local function load(self, key)
   local db = self.db
-  local text, value = db.rows:get(key, keys.STRING)
+  local text, value = db.get_row(db.rows, key, STRING)
   if text then
     error(errors.WRONGTYPE, 0)
   elseif value == nil then
@@ -133,16 +135,14 @@ end
 -- One that was not opened for a while is new again.
 local function promote(self, key)
   local c = self.older[key]
-  if c then
-    self.older[key] = nil
-    self.kept[key] = c
-    self.kept_count = self.kept_count + 1
-  end
+  self.older[key] = nil
+  self.kept[key] = c
+  self.kept_count = self.kept_count + 1
   return c
 end
 
 local function find(self, key, type)
-  local c = self.kept[key] or promote(self, key) or load(self, key)
+  local c = self.kept[key] or self.older[key] and promote(self, key) or load(self, key)
   if c == nil then
     return nil
   elseif c.expiry and c.expiry < self.db.now then
@@ -304,7 +304,7 @@ end
 ---@param row string
 function methods:forget(row)
   local key = keys.key(row)
-  local c = self.kept[key] or promote(self, key)
+  local c = self.kept[key] or self.older[key] and promote(self, key)
   if c then
     if c.command ~= self.command then
       remember(self, c)

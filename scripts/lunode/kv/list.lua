@@ -10,6 +10,8 @@ local LIST = keys.LIST
 
 local FIRST_INDEX = 1 << 62 -- of a new list: 2^62 elements fit in on either side
 
+M.FIRST_INDEX = FIRST_INDEX
+
 local FEW_ROWS = 1000 -- are read and deleted one by one; more of them, as a range
 local MOST_AT_ONCE = 1024 -- elements that a walk has in memory
 
@@ -78,11 +80,7 @@ end
 ---@param last integer
 ---@return any
 function M.reply(db, c, first, last)
-  local count = last - first + 1
-  if count > FEW_ROWS then
-    return M.range(db, c, first, last)
-  end
-  return db.elements:reply(c.prefix, c.more + first, count) or error(MISSING, 0)
+  return db.elements:reply(c.prefix, c.more + first, last - first + 1) or error(MISSING, 0)
 end
 
 ---Walks over all elements, from the first or from the last one: `for position, value in list.walk(db, c) do`. The list

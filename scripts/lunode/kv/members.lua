@@ -36,6 +36,17 @@ function M.all(db, prefix, what)
   return db.store:collect(prefix, keys.past(prefix), what, nil, #prefix + HASH_BYTES)
 end
 
+---The same as a reply.
+---@param db lunode.kv.db
+---@param c lunode.kv.collection
+---@param what "keys"|"values"|"both"
+---@param kind "array"|"map"|"set"
+---@return any
+function M.reply(db, c, what, kind)
+  local prefix = c.prefix
+  return db.store:reply(prefix, keys.past(prefix), what, kind, c.count, #prefix + HASH_BYTES)
+end
+
 -- ---- cursors
 
 -- The rows from `hash` on, about `count` of them, all those with the same hash included; names still begin with it. And

@@ -50,7 +50,7 @@ command.command("SADD", {
     local db = ctx.db
     local collections = db.collections
     local c = collections:create(key, SET)
-    local new, hash = db.members:add(c.prefix, member, "")
+    local new, hash = db.add_member(db.members, c.prefix, member, "")
     if not new then
       return 0
     end
@@ -163,8 +163,9 @@ command.command("SMEMBERS", {
   arity = 2, flags = { "readonly" }, keys = KEY, access = "RO access", group = "set", since = "1.0.0",
   complexity = "O(N) where N is the set cardinality.", summary = "Get all the members in a set", tips = UNORDERED,
   run = function(ctx, key)
-    local c = ctx.db.collections:read(key, SET)
-    return resp.set(c and members.all(ctx.db, c.prefix, "keys") or {})
+    local db = ctx.db
+    local c = db.collections:read(key, SET)
+    return c and members.reply(db, c, "keys", "set") or resp.set {}
   end,
 })
 

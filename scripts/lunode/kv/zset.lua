@@ -164,6 +164,12 @@ local function collect(db, z, from, to, limit, offset, reverse, scores)
   return db.store:collect(from, to, "keys", limit, #z.scores + SCORE_BYTES, reverse, offset)
 end
 
+-- The same as a reply; `known`: how many rows the range has, where that is known.
+local function reply(db, z, from, to, limit, offset, reverse, scores, protocol, known)
+  local skip = scores and #z.scores or #z.scores + SCORE_BYTES
+  return db.store:reply(from, to, scores and "scores" or "keys", "array", known, skip, reverse, limit, offset, protocol)
+end
+
 -- Keys between which all members are.
 local function ends(z)
   return z.scores .. (z.first or ""), z.last and z.scores .. z.last or z.scores_past
@@ -174,10 +180,10 @@ end
 ---@param c lunode.kv.collection
 ---@param from string?
 ---@param to string?
----@param options {limit: integer?, offset: integer?, reverse: boolean?, scores: boolean?}
----@return table list
+---@param options {limit: integer?, offset: integer?, reverse: boolean?, scores: boolean?, protocol: integer?}
+---@return any list  with a protocol: the reply, where it has any
 function M.range(db, c, from, to, options)
-  local z = view(c)
+  local z, protocol = view(c), options.protocol
   local first, past = ends(z)
   if from and z.scores .. from > first then
     first = z.scores .. from
@@ -187,6 +193,9 @@ function M.range(db, c, from, to, options)
   end
   if first >= past then
     return {}
+  end
+  if protocol then
+    return reply(db, z, first, past, options.limit, options.offset, options.reverse, options.scores, protocol)
   end
   return collect(db, z, first, past, options.limit, options.offset, options.reverse, options.scores)
 end
@@ -208,8 +217,9 @@ end
 ---@param last integer
 ---@param reverse boolean?  the ranks count from the end
 ---@param scores boolean?
----@return table list
-function M.by_rank(db, c, first, last, reverse, scores)
+---@param protocol integer?
+---@return any list  with a protocol: perhaps the reply
+function M.by_rank(db, c, first, last, reverse, scores, protocol)
   local z, limit = view(c), last - first + 1
   local from, past = ends(z)
   local offset = 0
@@ -218,12 +228,19 @@ function M.by_rank(db, c, first, last, reverse, scores)
     local key
     key, offset = ranks.seek(db, c, z, low)
     if offset > c.count - limit - low then -- the other end is nearer
-      local list = collect(db, z, from, past, limit, c.count - limit - low, true, scores)
+      offset = c.count - limit - low
+      if protocol and reverse then
+        return reply(db, z, from, past, limit, offset, true, scores, protocol)
+      end
+      local list = collect(db, z, from, past, limit, offset, true, scores)
       return reverse and list or reversed(list, scores and 2 or 1)
     elseif reverse then
       return reversed(collect(db, z, z.scores .. key, past, limit, offset, false, scores), scores and 2 or 1)
     end
     from = z.scores .. key
+  end
+  if protocol then
+    return reply(db, z, from, past, limit, offset, reverse, scores, protocol, limit == c.count and limit or nil)
   end
   return collect(db, z, from, past, limit, offset, reverse, scores)
 end
