@@ -369,6 +369,11 @@ function names:find(name, count) end
 ---@return string ...
 function resp.words(...) end
 
+---The integer that a string or a view spells as Redis reads it: no sign but "-", no spaces, no leading zeros, within 64 bits.
+---@param text any  a string or a view
+---@return integer? n  nil where it is anything else
+function resp.integer(text) end
+
 ---A value with its encoding made in advance, or one whose RESP type Lua cannot tell.
 ---@class lunode.resp.raw
 
@@ -593,6 +598,21 @@ function handle:scan(from, to, options) end
 ---@return string[]
 function handle:collect(from, to, what, limit, skip, reverse, offset) end
 
+---The rows of a range as the reply to a command, as a view: it is for one reply, and ends with the next one that is made. What is in
+---it is what `collect` gives, without a string of Lua's for each.
+---@param from string      first key, inclusive
+---@param to? string       end, exclusive (default: no end)
+---@param what? string     "keys", "values", "both"; or "scores": of keys that are a score and a member, both (default "both")
+---@param kind? string     "array", "set", or "map": what it is in RESP3 (default "array")
+---@param known? integer   how many rows the range has: where memory has them all, the disk is not asked (default: nobody knows)
+---@param skip? integer    bytes left out at the start of each key (default 0)
+---@param reverse? boolean from the last row to the first (default false)
+---@param limit? integer   at most so many rows (default: all)
+---@param offset? integer  rows left out before the first one (default 0)
+---@param protocol? 2|3    of scores (default 2)
+---@return any view
+function handle:reply(from, to, what, kind, known, skip, reverse, limit, offset, protocol) end
+
 ---How many rows a range has; it walks over them.
 ---@param from string     first key, inclusive
 ---@param to? string      end, exclusive (default: no end)
@@ -735,11 +755,11 @@ function elements:put(prefix, index, value) end
 ---@return any value  a string; with `view`, perhaps a view; nothing: there is no such row
 function elements:take(prefix, index, view) end
 
----The values of rows that follow each other, as the reply to a command.
+---The values of rows that follow each other, as the reply to a command: a view, as `handle:reply` makes one.
 ---@param prefix string
----@param first integer
+---@param first integer  at least 0
 ---@param count integer
----@return lunode.resp.raw?  nothing: not all of them are there
+---@return any view  nothing: not all of them are there
 function elements:reply(prefix, first, count) end
 
 ---The values of rows that follow each other, up to the first one that is not there.
@@ -790,6 +810,14 @@ function members:swap(prefix, member, value) end
 ---@return string? old
 ---@return integer hash
 function members:index(prefix, member, index, value) end
+
+---Deletes a member that `index` has put, and its row of the index.
+---@param prefix string
+---@param member any  a string or a view
+---@param index string  a prefix, too
+---@return string? old  nil: there is no such member
+---@return integer hash
+function members:unindex(prefix, member, index) end
 
 ---Stores a member's value, unless it is there already.
 ---@param prefix string
@@ -1031,6 +1059,71 @@ function score.decode(bytes) end
 ---@param list string[]
 ---@return table  what follows the score of the first one, the score, what follows that of the second one …
 function score.split(list) end
+
+-- ---------------------------------------------------------------- lunode.ranks
+
+---Where members of a large sorted set stand: some of them are nodes, each with its span, the number of members from it up to the next
+---node. In memory only; a key is a score's bytes and a member. Changes raise where they do not add up.
+---@class lunode.ranks
+local ranks = {}
+
+---@return lunode.ranks_nodes
+function ranks.new() end
+
+---@class lunode.ranks_nodes
+local ranks_nodes = {}
+
+---The nodes as the store has them.
+---@param rows string[]  key, span:u32be, key …
+function ranks_nodes:load(rows) end
+
+---A member that is no node comes, goes or moves.
+---@param command integer  who changes that, for `rollback`: what came before this command cannot be undone any more
+---@param member any       a string or a view
+---@param old string?      its score
+---@param new string?
+function ranks_nodes:move(command, member, old, new) end
+
+---Adds to the span that `key` lies in; before all nodes, nothing is to be done.
+---@param command integer
+---@param key string
+---@param by integer
+function ranks_nodes:add(command, key, by) end
+
+---@param command integer
+---@param key string  of a new node
+---@param span integer
+function ranks_nodes:insert(command, key, span) end
+
+---@param command integer
+---@param key string  of a node
+---@return integer span
+function ranks_nodes:remove(command, key) end
+
+---Undoes what this command has changed.
+---@param command integer
+function ranks_nodes:rollback(command) end
+
+---The last node at or before `key`; nothing: there is none.
+---@param key string
+---@return string? node, integer before, integer span  before: the spans of all nodes before it, together
+function ranks_nodes:at(key) end
+
+---The node whose span has the member of this rank, counted from the first node; nothing: that is past them.
+---@param rank integer
+---@return string? node, integer before, integer span
+function ranks_nodes:with(rank) end
+
+---The spans of all nodes.
+---@return integer
+function ranks_nodes:sum() end
+
+---The nodes that have come or whose spans have changed since `load` or `saved`.
+---@return string[] rows  as for `load`
+function ranks_nodes:unsaved() end
+
+---They are in the store.
+function ranks_nodes:saved() end
 
 -- ---------------------------------------------------------------- lunode.bits
 
@@ -1338,6 +1431,7 @@ return {
   loop = loop,
   mac = mac,
   msgpack = msgpack,
+  ranks = ranks,
   resp = resp,
   score = score,
   slot = slot,

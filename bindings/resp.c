@@ -220,6 +220,17 @@ static int resp_words(lua_State *L) {
     return count;
 }
 
+static int resp_integer(lua_State *L) {
+    size_t len = 0;
+    int64_t n;
+    const char *text = ln_check_bytes(L, 1, &len);
+    if (ln_resp_parse_integer(text, text + len, &n))
+        lua_pushinteger(L, n);
+    else
+        lua_pushnil(L);
+    return 1;
+}
+
 /* ---- decoding */
 
 struct decoder {
@@ -342,11 +353,11 @@ static int resp_decode(lua_State *L) {
 /* ---- the module */
 
 static const luaL_Reg resp_functions[] = {
-    {"status", resp_status}, {"error", resp_error}, {"map", resp_map},
-    {"set", resp_set},       {"push", resp_push},   {"verbatim", resp_verbatim},
-    {"encode", resp_encode}, {"reply", resp_reply}, {"command", resp_command},
-    {"decode", resp_decode}, {"names", resp_names}, {"words", resp_words},
-    {"raw", resp_raw},       {NULL, NULL}};
+    {"status", resp_status}, {"error", resp_error},     {"map", resp_map},
+    {"set", resp_set},       {"push", resp_push},       {"verbatim", resp_verbatim},
+    {"encode", resp_encode}, {"reply", resp_reply},     {"command", resp_command},
+    {"decode", resp_decode}, {"names", resp_names},     {"words", resp_words},
+    {"raw", resp_raw},       {"integer", resp_integer}, {NULL, NULL}};
 
 static void set_tostring(lua_State *L, const char *type, lua_CFunction tostring) {
     luaL_getmetatable(L, type);

@@ -173,6 +173,28 @@ static int members_index(lua_State *L) {
     return 2;
 }
 
+static int members_unindex(lua_State *L) {
+    struct row row, entry;
+    char old[MOST_INDEXED];
+    struct members_box *box = check_row(L, &row);
+    bool found = look(L, box, &row);
+    size_t len = box->value.len;
+    if (found && len <= MOST_INDEXED)
+        memcpy(old, box->value.data, len);
+    ln_value_release(&box->value);
+    if (found) {
+        luaL_argcheck(L, len <= MOST_INDEXED, 3, "too long for an index");
+        make_index_row(L, &entry, old, len);
+        check_written(L, ln_store_delete(row.store, entry.key, entry.len));
+        check_written(L, ln_store_delete(row.store, row.key, row.len));
+        lua_pushlstring(L, old, len);
+    } else {
+        lua_pushnil(L);
+    }
+    lua_pushinteger(L, row.hash);
+    return 2;
+}
+
 static int members_add(lua_State *L) {
     struct row row;
     size_t len;
@@ -209,10 +231,9 @@ int ln_store_members_new(lua_State *L, struct ln_store *const *store) {
 }
 
 static const luaL_Reg members_methods[] = {
-    {"get", members_get},       {"has", members_has},
-    {"put", members_put},       {"swap", members_swap},
-    {"index", members_index},   {"add", members_add},
-    {"delete", members_delete}, {NULL, NULL},
+    {"get", members_get},   {"has", members_has},       {"put", members_put},
+    {"swap", members_swap}, {"index", members_index},   {"unindex", members_unindex},
+    {"add", members_add},   {"delete", members_delete}, {NULL, NULL},
 };
 
 void ln_store_members_type(lua_State *L) {

@@ -14,18 +14,18 @@ static _Thread_local struct {
     char result[LN_VIEW_RESULT_BYTES];
 } views;
 
-static void end(int which) {
+void ln_view_end(int which) {
     views.of[which].value = 0;
 }
 
 void ln_views_end(void) {
     for (int i = 0; i < LN_VIEWS; i++)
-        end(i);
+        ln_view_end(i);
 }
 
 void ln_view_push(lua_State *L, int which, const char *data, size_t len) {
     views.generation++;
-    views.of[which].value = views.generation << 2 | (uintptr_t)which;
+    views.of[which].value = views.generation << LN_VIEW_BITS | (uintptr_t)which;
     views.of[which].data = data;
     views.of[which].len = len;
     lua_pushlightuserdata(L, (void *)views.of[which].value); /* NOLINT: a number, never followed */
@@ -44,12 +44,17 @@ bool ln_view_test(lua_State *L, int index, const char **data, size_t *len) {
     if (!lua_islightuserdata(L, index))
         return false;
     uintptr_t value = (uintptr_t)lua_touserdata(L, index);
-    unsigned which = value & (LN_VIEWS - 1);
-    if (value == 0 || views.of[which].value != value)
+    unsigned which = value & ((1u << LN_VIEW_BITS) - 1);
+    if (value == 0 || which >= LN_VIEW_ROWS || views.of[which].value != value)
         return false;
     *data = views.of[which].data;
     *len = views.of[which].len;
     return true;
+}
+
+bool ln_view_is_rows(lua_State *L, int index) {
+    uintptr_t value = views.of[LN_VIEW_ROWS].value;
+    return value != 0 && (uintptr_t)lua_touserdata(L, index) == value;
 }
 
 const char *ln_check_bytes(lua_State *L, int index, size_t *len) {

@@ -1,8 +1,9 @@
 /* The store under a log, on each engine, against a sorted array: any mix of writes, deleted ranges,
- * rollbacks, scans both ways, snapshots, flushes and reopens. A reopened store has to be exactly
- * what it was at the index it says. */
+ * rollbacks, scans and walks both ways, snapshots, flushes and reopens. A reopened store has to be
+ * exactly what it was at the index it says. */
 #include "store_test.h"
 
+#include <limits.h>
 #include <stdio.h>
 
 enum { KEYS = 60, SCANS = 3, SNAPSHOTS = 3, HISTORY = 4096 };
@@ -20,13 +21,13 @@ static struct value now[KEYS], mark[KEYS], history[HISTORY][KEYS];
 static uint64_t applied;
 static const struct ln_engine_ops *ops;
 static struct ln_store *s;
-static size_t flushes, purged, reopens;
+static size_t flushes, purged, reopens, walked;
 
 static struct cursor {
     struct ln_scan *scan; /* or NULL */
     struct value *rows;   /* what it walks over */
     int next, end;        /* indices: the first key it may meet, and where it ends (exclusive) */
-    int step;
+    int step, most;
 } scans[SCANS];
 
 static struct shot {
@@ -168,6 +169,48 @@ static void scan_some(void) {
     }
 }
 
+static bool in_memory(int i) {
+    struct ln_overlay_row row;
+    bool found = ln_overlay_get(&s->active->rows, keys[i], klens[i], &row);
+    for (size_t k = 0; k < s->frozen_count; k++)
+        found |= ln_overlay_get(&s->frozen[k]->rows, keys[i], klens[i], &row);
+    return found || (s->flushed && ln_overlay_get(&s->flushed->rows, keys[i], klens[i], &row));
+}
+
+static int on_walked(void *arg, const struct ln_overlay_row *row) {
+    struct cursor *c = arg;
+    while (is_within(c) && !(c->rows[c->next].there && in_memory(c->next)))
+        c->next += c->step;
+    assert_true(is_within(c));
+    assert_int_equal(row->klen, klens[c->next]);
+    assert_memory_equal(row->key, keys[c->next], row->klen);
+    assert_row(&c->rows[c->next], row->value, row->vlen);
+    c->next += c->step;
+    walked++;
+    return c->most-- > 0 ? LN_OK : LN_EOF;
+}
+
+static void walk_some(void) {
+    int from = (int)below(KEYS), to = below(2) ? KEYS : (int)below(KEYS);
+    bool reverse = below(2) == 0;
+    struct cursor c = {.rows = now,
+                       .step = reverse ? -1 : 1,
+                       .next = reverse ? to - 1 : from,
+                       .end = reverse ? from - 1 : to,
+                       .most = below(4) ? INT_MAX : (int)below(10)};
+    struct ln_walk walk = {.from = keys[from],
+                           .from_len = klens[from],
+                           .to = to < KEYS ? keys[to] : NULL,
+                           .to_len = to < KEYS ? klens[to] : 0,
+                           .reverse = reverse,
+                           .row = on_walked,
+                           .arg = &c};
+    if (ln_store_walk(s, &walk) == LN_EOF)
+        return;
+    for (; is_within(&c); c.next += c.step)
+        assert_false(now[c.next].there && in_memory(c.next));
+}
+
 static void take_snapshot(void) {
     struct shot *shot = &shots[below(SNAPSHOTS)];
     struct ln_detail detail;
@@ -251,8 +294,10 @@ static void any_one(void) {
         delete_range();
     else if (dice < 600)
         get_one();
-    else if (dice < 800)
+    else if (dice < 700)
         scan_some();
+    else if (dice < 800)
+        walk_some();
     else if (dice < 850)
         mark_or_back();
     else if (dice < 940)
@@ -276,7 +321,7 @@ static void run(const char *name) {
     memset(mark, 0, sizeof mark);
     memset(history, 0, sizeof history);
     applied = 0;
-    flushes = purged = reopens = 0;
+    flushes = purged = reopens = walked = 0;
     seed = 7;
     ln_write_inline_rows = 5; /* so that marks are needed */
     ln_write_piece_rows = 2;  /* and purges are paused */
@@ -292,7 +337,7 @@ static void run(const char *name) {
     for (int i = 0; i < count; i++)
         any_one();
     reopen();
-    assert_true(flushes > 100 && reopens > 3);
+    assert_true(flushes > 100 && reopens > 3 && walked > 10000);
     assert_true(ops->ranges || purged > 100);
     ln_store_close(s);
     (void)ln_loop_step(loop, 0);

@@ -142,8 +142,8 @@ static int remove_leftovers(struct ln_engine *engine, struct ln_detail *detail) 
 static int put_survivors(struct ln_write *w, const struct mark *mark, struct ln_key *buffer) {
     struct ln_overlay_row from = {.key = mark->from, .klen = mark->from_len};
     user_key(&from);
-    const struct ln_overlay_node *n = ln_overlay_seek(w->rows, from.key, from.klen);
-    for (; n; n = ln_overlay_next(n)) {
+    struct ln_overlay_cursor at = ln_overlay_seek(w->rows, from.key, from.klen);
+    for (const struct ln_overlay_node *n; (n = ln_overlay_at(&at)); ln_overlay_next(&at)) {
         struct ln_overlay_row row = ln_overlay_row(w->rows, n);
         const char *stored;
         size_t len;
@@ -274,7 +274,8 @@ static int remove_ranges(struct ln_write *w, uint32_t *marks, struct ln_key *buf
 
 static int put_rows(struct ln_write *w, struct ln_key *buffer) {
     const struct ln_engine_ops *ops = w->engine->ops;
-    for (const struct ln_overlay_node *n = ln_overlay_first(w->rows); n; n = ln_overlay_next(n)) {
+    struct ln_overlay_cursor at = ln_overlay_first(w->rows);
+    for (const struct ln_overlay_node *n; (n = ln_overlay_at(&at)); ln_overlay_next(&at)) {
         struct ln_overlay_row row = ln_overlay_row(w->rows, n);
         const char *stored;
         size_t len;

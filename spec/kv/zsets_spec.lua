@@ -52,9 +52,10 @@ describe("a large sorted set", function()
     model.scores[member] = score
   end
 
-  -- The spans of the nodes, as the store has them, against the members between them.
-  local function check_nodes()
-    local c, nodes, counted = open(), 0, 0
+  -- The spans of the nodes, as the store has them at the end of an entry, against the members between them.
+  local function check_nodes(key)
+    db:save_counts()
+    local c, nodes, counted = db.collections:read(key or "z", keys.ZSET), 0, 0
     local prefix = c.prefix .. "n"
     local members, past = c.prefix .. "s", c.prefix .. "t"
     local rows = handle:collect(prefix, keys.past(prefix), "both", nil, #prefix)
@@ -131,16 +132,25 @@ describe("a large sorted set", function()
     end
   end)
 
-  it("is as before, ranks included, after a command that failed", function()
+  it("is as before, ranks included, after a command that failed, wherever in an entry that was", function()
     write(function(c)
       for i = 1, 3000 do
         put(c, i)
       end
     end)
-    sort()
-    local before = model
-    for _ = 1, 5 do
-      model = { scores = {} }
+    for round = 1, 8 do
+      write(function(c) -- is in the same entry, every other time
+        for i = round * 100, round * 100 + 50 do
+          put(c, i)
+        end
+      end)
+      local before = {}
+      for member, score in pairs(model.scores) do
+        before[member] = score
+      end
+      if round % 2 == 0 then
+        check_nodes()
+      end
       db:begin()
       local c = db.collections:create("z", keys.ZSET)
       for i = 2000, 4000 do
@@ -149,11 +159,77 @@ describe("a large sorted set", function()
       zset.pop(db, c, true, 500)
       zset.pop(db, c, false, 500)
       db.collections:changed(c)
+      if round % 3 == 0 then
+        db:delete("z")
+      end
       db:rollback()
-      model = before
-      check_nodes()
+      model.scores = before
       check_ranks(10)
+      if round % 4 >= 2 then
+        check_nodes()
+      end
     end
+  end)
+
+  -- As RENAME does it.
+  local function rename(from, to)
+    local row, value = db:find(from)
+    db:move(row, value, db:find(to))
+  end
+
+  it("has its ranks under another key, and in a copy, that came in the same entry", function()
+    write(function(c)
+      for i = 1, 3000 do
+        put(c, i)
+      end
+    end)
+    for round = 1, 4 do
+      write(function(c)
+        for i = 1, 500 do
+          put(c, i)
+        end
+      end)
+      db:begin() -- COPY, as kv.copy does it
+      local from = open()
+      db.collections:write_out(from)
+      local to = db.collections:replace("copy", keys.ZSET)
+      local rows = handle:collect(from.prefix, keys.past(from.prefix), "both", nil, #from.prefix)
+      for i = 1, #rows, 2 do
+        handle:put(to.prefix .. rows[i], rows[i + 1])
+      end
+      to.count, to.more = from.count, from.more
+      db.collections:changed(to)
+      db:finish()
+      write(function(c)
+        for i = 600, 900 do
+          put(c, i)
+        end
+      end)
+      db:begin()
+      rename("z", "y")
+      if round % 2 == 0 then
+        db:rollback()
+      else
+        db:finish()
+        db:begin()
+        rename("y", "z")
+        db:finish()
+      end
+      write(function(c)
+        for i = 2000, 2200 do
+          put(c, i)
+        end
+      end)
+      check_ranks(10)
+      assert.equal(check_nodes(), open().more)
+      check_nodes("copy")
+    end
+    db:begin()
+    db:delete("z")
+    db:delete("copy")
+    db:finish()
+    db:save_counts()
+    assert.equal(0, handle:count("", keys.SLOTS_END))
   end)
 
   it("is popped from both ends in order, with new members before and between", function()
@@ -184,6 +260,127 @@ describe("a large sorted set", function()
     end
     assert.equal(0, handle:count("", keys.SLOTS_END))
   end)
+end)
+
+describe("pops from a sorted set", function()
+  it("meet what comes, moves and goes near the ends, whatever was read ahead", function()
+    local handle = assert(store.open(nil, { engine = "memory" }))
+    local db, chance, model = assert(database.open(handle)), prng.new(17), {}
+    db.now = 1000
+    local function sorted()
+      local list = {}
+      for member, score in pairs(model) do
+        list[#list + 1] = scores.encode(score) .. member
+      end
+      table.sort(list)
+      return list
+    end
+    local steps = {
+      put = function(c)
+        local member, score = "m" .. chance:int(1, 100), chance:int(1, 40)
+        local was = model[member]
+        assert.same({ was == nil, was ~= nil and was ~= score }, { zset.put(db, c, member, scores.encode(score)) })
+        model[member] = score
+      end,
+      remove = function(c)
+        local list = sorted()
+        local at = chance:odds(0.5) and chance:int(1, 30) or #list - chance:int(0, 30)
+        local member = list[at] and list[at]:sub(9) or "none"
+        assert.equal(model[member] ~= nil, zset.remove(db, c, member))
+        model[member] = nil
+      end,
+      pop = function(c)
+        local highest, list = chance:odds(0.5), sorted()
+        for _ = 1, chance:int(1, 10) do
+          local count, expected = chance:odds(0.995) and 1 or chance:int(2, 100), {}
+          for _ = 1, math.min(count, #list) do
+            local key = table.remove(list, highest and #list or 1)
+            expected[#expected + 1], expected[#expected + 2] = key:sub(9), scores.decode(key)
+            model[key:sub(9)] = nil
+          end
+          if #expected > 0 then
+            assert.same(expected, zset.pop(db, c, highest, count))
+          end
+        end
+      end,
+    }
+    for round = 1, FULL and 20000 or 1500 do
+      local name = chance:pick { "put", "put", "remove", "pop" }
+      for _ = 1, name == "put" and 4 or 1 do
+        db:begin()
+        local c = db.collections:create("z", keys.ZSET)
+        steps[name](c)
+        db.collections:changed(c)
+        db:finish()
+      end
+      if round % 50 == 0 then -- a command that fails: nothing of it is remembered
+        local before = {}
+        for member, score in pairs(model) do
+          before[member] = score
+        end
+        db:begin()
+        local c = db.collections:create("z", keys.ZSET)
+        steps.pop(c)
+        steps.put(c)
+        db:rollback()
+        model = before
+      end
+    end
+    handle:close()
+  end)
+end)
+
+describe("a pop behind others, whose member was read ahead", function()
+  local client
+
+  before_each(function()
+    client = lunode.kv():client()
+  end)
+
+  -- Four pops from an end of 40 members: more have been read by then.
+  local function popped(command)
+    client:call("DEL", "z")
+    for i = 1, 40 do
+      client:call("ZADD", "z", i, "m" .. i)
+    end
+    for _ = 1, 4 do
+      client:call(command, "z")
+    end
+  end
+
+  for name, change in pairs {
+    ["has moved away"] = { { "ZADD", "z", "20.5", "%s" } },
+    ["has moved beyond the others"] = { { "ZADD", "z", "%d", "%s" } },
+    ["was removed"] = { { "ZREM", "z", "%s" } },
+    ["was removed as one of a range"] = {
+      { "ZREMRANGEBYSCORE", "z", "4.5", "5.5" }, { "ZREMRANGEBYRANK", "z", "-1", "-1" },
+    },
+    ["was removed and came again"] = { { "ZREM", "z", "%s" }, { "ZADD", "z", "20.5", "%s" } },
+    ["has come before it"] = { { "ZADD", "z", "0", "new" }, { "ZADD", "z", "99", "new" } },
+    ["has moved before it"] = { { "ZADD", "z", "0", "m20" }, { "ZADD", "z", "99", "m20" } },
+    ["was in a set that went"] = { { "DEL", "z" }, { "ZADD", "z", "1", "m1" } },
+    ["was popped from the other end"] = { { "ZPOPMAX", "z", "35" }, { "ZPOPMIN", "z", "34" } },
+  } do
+    it("sees that one " .. name, function()
+      for _, pops in ipairs { { "ZPOPMIN", "m5", 41 }, { "ZPOPMAX", "m36", 0 } } do
+        popped(pops[1])
+        for _, words in ipairs(change) do
+          local sent = {}
+          for i, word in ipairs(words) do
+            sent[i] = word == "%s" and pops[2] or word == "%d" and pops[3] or word
+          end
+          client:call(table.unpack(sent))
+        end
+        local range = client:call("ZRANGE", "z", "0", "-1", "WITHSCORES")
+        while #range > 0 do
+          local at = pops[1] == "ZPOPMIN" and 1 or #range - 1
+          local score, member = table.remove(range, at + 1), table.remove(range, at)
+          assert.same({ member, score }, client:call(pops[1], "z"))
+        end
+        assert.equal(0, client:call("EXISTS", "z"))
+      end
+    end)
+  end
 end)
 
 describe("commands on sorted sets", function()

@@ -63,17 +63,19 @@ local function check_format(store, commit)
   return true
 end
 
--- All that belongs to a store. What GET and SET call lies in the object itself, so that no metatable is asked each
--- time.
+-- All that belongs to a store. What most commands call lies in the object itself, so that no metatable is asked each
+-- time: db.put_element(db.elements, …) is db.elements:put(…).
 local function bind(self, store)
   self.store = store
   self.rows = store:rows(keys.META_KIND) -- the same by key, for values that are strings without expiry
   self.members = store:members()
   self.elements = store:elements()
-  for _, name in ipairs { "get", "set", "begin", "finish" } do
+  for _, name in ipairs { "get", "set", "add", "begin", "finish" } do
     self[name] = methods[name]
   end
-  self.begin_rows, self.get_row, self.put_row = self.store.begin, self.rows.get, self.rows.put
+  self.begin_rows, self.get_row, self.put_row, self.add_row = store.begin, self.rows.get, self.rows.put, self.rows.add
+  self.get_member, self.put_member, self.add_member = self.members.get, self.members.put, self.members.add
+  self.put_element, self.take_element = self.elements.put, self.elements.take
 end
 
 ---@param store lunode.store_handle
@@ -104,7 +106,8 @@ function M.open(store, replicated)
     on_new = nil,
     on_miss = nil,
     changed = false, -- it has changed something
-    saved_keys = 0, -- the counts as of `begin`, for `rollback`
+    saved = false, -- the counts are not those of `begin` any more; these are, for `rollback`:
+    saved_keys = 0,
     saved_expires = 0,
     saved_version = 0,
     version = 0, -- the last one that a collection was given
@@ -162,6 +165,23 @@ end
 
 -- ---- by row
 
+-- Before a command changes one of the counts.
+local function keep_counts(self)
+  if not self.saved then
+    self.saved = true
+    self.saved_keys, self.saved_expires, self.saved_version = self.keys, self.expires, self.version
+  end
+end
+
+-- There is one key more.
+local function count_key(self, key)
+  keep_counts(self)
+  self.keys = self.keys + 1
+  if self.on_new then
+    self.on_new((words(key)))
+  end
+end
+
 -- The key's row, and its value unless it is missing or expired.
 ---@param key string
 ---@return string row, string? value
@@ -191,6 +211,7 @@ function methods:write_row(row, old, value)
   self.changed = true
   local before, after = old and expiry_of(old), value and expiry_of(value)
   if before ~= after then
+    keep_counts(self)
     if before then
       store:delete(expiry_row(before, row))
       self.expires = self.expires - 1
@@ -207,13 +228,11 @@ function methods:write_row(row, old, value)
   if value then
     store:put(row, value)
     if not old then
-      self.keys = self.keys + 1
-      if self.on_new then
-        self.on_new(keys.key(row))
-      end
+      count_key(self, keys.key(row))
     end
   elseif old then
     store:delete(row)
+    keep_counts(self)
     self.keys = self.keys - 1
   end
 end
@@ -242,6 +261,7 @@ end
 ---@return integer
 function methods:next_version()
   require_writing(self)
+  keep_counts(self)
   self.version = self.version + 1
   return self.version
 end
@@ -373,12 +393,10 @@ function methods:set(key, text, expiry)
   if not expiry and self.writing then -- over nothing, or over a string without expiry: one call does it
     local head = self.put_row(self.rows, key, PLAIN, text, NOT_PLAIN)
     if head == nil then
-      self.keys = self.keys + 1
-      if self.on_new then
-        self.on_new((words(key)))
-      end
+      count_key(self, key)
+      head = 0
     end
-    if head == nil or head & NOT_PLAIN == 0 then
+    if head & NOT_PLAIN == 0 then
       self.changed, self.changes = true, self.changes + 1
       return
     end
@@ -396,6 +414,7 @@ function methods:set_list(list)
     if self.writing and not self.on_new then -- up to a key that is more than a plain string
       local next_at, created = self.rows:put_list(list, at, PLAIN, NOT_PLAIN)
       if next_at > at then
+        keep_counts(self)
         self.keys, self.changes = self.keys + created, self.changes + (next_at - at) // 2
         self.changed = true
       end
@@ -416,14 +435,11 @@ function methods:add(key, by)
   if not self.writing then
     return nil
   end
-  local sum, created = self.rows:add(key, PLAIN, by)
+  local sum, created = self.add_row(self.rows, key, PLAIN, by)
   if sum then
     self.changed, self.changes = true, self.changes + 1
     if created then
-      self.keys = self.keys + 1
-      if self.on_new then
-        self.on_new((words(key)))
-      end
+      count_key(self, key)
     end
   end
   return sum
@@ -539,6 +555,7 @@ function methods:flush()
   self.changed = true
   self.store:delete_range("", keys.SYSTEM_START)
   self.collections:drop()
+  keep_counts(self)
   self.keys, self.expires = 0, 0
   self.expiry_cursor = keys.EXPIRY_START
 end
@@ -548,26 +565,30 @@ end
 ---A command with the flag "write" begins.
 function methods:begin()
   self.begin_rows(self.store)
-  self.saved_keys, self.saved_expires, self.saved_version = self.keys, self.expires, self.version
   local collections = self.collections
   collections.command, collections.opened_count = collections.command + 1, 0
-  self.writing, self.changed = true, false
+  self.writing, self.changed, self.saved = true, false, false
 end
 
 ---It is done.
 ---@return boolean changed  it has changed something
 function methods:finish()
   self.writing = false
-  if not self.changed then
+  if self.changed then
+    return true
+  elseif self.saved then
     self.version = self.saved_version -- this command is in no log
   end
-  return self.changed
+  return false
 end
 
 ---It failed: undoes what it wrote.
 function methods:rollback()
   self.store:rollback()
-  self.keys, self.expires, self.version = self.saved_keys, self.saved_expires, self.saved_version
+  if self.saved then
+    self.keys, self.expires, self.version = self.saved_keys, self.saved_expires, self.saved_version
+    self.saved = false
+  end
   self.collections:rollback()
   self.expiry_cursor = keys.EXPIRY_START -- rows that have been deleted are there again
   self.writing = false

@@ -215,6 +215,18 @@ function M.dispatchers(node)
     return perform(name, count, a, b, c, ...)
   end
 
+  -- A short message that needs more than the short way.
+  local function take_the_long_way(conn, entry, a, b, c)
+    if c then
+      return on_message(conn, entry.called, words(a, b, c))
+    elseif b then
+      return on_message(conn, entry.called, words(a, b))
+    elseif a then
+      return on_message(conn, entry.called, words(a))
+    end
+    return on_message(conn, entry.called)
+  end
+
   -- What most messages are: a command of three arguments at most, its entry found already.
   local function on_short_message(conn, entry, a, b, c)
     if conn ~= current then
@@ -222,25 +234,18 @@ function M.dispatchers(node)
     end
     local write = entry.write
     if session.diverted or not session.authenticated
-      or write and (ctx.notifies or (writes.waits or not writes.begun) and not writes:ready()) then
-      if a == nil then
-        return on_message(conn, entry.called)
-      elseif b == nil then
-        return on_message(conn, entry.called, words(a))
-      elseif c == nil then
-        return on_message(conn, entry.called, words(a, b))
-      end
-      return on_message(conn, entry.called, words(a, b, c))
+      or write and (ctx.notifies or not (writes.open or writes:ready() and writes.open)) then
+      return take_the_long_way(conn, entry, a, b, c)
     end
     stats.commands = stats.commands + 1
     session.command = entry
     if write then
       return (writes:run_short(entry, a, b, c))
-    elseif c ~= nil then
+    elseif c then
       return (entry.short(ctx, a, b, c))
-    elseif b ~= nil then
+    elseif b then
       return (entry.short(ctx, a, b))
-    elseif a ~= nil then
+    elseif a then
       return (entry.short(ctx, a))
     end
     return (entry.short(ctx))

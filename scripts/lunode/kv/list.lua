@@ -6,7 +6,11 @@ local keys = require "lunode.kv.keys"
 
 local M = {}
 
+local LIST = keys.LIST
+
 local FIRST_INDEX = 1 << 62 -- of a new list: 2^62 elements fit in on either side
+
+M.FIRST_INDEX = FIRST_INDEX
 
 local FEW_ROWS = 1000 -- are read and deleted one by one; more of them, as a range
 local MOST_AT_ONCE = 1024 -- elements that a walk has in memory
@@ -23,11 +27,7 @@ end
 ---@param key string
 ---@return lunode.kv.collection
 function M.create(db, key)
-  local c = db.collections:create(key, keys.LIST)
-  if c.count == 0 then
-    c.more = FIRST_INDEX
-  end
-  return c
+  return db.collections:create(key, LIST, FIRST_INDEX)
 end
 
 ---An empty list in place of whatever the key holds.
@@ -35,9 +35,7 @@ end
 ---@param key string
 ---@return lunode.kv.collection
 function M.replace(db, key)
-  local c = db.collections:replace(key, keys.LIST)
-  c.more = FIRST_INDEX
-  return c
+  return db.collections:replace(key, LIST, FIRST_INDEX)
 end
 
 ---The element there. REQUIRES: there is one.
@@ -82,11 +80,7 @@ end
 ---@param last integer
 ---@return any
 function M.reply(db, c, first, last)
-  local count = last - first + 1
-  if count > FEW_ROWS then
-    return M.range(db, c, first, last)
-  end
-  return db.elements:reply(c.prefix, c.more + first, count) or error(MISSING, 0)
+  return db.elements:reply(c.prefix, c.more + first, last - first + 1) or error(MISSING, 0)
 end
 
 ---Walks over all elements, from the first or from the last one: `for position, value in list.walk(db, c) do`. The list
@@ -121,7 +115,7 @@ end
 ---@param value any  a string or a view
 function M.push_left(db, c, value)
   local index = c.more - 1
-  db.elements:put(c.prefix, index, value)
+  db.put_element(db.elements, c.prefix, index, value)
   c.more, c.count = index, c.count + 1
 end
 
@@ -130,7 +124,7 @@ end
 ---@param value any  a string or a view
 function M.push_right(db, c, value)
   local count = c.count
-  db.elements:put(c.prefix, c.more + count, value)
+  db.put_element(db.elements, c.prefix, c.more + count, value)
   c.count = count + 1
 end
 
@@ -164,7 +158,7 @@ end
 ---@return any
 function M.pop_left(db, c, view)
   local index = c.more
-  local value = db.elements:take(c.prefix, index, view) or error(MISSING, 0)
+  local value = db.take_element(db.elements, c.prefix, index, view) or error(MISSING, 0)
   c.more, c.count = index + 1, c.count - 1
   return value
 end
@@ -176,7 +170,7 @@ end
 ---@return any
 function M.pop_right(db, c, view)
   local last = c.count - 1
-  local value = db.elements:take(c.prefix, c.more + last, view) or error(MISSING, 0)
+  local value = db.take_element(db.elements, c.prefix, c.more + last, view) or error(MISSING, 0)
   c.count = last
   return value
 end

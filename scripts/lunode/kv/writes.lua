@@ -37,6 +37,7 @@ local internal = {}
 
 ---@class lunode.kv.writes
 ---@field waits boolean  commands that write have to wait: `submit` them, do not `run` them
+---@field open boolean  there is an entry for the commands of this turn, and they need not wait
 local methods = {}
 local writes_mt = { __name = "lunode.kv.writes", __index = methods }
 
@@ -54,11 +55,12 @@ function M.new(node, replica)
     waits = not replica:commits_at_once(),
     batch = batch.new(), -- the commands of this turn
     begun = false, -- there is an entry for the commands of this turn, or a refusal
-    count = 0, -- how many of them have run, and changed something
+    open = false, -- there is an entry, and no reason to wait
     reserved = 0, -- bytes of it that the log has room for
     refusal = nil, -- what commands that write get in this turn, as the disk takes no more
     time = 0, -- of the entry whose commands run
-    seed = 0,
+    seed = 0, -- of it
+    next_seed = 0, -- of the command that runs next: each that changes something has one more than the one before
     waiters = nil, -- of this turn's entry, in the order of the commands
     newest = nil, -- the waiters of the newest entry that is not yet applied
     stalled = nil, -- commands that are not even proposed, as there is no room; in order
@@ -147,6 +149,7 @@ local function begin_entry(self)
   if ok then
     self.reserved = RESERVE
     self.time, self.seed = self.replica:next_entry(self.ctx.now)
+    self.next_seed, self.open = self.seed, true
     self.ctx.now, self.db.now = self.time, self.time
   elseif code == "EAGAIN" then
     self.waits, self.stalled = true, {}
@@ -171,7 +174,7 @@ local function keep(self, value, bytes)
     self.reserved = bytes + RESERVE
   end
   self.kept = true
-  self.count = self.count + 1
+  self.next_seed = self.next_seed + 1
   if self.ctx.events then
     self.ctx:tell_events()
   end
@@ -191,7 +194,7 @@ function methods:run(entry, name, args, ...)
   local ctx, db = self.ctx, self.db
   self.kept = false
   db:begin()
-  ctx.seed = self.seed + self.count
+  ctx.seed = self.next_seed
   local value
   if not args then
     value = entry.run(ctx, ...)
@@ -200,48 +203,48 @@ function methods:run(entry, name, args, ...)
   else
     value = entry.run(ctx, table.unpack(args))
   end
+  local bytes = db.changed and (args and self.batch:add_list(name, args) or self.batch:add(name, ...))
+  db:finish() -- not before: what raises up to here is undone
   ctx.seed = nil
-  if db:finish() then
-    return keep(self, value, args and self.batch:add_list(name, args) or self.batch:add(name, ...))
+  if bytes then
+    return keep(self, value, bytes)
   end
   return value -- it has changed nothing: there is nothing to keep
 end
 
----As `run`, for three arguments at most: most writes, without what a list of any length costs.
+---As `run`, for three arguments at most: most writes, without what a list of any length costs. REQUIRES: `open`.
 ---@param entry table
 ---@param a any  a string, or a view where the entry takes them
 ---@param b any
 ---@param c any
 ---@return any reply
 function methods:run_short(entry, a, b, c)
-  if self.refusal then
-    return self.refusal
-  end
-  local ctx, db, count = self.ctx, self.db, self.count
-  self.kept = false
+  local ctx, db, seed = self.ctx, self.db, self.next_seed
   db:begin()
-  ctx.seed = self.seed + count
+  ctx.seed = seed
   local value, bytes
-  if c ~= nil then
+  if c then
     value = entry.short(ctx, a, b, c)
-    bytes = db:finish() and self.add(self.batch, entry.name, a, b, c)
-  elseif b ~= nil then
+    bytes = db.changed and self.add(self.batch, entry.name, a, b, c)
+  elseif b then
     value = entry.short(ctx, a, b)
-    bytes = db:finish() and self.add(self.batch, entry.name, a, b)
-  elseif a ~= nil then
+    bytes = db.changed and self.add(self.batch, entry.name, a, b)
+  elseif a then
     value = entry.short(ctx, a)
-    bytes = db:finish() and self.add(self.batch, entry.name, a)
+    bytes = db.changed and self.add(self.batch, entry.name, a)
   else
     value = entry.short(ctx)
-    bytes = db:finish() and self.add(self.batch, entry.name)
+    bytes = db.changed and self.add(self.batch, entry.name)
   end
+  db:finish()
   ctx.seed = nil
   if not bytes then
+    self.kept = false
     return value -- it has changed nothing
   elseif bytes > self.reserved or ctx.events then
     return keep(self, value, bytes)
   end
-  self.kept, self.count = true, count + 1
+  self.kept, self.next_seed = true, seed + 1
   return value
 end
 
@@ -296,16 +299,17 @@ function methods:update()
   self.run_short = watched and run_short_and_touch or methods.run_short
 end
 
----The command that has just run has failed, or its reply cannot be encoded: as if it had never been.
+---The command that runs has failed, or the reply of the one that has just run cannot be encoded: as if it had never
+---been.
 function methods:undo()
-  if self.kept then
-    self.batch:undo()
-    self.kept = false
-    self.count = self.count - 1
+  if self.db.writing then
     self.db:rollback()
-  elseif self.db.writing then
+  elseif self.kept then
+    self.batch:undo()
+    self.next_seed = self.next_seed - 1
     self.db:rollback()
   end
+  self.kept = false
   self.ctx.seed, self.ctx.events = nil, nil
 end
 
@@ -631,8 +635,8 @@ end
 -- What has run in this turn becomes an entry.
 local function record(self)
   self.db:save_counts()
-  self.replica:record(self.batch:take(), self.time, self.seed)
-  self.reserved, self.count, self.begun = 0, 0, false -- what follows is another one, with a time and a seed of its own
+  self.replica:record(self.batch, self.time, self.seed)
+  self.reserved, self.begun, self.open = 0, false, false -- what follows is another one, with a time and seed of its own
 end
 
 ---Changes when an entry counts as committed. What has run by now has its entry by the rule before; the next command has
@@ -644,6 +648,7 @@ function methods:set_sync(sync)
   end
   self.replica:set_sync(sync)
   self.waits = self.waits or not self.replica:commits_at_once()
+  self.open = self.begun and not (self.waits or self.refusal)
 end
 
 ---At the end of each turn of the loop: its commands become an entry.
@@ -656,7 +661,7 @@ function methods:end_turn(now)
   elseif self.batch:commands() > 0 then
     record(self)
   end
-  self.reserved, self.refusal, self.count, self.begun = 0, nil, 0, false
+  self.reserved, self.refusal, self.begun, self.open = 0, nil, false, false
   self.waits = self.stalled ~= nil or not self.replica:commits_at_once()
 end
 

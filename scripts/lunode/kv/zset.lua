@@ -8,12 +8,15 @@ local resp = require "lunode.resp"
 local score = require "lunode.score"
 
 local pack, unpack, sub = string.pack, string.unpack, string.sub
+local min, max = math.min, math.max
 local words = resp.words
 local decode = score.decode
+local is_node, change_ranks = ranks.is_node, ranks.change
 
 local M = {}
 
 local SCORE_BYTES = 8
+local MOST_AHEAD = 64 -- members that are read ahead of the pops that take them
 
 ---The first key past all those that begin with this score.
 ---@param bytes string
@@ -25,23 +28,27 @@ end
 -- ---- the set
 
 -- What is remembered of a set while its collection is kept. Before `first` and from `last` on there are no rows: a
--- queue's deleted rows lie there, which need not be walked over again.
+-- queue's deleted rows lie there, which need not be walked over again. The members that the next pops take are read
+-- ahead, more of them with each time that they were all taken: so that a scan serves many pops.
 ---@class lunode.kv.zset
 ---@field members string     prefixes of its rows
 ---@field scores string
----@field nodes string
 ---@field scores_past string
----@field nodes_past string
----@field ranks table?       zset_ranks'
 ---@field first string?      a key
 ---@field last string?
+---@field ahead string[]?    keys, in the order of the pops that take them: all that there are up to the last of them
+---@field at integer         the first of them that was not taken
+---@field highest boolean    they are taken from the end
+---@field reach integer      how many they were, as they were read
+---@field low string?        what has a lower score than this, or the same, is near `first` and what is ahead from there
+---@field high string?       the same at the end
 local function view(c)
   local z = c.index
   if not z then
     local prefix = c.prefix
     z = {
-      members = prefix .. "m", scores = prefix .. "s", nodes = prefix .. "n",
-      scores_past = prefix .. "t", nodes_past = prefix .. "o", ranks = nil, first = nil, last = nil,
+      members = prefix .. "m", scores = prefix .. "s", scores_past = prefix .. "t", first = nil, last = nil,
+      ahead = nil, at = 1, highest = false, reach = 0, low = nil, high = nil,
     }
     c.index = z
   end
@@ -64,15 +71,41 @@ function M.score(db, c, member)
   return bytes and decode(bytes)
 end
 
--- A row has come; its key is in the store.
-local function inserted(db, c, z, key, hash)
+local function score_of(key)
+  return key and sub(key, 1, SCORE_BYTES)
+end
+
+local function forget_ahead(z)
+  z.ahead, z.reach = nil, 0
+  z.low, z.high = score_of(z.first), score_of(z.last)
+end
+
+-- Whether a member with this score may be among those that are read ahead, or beyond the ends.
+local function is_near_end(z, bytes)
+  local low, high = z.low, z.high
+  return low and bytes <= low or high and bytes >= high
+end
+
+-- A row has come or gone, other than by a pop.
+local function changed(z, key)
+  local ahead = z.ahead
+  if ahead then
+    local last = ahead[#ahead]
+    if z.highest and key >= last or not z.highest and key <= last then
+      forget_ahead(z)
+    end
+  end
+end
+
+-- A row has come near an end.
+local function widen(z, key)
   if z.first and key < z.first then
     z.first = key
   end
   if z.last and key >= z.last then
     z.last = key .. "\0"
   end
-  ranks.insert(db, c, z, key, hash)
+  changed(z, key)
 end
 
 ---Gives a member a score, whether it is there or not.
@@ -89,23 +122,16 @@ function M.put(db, c, member, bytes)
   elseif not old then
     c.count = c.count + 1
   end
-  if c.more > 0 or z.first or z.last or ranks.is_node(hash) then
-    member = words(member)
-    if old then
-      ranks.remove(db, c, z, old .. member, hash)
-    end
-    inserted(db, c, z, bytes .. member, hash)
+  if is_near_end(z, bytes) then
+    widen(z, bytes .. words(member))
+  end
+  if old and is_near_end(z, old) then
+    changed(z, old .. words(member))
+  end
+  if c.more > 0 or is_node(hash) then
+    change_ranks(db, c, z, member, hash, old, bytes)
   end
   return not old, old ~= nil
-end
-
--- A member that is there, with this score.
-local function remove(db, c, z, member, bytes)
-  local _, hash = db.members:delete(z.members, member)
-  local key = bytes .. member
-  db.store:delete(z.scores .. key)
-  c.count = c.count - 1
-  ranks.remove(db, c, z, key, hash)
 end
 
 ---@param db lunode.kv.db
@@ -113,12 +139,18 @@ end
 ---@param member string
 ---@return boolean existed
 function M.remove(db, c, member)
-  local z = view(c)
-  local bytes = db.members:get(z.members, member)
+  local z = c.index or view(c)
+  local bytes, hash = db.members:unindex(z.members, member, z.scores)
   if not bytes then
     return false
   end
-  remove(db, c, z, member, bytes)
+  c.count = c.count - 1
+  if is_near_end(z, bytes) then
+    changed(z, bytes .. member)
+  end
+  if c.more > 0 then
+    change_ranks(db, c, z, member, hash, bytes, nil)
+  end
   return true
 end
 
@@ -132,6 +164,12 @@ local function collect(db, z, from, to, limit, offset, reverse, scores)
   return db.store:collect(from, to, "keys", limit, #z.scores + SCORE_BYTES, reverse, offset)
 end
 
+-- The same as a reply; `known`: how many rows the range has, where that is known.
+local function reply(db, z, from, to, limit, offset, reverse, scores, protocol, known)
+  local skip = scores and #z.scores or #z.scores + SCORE_BYTES
+  return db.store:reply(from, to, scores and "scores" or "keys", "array", known, skip, reverse, limit, offset, protocol)
+end
+
 -- Keys between which all members are.
 local function ends(z)
   return z.scores .. (z.first or ""), z.last and z.scores .. z.last or z.scores_past
@@ -142,10 +180,10 @@ end
 ---@param c lunode.kv.collection
 ---@param from string?
 ---@param to string?
----@param options {limit: integer?, offset: integer?, reverse: boolean?, scores: boolean?}
----@return table list
+---@param options {limit: integer?, offset: integer?, reverse: boolean?, scores: boolean?, protocol: integer?}
+---@return any list  with a protocol: the reply, where it has any
 function M.range(db, c, from, to, options)
-  local z = view(c)
+  local z, protocol = view(c), options.protocol
   local first, past = ends(z)
   if from and z.scores .. from > first then
     first = z.scores .. from
@@ -155,6 +193,9 @@ function M.range(db, c, from, to, options)
   end
   if first >= past then
     return {}
+  end
+  if protocol then
+    return reply(db, z, first, past, options.limit, options.offset, options.reverse, options.scores, protocol)
   end
   return collect(db, z, first, past, options.limit, options.offset, options.reverse, options.scores)
 end
@@ -176,8 +217,9 @@ end
 ---@param last integer
 ---@param reverse boolean?  the ranks count from the end
 ---@param scores boolean?
----@return table list
-function M.by_rank(db, c, first, last, reverse, scores)
+---@param protocol integer?
+---@return any list  with a protocol: perhaps the reply
+function M.by_rank(db, c, first, last, reverse, scores, protocol)
   local z, limit = view(c), last - first + 1
   local from, past = ends(z)
   local offset = 0
@@ -186,12 +228,19 @@ function M.by_rank(db, c, first, last, reverse, scores)
     local key
     key, offset = ranks.seek(db, c, z, low)
     if offset > c.count - limit - low then -- the other end is nearer
-      local list = collect(db, z, from, past, limit, c.count - limit - low, true, scores)
+      offset = c.count - limit - low
+      if protocol and reverse then
+        return reply(db, z, from, past, limit, offset, true, scores, protocol)
+      end
+      local list = collect(db, z, from, past, limit, offset, true, scores)
       return reverse and list or reversed(list, scores and 2 or 1)
     elseif reverse then
       return reversed(collect(db, z, z.scores .. key, past, limit, offset, false, scores), scores and 2 or 1)
     end
     from = z.scores .. key
+  end
+  if protocol then
+    return reply(db, z, from, past, limit, offset, reverse, scores, protocol, limit == c.count and limit or nil)
   end
   return collect(db, z, from, past, limit, offset, reverse, scores)
 end
@@ -230,6 +279,28 @@ function M.rank(db, c, member)
   return bytes and M.count_before(db, c, bytes .. member)
 end
 
+-- What pops take next from an end, `limit` members at least, if there are as many.
+local function look_ahead(db, z, highest, limit)
+  local ahead = z.highest == highest and z.ahead
+  if ahead and #ahead - z.at + 1 >= limit then
+    return ahead
+  end
+  z.reach = ahead and min(z.reach * 2, MOST_AHEAD) or 0
+  local from, past = ends(z)
+  ahead = db.store:collect(from, past, "keys", max(limit, z.reach), #z.scores, highest)
+  if z.ahead and z.highest ~= highest then
+    forget_ahead(z)
+  end
+  local last = score_of(ahead[#ahead])
+  if highest then
+    z.high = last
+  else
+    z.low = last
+  end
+  z.ahead, z.at, z.highest, z.reach = ahead, 1, highest, #ahead
+  return ahead
+end
+
 ---Takes members from an end.
 ---@param db lunode.kv.db
 ---@param c lunode.kv.collection
@@ -237,19 +308,31 @@ end
 ---@param limit integer
 ---@return table list  members and scores
 function M.pop(db, c, highest, limit)
-  local z = view(c)
-  local from, past = ends(z)
-  local list = db.store:collect(from, past, "keys", limit, #z.scores, highest)
-  for i = 1, #list do
-    local key = list[i]
-    remove(db, c, z, sub(key, SCORE_BYTES + 1), sub(key, 1, SCORE_BYTES))
+  local z = c.index or view(c)
+  local ahead, list = look_ahead(db, z, highest, limit), {}
+  local first = z.at
+  local last = min(first + limit - 1, #ahead)
+  for i = first, last do
+    local key = ahead[i]
+    local member = sub(key, SCORE_BYTES + 1)
+    local bytes, hash = db.members:unindex(z.members, member, z.scores)
+    c.count = c.count - 1
+    if c.more > 0 then
+      change_ranks(db, c, z, member, hash, bytes, nil)
+    end
+    local n = 2 * (i - first)
+    list[n + 1], list[n + 2] = member, decode(key)
   end
+  z.at = last + 1
   if highest then
-    z.last = list[#list]
+    z.last = ahead[last]
   else
-    z.first = list[#list]
+    z.first = ahead[last]
   end
-  return score.split(list)
+  if last > MOST_AHEAD then
+    forget_ahead(z)
+  end
+  return list
 end
 
 ---The score that all members have, if that is so; else that of the first one.

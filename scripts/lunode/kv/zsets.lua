@@ -22,6 +22,8 @@ local NOT_POSITIVE = resp.error("ERR value is out of range, must be positive")
 local BAD_NUMKEYS = resp.error("ERR numkeys should be greater than 0")
 local BAD_COUNT = resp.error("ERR count should be greater than 0")
 
+local EMPTY = resp.raw "*0\r\n"
+
 local FAST_READ = { "readonly", "fast" }
 local FAST_WRITE = { "write", "denyoom", "fast" }
 local KEY = { 1, 1, 1 }
@@ -379,7 +381,7 @@ for name, entry in pairs {
       if excess then
         return errors.SYNTAX
       elseif not count then
-        return M.pop(ctx, key, highest, 1) or {}
+        return M.pop(ctx, key, highest, 1) or EMPTY
       end
       local limit = numbers.parse(count)
       if not limit or limit < 0 then

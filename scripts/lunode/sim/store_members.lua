@@ -44,14 +44,25 @@ function methods:swap(prefix, member, value)
 end
 
 function methods:index(prefix, member, index, value)
-  local old, hash = self:swap(prefix, member, value)
   if #value > 64 then
     error("bad argument #5 to 'index' (too long for an index)", 2)
-  elseif old ~= value then
+  end
+  local old, hash = self:swap(prefix, member, value)
+  if old ~= value then
     if old then
       self.store:delete(index .. old .. member)
     end
     self.store:put(index .. value .. member, "")
+  end
+  return old, hash
+end
+
+function methods:unindex(prefix, member, index)
+  local row, hash = row_of(prefix, member)
+  local old = self.store:get(row)
+  if old then
+    self.store:delete(index .. old .. member)
+    self.store:delete(row)
   end
   return old, hash
 end

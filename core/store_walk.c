@@ -1,0 +1,116 @@
+/* Walks over what memory has of a range, within one call: nothing is kept between two rows. */
+#include "store_impl.h"
+
+#include <errno.h>
+
+enum { LAYERS = LN_STORE_FROZEN + 2 };
+
+/* A layer, and its first row that is not passed yet. */
+struct source {
+    const struct ln_overlay *rows;
+    const struct ln_overlay_node *node; /* NULL: none is left */
+    struct ln_overlay_row row;
+};
+
+struct walk {
+    const struct ln_walk *range;
+    struct source sources[LAYERS]; /* the newest first */
+    size_t count;
+    bool ranges; /* one of them has deleted ranges */
+};
+
+/* The row of its node, unless that lies past the end. */
+static void settle(const struct walk *w, struct source *s) {
+    const struct ln_walk *r = w->range;
+    if (!s->node)
+        return;
+    s->row = ln_overlay_row(s->rows, s->node);
+    bool past = r->reverse
+                    ? ln_key_compare(s->row.key, s->row.klen, r->from, r->from_len) < 0
+                    : r->to && ln_key_compare(s->row.key, s->row.klen, r->to, r->to_len) >= 0;
+    if (past)
+        s->node = NULL;
+}
+
+/* To the first row that is not before key; backwards, to the last one before it; NULL: no end. */
+static void seek(const struct walk *w, struct source *s, const char *key, size_t klen) {
+    if (!w->range->reverse)
+        s->node = key ? ln_overlay_seek(s->rows, key, klen) : NULL;
+    else
+        s->node = key ? ln_overlay_seek_before(s->rows, key, klen) : ln_overlay_last(s->rows);
+    settle(w, s);
+}
+
+static void step(const struct walk *w, struct source *s) {
+    s->node = w->range->reverse ? ln_overlay_seek_before(s->rows, s->row.key, s->row.klen)
+                                : ln_overlay_next(s->node);
+    settle(w, s);
+}
+
+static void add(struct walk *w, const struct ln_layer *layer) {
+    const struct ln_walk *r = w->range;
+    struct source *s = &w->sources[w->count];
+    if (ln_layer_empty(layer))
+        return;
+    w->count++;
+    w->ranges |= layer->rows.range_count > 0;
+    s->rows = &layer->rows;
+    if (r->reverse)
+        seek(w, s, r->to, r->to_len);
+    else
+        seek(w, s, r->from, r->from_len);
+}
+
+/* The source of the row that comes next, of equal keys the newest; the others pass theirs. NULL at
+ * the end. */
+static struct source *pick(struct walk *w) {
+    struct source *best = NULL;
+    for (size_t i = 0; i < w->count; i++) {
+        struct source *s = &w->sources[i];
+        if (!s->node)
+            continue;
+        int order =
+            best ? ln_key_compare(s->row.key, s->row.klen, best->row.key, best->row.klen) : 0;
+        if (!best || (w->range->reverse ? order > 0 : order < 0))
+            best = s;
+        else if (order == 0)
+            step(w, s);
+    }
+    return best;
+}
+
+/* Whether its row lies in a range that a newer layer has deleted: then it is past that. */
+static bool uncover(const struct walk *w, struct source *s) {
+    for (const struct source *newer = w->sources; newer < s; newer++) {
+        const struct ln_range *r = ln_overlay_covering(newer->rows, s->row.key, s->row.klen);
+        if (!r)
+            continue;
+        if (!w->range->reverse)
+            seek(w, s, r->to, r->to_len);
+        else if (r->from_len > 0)
+            seek(w, s, r->from, r->from_len);
+        else
+            s->node = NULL;
+        return true;
+    }
+    return false;
+}
+
+int ln_store_walk(const struct ln_store *s, const struct ln_walk *range) {
+    struct walk w = {.range = range, .count = 0};
+    struct source *at;
+    int rc = LN_OK;
+    add(&w, s->active);
+    for (size_t i = s->frozen_count; i > 0; i--)
+        add(&w, s->frozen[i - 1]);
+    if (s->flushed)
+        add(&w, s->flushed);
+    while (rc == LN_OK && (at = pick(&w))) {
+        if (w.ranges && uncover(&w, at))
+            continue;
+        if (!at->row.deleted)
+            rc = range->row(range->arg, &at->row);
+        step(&w, at);
+    }
+    return rc;
+}
