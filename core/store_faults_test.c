@@ -372,7 +372,7 @@ static void flush_scenario(const struct fault *f) {
     assert_int_equal(ln_loop_close(loop), LN_OK);
     test_dir_remove(dir);
     fault_go_on();
-    ln_write_inline_rows = 20000;
+    ln_write_inline_rows = 2000;
 }
 
 static void a_flush_in_which_each_call_fails_once(void **state) {

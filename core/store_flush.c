@@ -132,8 +132,8 @@ static int fold(struct ln_store *s) {
     struct ln_layer *rest = s->frozen[0];
     struct ln_layer *above = s->frozen_count > 1 ? s->frozen[1] : s->active;
     struct ln_overlay_row newer;
-    const struct ln_overlay_node *n = ln_overlay_first(&rest->rows);
-    for (; n; n = ln_overlay_next(n)) {
+    struct ln_overlay_cursor c = ln_overlay_first(&rest->rows);
+    for (const struct ln_overlay_node *n; (n = ln_overlay_at(&c)); ln_overlay_next(&c)) {
         struct ln_overlay_row row = ln_overlay_row(&rest->rows, n);
         if (!ln_overlay_get(&above->rows, row.key, row.klen, &newer) &&
             ln_overlay_put(&above->rows, row.key, row.klen, row.value, row.vlen) != LN_OK)

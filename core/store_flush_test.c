@@ -501,7 +501,7 @@ static void a_range_of_many_rows_is_gone_at_once_and_purged_behind(void **state)
     assert_value(s, "00002001", NULL);
     WAIT(atomic_load(&compactions) > 0);
     ln_store_close(s);
-    ln_write_inline_rows = 20000;
+    ln_write_inline_rows = 2000;
     s = open_store();
     assert_false(s->leftovers);
     assert_int_equal(count_rows(s), 2001);
@@ -586,7 +586,7 @@ static void a_close_in_the_middle_of_a_purge_is_taken_up_at_open(void **state) {
     put(s, "00000008", "new");
     commit(s);
     ln_store_close(s);
-    ln_write_inline_rows = 20000;
+    ln_write_inline_rows = 2000;
     s = open_store();
     assert_rows(s, "", NULL, "00000007=survives 00000008=new");
     ln_store_close(s);
@@ -606,7 +606,7 @@ static void a_commit_hands_a_large_range_over_to_the_thread(void **state) {
     assert_int_equal(count_rows(s), 15);
     WAIT(stats_of(s).frozen == 0);
     ln_store_close(s);
-    ln_write_inline_rows = 20000;
+    ln_write_inline_rows = 2000;
     s = open_store();
     assert_int_equal(count_rows(s), 15);
     ln_store_close(s);
@@ -639,7 +639,7 @@ static void end_purge(struct ln_store *s, const char *expected) {
     assert_rows(s, "", NULL, expected);
     assert_false(s->leftovers);
     ln_store_close(s);
-    ln_write_inline_rows = 20000;
+    ln_write_inline_rows = 2000;
     s = open_store();
     assert_false(s->leftovers);
     assert_rows(s, "", NULL, expected);

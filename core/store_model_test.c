@@ -341,7 +341,7 @@ static void run(const char *name) {
     assert_true(ops->ranges || purged > 100);
     ln_store_close(s);
     (void)ln_loop_step(loop, 0);
-    ln_write_inline_rows = 20000;
+    ln_write_inline_rows = 2000;
     ln_write_piece_rows = 100000;
 }
 

@@ -5,10 +5,12 @@
 
 enum { LAYERS = LN_STORE_FROZEN + 2 };
 
+static const struct ln_overlay_cursor NOWHERE;
+
 /* A layer, and its first row that is not passed yet. */
 struct source {
     const struct ln_overlay *rows;
-    const struct ln_overlay_node *node; /* NULL: none is left */
+    struct ln_overlay_cursor at; /* past an end: none is left */
     struct ln_overlay_row row;
 };
 
@@ -22,28 +24,31 @@ struct walk {
 /* The row of its node, unless that lies past the end. */
 static void settle(const struct walk *w, struct source *s) {
     const struct ln_walk *r = w->range;
-    if (!s->node)
+    const struct ln_overlay_node *node = ln_overlay_at(&s->at);
+    if (!node)
         return;
-    s->row = ln_overlay_row(s->rows, s->node);
+    s->row = ln_overlay_row(s->rows, node);
     bool past = r->reverse
                     ? ln_key_compare(s->row.key, s->row.klen, r->from, r->from_len) < 0
                     : r->to && ln_key_compare(s->row.key, s->row.klen, r->to, r->to_len) >= 0;
     if (past)
-        s->node = NULL;
+        s->at = NOWHERE;
 }
 
 /* To the first row that is not before key; backwards, to the last one before it; NULL: no end. */
 static void seek(const struct walk *w, struct source *s, const char *key, size_t klen) {
     if (!w->range->reverse)
-        s->node = key ? ln_overlay_seek(s->rows, key, klen) : NULL;
+        s->at = key ? ln_overlay_seek(s->rows, key, klen) : NOWHERE;
     else
-        s->node = key ? ln_overlay_seek_before(s->rows, key, klen) : ln_overlay_last(s->rows);
+        s->at = key ? ln_overlay_seek_before(s->rows, key, klen) : ln_overlay_last(s->rows);
     settle(w, s);
 }
 
 static void step(const struct walk *w, struct source *s) {
-    s->node = w->range->reverse ? ln_overlay_seek_before(s->rows, s->row.key, s->row.klen)
-                                : ln_overlay_next(s->node);
+    if (w->range->reverse)
+        ln_overlay_prev(&s->at);
+    else
+        ln_overlay_next(&s->at);
     settle(w, s);
 }
 
@@ -67,7 +72,7 @@ static struct source *pick(struct walk *w) {
     struct source *best = NULL;
     for (size_t i = 0; i < w->count; i++) {
         struct source *s = &w->sources[i];
-        if (!s->node)
+        if (!ln_overlay_at(&s->at))
             continue;
         int order =
             best ? ln_key_compare(s->row.key, s->row.klen, best->row.key, best->row.klen) : 0;
@@ -90,7 +95,7 @@ static bool uncover(const struct walk *w, struct source *s) {
         else if (r->from_len > 0)
             seek(w, s, r->from, r->from_len);
         else
-            s->node = NULL;
+            s->at = NOWHERE;
         return true;
     }
     return false;

@@ -19,11 +19,12 @@ enum {
     FEW_SURVIVORS = 1000,  /* so many may be carried from one overlay into the next */
 };
 
-atomic_size_t ln_write_inline_rows = 20000;
+/* These are not compacted: few enough for a scan to walk over. */
+atomic_size_t ln_write_inline_rows = 2000;
 
-/* So many deleted rows, at most, does a scan have to walk over before they are compacted, and so
- * long does a flush wait for the purge: about half a second. */
-atomic_size_t ln_write_piece_rows = 100000;
+/* For so long does a flush wait for the purge, about half a second. Each piece costs LevelDB a
+ * compaction of whole tables, however small it is. */
+atomic_size_t ln_write_piece_rows = 200000;
 
 static int reserve(struct ln_key *buffer, size_t len) {
     if (buffer->data && buffer->cap >= len)
@@ -166,25 +167,37 @@ static int put_survivors(struct ln_write *w, const struct mark *mark, struct ln_
     return LN_OK;
 }
 
+/* The iterator's row. LN_EOF: the mark's range ends before it. */
+static int row_within(struct ln_write *w, struct ln_engine_iter *it, const struct mark *mark,
+                      struct ln_overlay_row *row) {
+    int rc = it->ops->iter_row(it, &w->detail, row);
+    if (rc == LN_OK && mark->to &&
+        ln_key_compare(row->key, row->klen, mark->to, mark->to_len) >= 0)
+        rc = LN_EOF;
+    return rc;
+}
+
+/* Unless the overlay has written it since. */
+static bool remove_row(struct ln_write *w, struct ln_overlay_row row) {
+    struct ln_overlay_row user = row, newer;
+    user_key(&user);
+    if (ln_overlay_get(w->rows, user.key, user.klen, &newer) && !newer.deleted)
+        return false;
+    w->engine->ops->remove(w->engine, row.key, row.klen);
+    w->purged++;
+    return true;
+}
+
 /* Deletes rows from `it` on, up to the mark's end and as many as *room: but those that the overlay
  * has written since. mark->from moves to where it stopped, in *at. LN_EOF: to the end. */
 static int remove_rows(struct ln_write *w, struct ln_engine_iter *it, struct mark *mark,
                        size_t *room, struct ln_key *at) {
     const struct ln_engine_ops *ops = w->engine->ops;
-    struct ln_overlay_row row, newer;
+    struct ln_overlay_row row;
     int rc;
-    while ((rc = ops->iter_row(it, &w->detail, &row)) == LN_OK) {
-        if (mark->to && ln_key_compare(row.key, row.klen, mark->to, mark->to_len) >= 0)
-            return LN_EOF;
-        if (*room == 0)
-            break;
-        struct ln_overlay_row user = row;
-        user_key(&user);
-        if (!ln_overlay_get(w->rows, user.key, user.klen, &newer) || newer.deleted) {
-            ops->remove(w->engine, row.key, row.klen);
+    while ((rc = row_within(w, it, mark, &row)) == LN_OK && *room > 0) {
+        if (remove_row(w, row))
             --*room;
-            w->purged++;
-        }
         ops->iter_next(it);
     }
     if (rc == LN_OK)
@@ -327,53 +340,24 @@ static int first_mark(struct ln_write *w, uint32_t *number, struct ln_key *value
     return rc;
 }
 
-/* One batch: deletes rows, and moves the mark or, at its end, takes it away (LN_EOF). */
-static int purge_batch(struct ln_write *w, struct ln_engine_iter *it, uint32_t number,
-                       struct mark *mark, struct ln_key *at, size_t *rows) {
+/* One batch. LN_EOF: to the range's end. */
+static int purge_batch(struct ln_write *w, struct ln_engine_iter *it, struct mark *mark,
+                       struct ln_key *at, size_t *rows) {
     const struct ln_engine_ops *ops = w->engine->ops;
-    char key[MARK_BYTES];
     size_t most = ln_write_piece_rows < PURGE_ROWS ? ln_write_piece_rows : PURGE_ROWS, room = most;
     int end = remove_rows(w, it, mark, &room, at), rc = end;
     *rows += most - room;
-    if (end == LN_OK)
-        rc = put_mark(w->engine, number, mark);
-    if (end == LN_EOF) {
-        mark_key(key, number);
-        ops->remove(w->engine, key, sizeof key);
-        rc = LN_OK;
-    }
-    if (rc == LN_OK)
+    if (end == LN_OK || end == LN_EOF)
         rc = ops->write(w->engine, false, &w->detail);
     else
         ops->discard(w->engine);
     return rc == LN_OK ? end : rc;
 }
 
-/* A piece of a mark's range. LevelDB walks over what was deleted, in each scan that comes by, until
- * it is compacted; an iterator keeps it from letting go of files, so each piece has its own. */
-static int purge_piece(struct ln_write *w, uint32_t number, struct mark mark, atomic_int *ask) {
-    const struct ln_engine_ops *ops = w->engine->ops;
-    struct ln_key at = {0}, start = {0};
-    size_t start_len = mark.from_len, rows = 0;
-    int rc = keep(&start, mark.from, mark.from_len);
-    struct ln_engine_iter *it = rc == LN_OK ? ops->iter_open(w->engine, NULL) : NULL;
-    if (rc == LN_OK && !it)
-        rc = -ENOMEM;
-    if (it)
-        ops->iter_seek(it, mark.from, mark.from_len);
-    while (rc == LN_OK && rows < ln_write_piece_rows && atomic_load(ask) < LN_PURGE_PAUSE_NOW)
-        rc = purge_batch(w, it, number, &mark, &at, &rows);
-    if (it)
-        ops->iter_close(it);
-    bool ended = rc == LN_EOF;
-    if (ended)
-        rc = LN_OK;
-    if (rc == LN_OK && rows >= COMPACT_LEAST && atomic_load(ask) < LN_PURGE_PAUSE_NOW)
-        ops->compact(w->engine, start.data, start_len, ended ? mark.to : mark.from,
-                     ended ? mark.to_len : mark.from_len);
-    free(start.data);
-    free(at.data);
-    return rc;
+/* At once, in the middle of a piece. */
+static bool is_to_end(const struct ln_write *w, atomic_int *ask) {
+    int asked = atomic_load(ask);
+    return asked == LN_PURGE_STOP || (w->rest && asked == LN_PURGE_PAUSE_NOW);
 }
 
 static bool is_to_pause(const struct ln_write *w, atomic_int *ask) {
@@ -382,21 +366,80 @@ static bool is_to_pause(const struct ln_write *w, atomic_int *ask) {
                        (asked == LN_PURGE_PAUSE && w->survivors <= FEW_SURVIVORS));
 }
 
+/* Deletes rows of the mark's range from its second one on, and has that compacted; then *mark
+ * begins behind them. LN_EOF: there are no more. -EINTR: it was asked to end before. */
+static int purge_behind(struct ln_write *w, struct mark *mark, struct ln_key *at,
+                        struct ln_key *first, size_t *first_len, atomic_int *ask) {
+    const struct ln_engine_ops *ops = w->engine->ops;
+    struct ln_engine_iter *it = ops->iter_open(w->engine, NULL);
+    struct mark from = *mark;
+    struct ln_overlay_row row;
+    size_t rows = 0;
+    int rc = -ENOMEM;
+    if (it) {
+        ops->iter_seek(it, mark->from, mark->from_len);
+        rc = row_within(w, it, mark, &row);
+    }
+    if (rc == LN_OK) {
+        *first_len = row.klen;
+        rc = keep(first, row.key, row.klen);
+        ops->iter_next(it);
+    }
+    while (rc == LN_OK && rows < ln_write_piece_rows)
+        rc = is_to_end(w, ask) ? -EINTR : purge_batch(w, it, mark, at, &rows);
+    if (it) /* it keeps the engine from letting go of what is compacted */
+        ops->iter_close(it);
+    if ((rc == LN_OK || rc == LN_EOF) && rows >= COMPACT_LEAST) {
+        const struct mark end = rc == LN_OK ? *mark
+                                            : (struct mark){.from = mark->to,
+                                                            .from_len = mark->to_len};
+        ops->compact(w->engine, from.from, from.from_len, end.from, end.from_len);
+    }
+    return rc;
+}
+
+/* A piece of a mark's range. LevelDB walks over what was deleted, in each scan that comes by, until
+ * it is compacted. So the first row stays until then: a scan that meets it sees that the overlay
+ * has a deleted range there, and jumps. */
+static int purge_piece(struct ln_write *w, uint32_t number, struct mark mark, atomic_int *ask) {
+    const struct ln_engine_ops *ops = w->engine->ops;
+    struct ln_key at = {0}, first = {0};
+    struct ln_overlay_row row = {0};
+    char key[MARK_BYTES];
+    int end = purge_behind(w, &mark, &at, &first, &row.klen, ask), rc = end;
+    if (end == LN_OK || end == LN_EOF) {
+        row.key = first.data;
+        if (row.key)
+            (void)remove_row(w, row);
+        mark_key(key, number);
+        ops->remove(w->engine, key, sizeof key);
+        rc = end == LN_OK ? put_mark(w->engine, number, &mark) : LN_OK;
+        if (rc == LN_OK)
+            rc = ops->write(w->engine, false, &w->detail);
+        else
+            ops->discard(w->engine);
+    }
+    free(first.data);
+    free(at.data);
+    return rc == -EINTR ? LN_OK : rc;
+}
+
 int ln_write_purge(struct ln_write *w, atomic_int *ask) {
     struct ln_key value = {0};
     struct mark mark;
     uint32_t number;
-    int rc;
-    while ((rc = first_mark(w, &number, &value, &mark)) == LN_OK) {
-        bool found;
-        if (atomic_load(ask) == LN_PURGE_STOP)
+    int rc = LN_OK;
+    bool paused = false;
+    while (!paused && (rc = first_mark(w, &number, &value, &mark)) == LN_OK) {
+        rc = purge_piece(w, number, mark, ask);
+        if (rc == LN_OK && atomic_load(ask) == LN_PURGE_STOP)
             rc = -EINTR;
-        else if (is_to_pause(w, ask))
-            rc = ln_read_leftovers(w->engine, w->rest, &w->detail, &found);
-        else if ((rc = purge_piece(w, number, mark, ask)) == LN_OK)
-            continue;
-        break;
+        if (rc != LN_OK)
+            break;
+        paused = is_to_pause(w, ask);
     }
+    if (paused)
+        rc = ln_read_leftovers(w->engine, w->rest, &w->detail, &paused);
     free(value.data);
     if (rc == LN_EOF) {
         rc = remove_leftovers(w->engine, &w->detail);

@@ -144,13 +144,12 @@ describe("members of sets that are remembered", function()
 
   -- The same command by one who remembers, and by one who does not: the replies are the same.
   local function both(seed, ...)
-    local reply = run(ctxs[1], seed, ...)
+    local reply = resp.encode(run(ctxs[1], seed, ...), 2)
     local other = ctxs[2].db.collections
     for _, c in pairs(other.kept) do
       c.index = nil
     end
-    local its = run(ctxs[2], seed, ...)
-    assert.same(resp.encode(its, 2), resp.encode(reply, 2))
+    assert.equal(resp.encode(run(ctxs[2], seed, ...), 2), reply)
     return reply
   end
 
@@ -200,7 +199,7 @@ describe("members of sets that are remembered", function()
           c.count = c.count + 1
           members.take(ctxs[1], c)
           db:rollback()
-          assert.same(before, both(step, "SMEMBERS", key))
+          assert.equal(before, both(step, "SMEMBERS", key))
           check_remembered()
         end
       end
