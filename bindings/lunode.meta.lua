@@ -815,10 +815,18 @@ function members:index(prefix, member, index, value) end
 ---@param prefix string
 ---@param member any  a string or a view
 ---@param index string  a prefix, too
----@param value? string  its value, where the caller has met it: then nobody looks
 ---@return string? old  nil: there is no such member
 ---@return integer hash
-function members:unindex(prefix, member, index, value) end
+function members:unindex(prefix, member, index) end
+
+---As `unindex`, for who has met the row of the index: nobody looks whether it is there.
+---@param prefix string
+---@param entry string  what follows the index's prefix there: value and member
+---@param index string
+---@param value_bytes integer
+---@return string member
+---@return integer hash
+function members:pop(prefix, entry, index, value_bytes) end
 
 ---Stores a member's value, unless it is there already.
 ---@param prefix string

@@ -173,34 +173,44 @@ static int members_index(lua_State *L) {
     return 2;
 }
 
-/* The value of an indexed member, into `old`. False: there is no such member. */
-static bool look_up_value(lua_State *L, struct members_box *box, const struct row *row, char *old,
-                          size_t *len) {
-    bool found = look(L, box, row);
-    *len = box->value.len;
-    if (found && *len <= MOST_INDEXED)
-        memcpy(old, box->value.data, *len);
-    ln_value_release(&box->value);
-    luaL_argcheck(L, !found || *len <= MOST_INDEXED, 3, "too long for an index");
-    return found;
-}
-
 static int members_unindex(lua_State *L) {
     struct row row, entry;
     char old[MOST_INDEXED];
-    size_t len;
-    const char *value = luaL_optlstring(L, 5, NULL, &len);
     struct members_box *box = check_row(L, &row);
-    if (!value && look_up_value(L, box, &row, old, &len))
-        value = old;
-    if (value) {
-        make_index_row(L, &entry, value, len);
+    bool found = look(L, box, &row);
+    size_t len = box->value.len;
+    if (found && len <= MOST_INDEXED)
+        memcpy(old, box->value.data, len);
+    ln_value_release(&box->value);
+    if (found) {
+        luaL_argcheck(L, len <= MOST_INDEXED, 3, "too long for an index");
+        make_index_row(L, &entry, old, len);
         check_written(L, ln_store_delete(row.store, entry.key, entry.len));
         check_written(L, ln_store_delete(row.store, row.key, row.len));
-        lua_pushlstring(L, value, len);
+        lua_pushlstring(L, old, len);
     } else {
         lua_pushnil(L);
     }
+    lua_pushinteger(L, row.hash);
+    return 2;
+}
+
+/* The row of the index as one string, the member's put together from its end. */
+static int members_pop(lua_State *L) {
+    struct row row, entry;
+    size_t len, value_len = (size_t)luaL_checkinteger(L, 5);
+    const char *key = luaL_checklstring(L, 3, &len);
+    luaL_argcheck(L, value_len <= len && value_len <= MOST_INDEXED, 5, "out of range");
+    lua_settop(L, 4);
+    lua_pushlstring(L, key + value_len, len - value_len);
+    lua_pushvalue(L, 3); /* so that it stays */
+    lua_pushvalue(L, 5);
+    lua_replace(L, 3);
+    check_row(L, &row);
+    make_index_row(L, &entry, key, value_len);
+    check_written(L, ln_store_delete(row.store, entry.key, entry.len));
+    check_written(L, ln_store_delete(row.store, row.key, row.len));
+    lua_pushvalue(L, 3);
     lua_pushinteger(L, row.hash);
     return 2;
 }
@@ -218,8 +228,9 @@ static int members_add(lua_State *L) {
 
 static int members_delete(lua_State *L) {
     struct row row;
+    bool known = lua_toboolean(L, 4); /* before a long row lies there */
     struct members_box *box = check_row(L, &row);
-    bool found = lua_toboolean(L, 4) || is_there(L, box, &row);
+    bool found = known || is_there(L, box, &row);
     if (found)
         check_written(L, ln_store_delete(row.store, row.key, row.len));
     return push_answer(L, found, &row);
@@ -241,9 +252,10 @@ int ln_store_members_new(lua_State *L, struct ln_store *const *store) {
 }
 
 static const luaL_Reg members_methods[] = {
-    {"get", members_get},   {"has", members_has},       {"put", members_put},
-    {"swap", members_swap}, {"index", members_index},   {"unindex", members_unindex},
-    {"add", members_add},   {"delete", members_delete}, {NULL, NULL},
+    {"get", members_get},   {"has", members_has},     {"put", members_put},
+    {"swap", members_swap}, {"index", members_index}, {"unindex", members_unindex},
+    {"pop", members_pop},   {"add", members_add},     {"delete", members_delete},
+    {NULL, NULL},
 };
 
 void ln_store_members_type(lua_State *L) {

@@ -553,6 +553,12 @@ static void doubles_are_written_with_17_digits(void **state) {
     expect_written(&b, ln_resp_put_double(&b, 3.141, 2), "$5\r\n3.141\r\n");
     expect_written(&b, ln_resp_put_double(&b, 0.1, 2), "$19\r\n0.10000000000000001\r\n");
     expect_written(&b, ln_resp_put_double(&b, 10, 3), ",10\r\n");
+    expect_written(&b, ln_resp_put_double(&b, 0, 3), ",0\r\n");
+    expect_written(&b, ln_resp_put_double(&b, -0.0, 3), ",-0\r\n");
+    expect_written(&b, ln_resp_put_double(&b, -999999999999999, 3), ",-999999999999999\r\n");
+    expect_written(&b, ln_resp_put_double(&b, 1e15, 3), ",1000000000000000\r\n");
+    expect_written(&b, ln_resp_put_double(&b, 1e17, 3), ",1e+17\r\n");
+    expect_written(&b, ln_resp_put_double(&b, 1e15 + 0.5, 3), ",1000000000000000.5\r\n");
     expect_written(&b, ln_resp_put_double(&b, -1e300, 3), ",-1.0000000000000001e+300\r\n");
     expect_written(&b, ln_resp_put_double(&b, (double)INFINITY, 3), ",inf\r\n");
     expect_written(&b, ln_resp_put_double(&b, (double)-INFINITY, 2), "$4\r\n-inf\r\n");

@@ -301,6 +301,16 @@ local function look_ahead(db, z, highest, limit)
   return ahead
 end
 
+-- Takes the member that was met with this key: (it, its score).
+local function take(db, c, z, key)
+  local member, hash = db.members:pop(z.members, key, z.scores, SCORE_BYTES)
+  c.count = c.count - 1
+  if c.more > 0 then
+    ranks.pop(db, c, key, hash)
+  end
+  return member, decode(key)
+end
+
 ---Takes members from an end.
 ---@param db lunode.kv.db
 ---@param c lunode.kv.collection
@@ -309,19 +319,13 @@ end
 ---@return table list  members and scores
 function M.pop(db, c, highest, limit)
   local z = c.index or view(c)
-  local ahead, list = look_ahead(db, z, highest, limit), {}
+  local ahead = look_ahead(db, z, highest, limit)
   local first = z.at
   local last = min(first + limit - 1, #ahead)
-  for i = first, last do
-    local key = ahead[i]
-    local member = sub(key, SCORE_BYTES + 1)
-    local bytes, hash = db.members:unindex(z.members, member, z.scores, sub(key, 1, SCORE_BYTES))
-    c.count = c.count - 1
-    if c.more > 0 then
-      change_ranks(db, c, z, member, hash, bytes, nil)
-    end
+  local list = { take(db, c, z, ahead[first]) }
+  for i = first + 1, last do
     local n = 2 * (i - first)
-    list[n + 1], list[n + 2] = member, decode(key)
+    list[n + 1], list[n + 2] = take(db, c, z, ahead[i])
   end
   z.at = last + 1
   if highest then

@@ -89,6 +89,23 @@ function M.change(db, c, z, member, hash, old, new)
   end
 end
 
+---A member was popped: as `change`, with its key.
+---@param db lunode.kv.db
+---@param c lunode.kv.collection  with nodes
+---@param key string
+---@param hash integer
+function M.pop(db, c, key, hash)
+  local ranks, collections = c.ranks or load(db, c), db.collections
+  if not c.dirty then
+    collections:make_dirty(c)
+  end
+  if hash & NODE_MASK ~= 0 then
+    ranks:add(collections.command, key, -1)
+  else
+    remove_node(db, c, ranks, key)
+  end
+end
+
 -- ---- for the collection
 
 ---Writes the rows of the nodes that have changed, at the end of the log's entry.

@@ -198,9 +198,11 @@ command.command("ZREM", {
 ---@param event string
 function M.removed(ctx, c, event)
   ctx.db.collections:changed(c)
-  ctx:notify("z", event, c.key)
-  if c.count == 0 then
-    ctx:notify("g", "del", c.key)
+  if ctx.notifies then
+    ctx:notify("z", event, c.key)
+    if c.count == 0 then
+      ctx:notify("g", "del", c.key)
+    end
   end
 end
 

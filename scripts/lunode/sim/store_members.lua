@@ -57,14 +57,22 @@ function methods:index(prefix, member, index, value)
   return old, hash
 end
 
-function methods:unindex(prefix, member, index, value)
+function methods:unindex(prefix, member, index)
   local row, hash = row_of(prefix, member)
-  local old = value or self.store:get(row)
+  local old = self.store:get(row)
   if old then
     self.store:delete(index .. old .. member)
     self.store:delete(row)
   end
   return old, hash
+end
+
+function methods:pop(prefix, entry, index, value_bytes)
+  local member = entry:sub(value_bytes + 1)
+  local row, hash = row_of(prefix, member)
+  self.store:delete(index .. entry)
+  self.store:delete(row)
+  return member, hash
 end
 
 function methods:add(prefix, member, value)
