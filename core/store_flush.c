@@ -401,6 +401,7 @@ static int reopen(struct ln_store *s) {
     if (snprintf(path, sizeof path, "%s/db", s->dir) >= (int)sizeof path)
         return -ENAMETOOLONG;
     ln_scan_drop_iters(s->scans);
+    ln_store_cool(s);
     ln_snapshots_lose(s);
     s->epoch++;
     if (s->engine)

@@ -3,7 +3,7 @@
 
 #include <errno.h>
 
-enum { LAYERS = LN_STORE_FROZEN + 2 };
+enum { LAYERS = LN_STORE_FROZEN + 3 };
 
 /* A layer, and its first row that is not passed yet. */
 struct source {
@@ -105,6 +105,8 @@ int ln_store_walk(const struct ln_store *s, const struct ln_walk *range) {
         add(&w, s->frozen[i - 1]);
     if (s->flushed)
         add(&w, s->flushed);
+    if (s->warm)
+        add(&w, s->warm);
     while (rc == LN_OK && (at = pick(&w))) {
         if (w.ranges && uncover(&w, at))
             continue;
