@@ -1068,6 +1068,71 @@ function score.decode(bytes) end
 ---@return table  what follows the score of the first one, the score, what follows that of the second one …
 function score.split(list) end
 
+-- ---------------------------------------------------------------- lunode.ranks
+
+---Where members of a large sorted set stand: some of them are nodes, each with its span, the number of members from it up to the next
+---node. In memory only; a key is a score's bytes and a member. Changes raise where they do not add up.
+---@class lunode.ranks
+local ranks = {}
+
+---@return lunode.ranks_nodes
+function ranks.new() end
+
+---@class lunode.ranks_nodes
+local ranks_nodes = {}
+
+---The nodes as the store has them.
+---@param rows string[]  key, span:u32be, key …
+function ranks_nodes:load(rows) end
+
+---A member that is no node comes, goes or moves.
+---@param command integer  who changes that, for `rollback`: what came before this command cannot be undone any more
+---@param member any       a string or a view
+---@param old string?      its score
+---@param new string?
+function ranks_nodes:move(command, member, old, new) end
+
+---Adds to the span that `key` lies in; before all nodes, nothing is to be done.
+---@param command integer
+---@param key string
+---@param by integer
+function ranks_nodes:add(command, key, by) end
+
+---@param command integer
+---@param key string  of a new node
+---@param span integer
+function ranks_nodes:insert(command, key, span) end
+
+---@param command integer
+---@param key string  of a node
+---@return integer span
+function ranks_nodes:remove(command, key) end
+
+---Undoes what this command has changed.
+---@param command integer
+function ranks_nodes:rollback(command) end
+
+---The last node at or before `key`; nothing: there is none.
+---@param key string
+---@return string? node, integer before, integer span  before: the spans of all nodes before it, together
+function ranks_nodes:at(key) end
+
+---The node whose span has the member of this rank, counted from the first node; nothing: that is past them.
+---@param rank integer
+---@return string? node, integer before, integer span
+function ranks_nodes:with(rank) end
+
+---The spans of all nodes.
+---@return integer
+function ranks_nodes:sum() end
+
+---The nodes that have come or whose spans have changed since `load` or `saved`.
+---@return string[] rows  as for `load`
+function ranks_nodes:unsaved() end
+
+---They are in the store.
+function ranks_nodes:saved() end
+
 -- ---------------------------------------------------------------- lunode.bits
 
 ---Bits in strings: pure functions. Bit 0 is the highest one of the first byte.
@@ -1374,6 +1439,7 @@ return {
   loop = loop,
   mac = mac,
   msgpack = msgpack,
+  ranks = ranks,
   resp = resp,
   score = score,
   slot = slot,

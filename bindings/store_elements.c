@@ -19,21 +19,30 @@ enum {
 
 static const char box_tag = 0;
 
-struct elements_box {
-    const void *tag;
-    struct ln_store *const *store;
-    struct ln_value value; /* of the call under way; freed later where that raised */
-};
-
 struct row {
     struct ln_store *store;
     size_t prefix_len;
     char key[MOST_PREFIX + INDEX_BYTES];
 };
 
-static void set_index(struct row *row, lua_Integer index) {
+/* Calls that go through the elements of one list in order. */
+struct run {
+    struct row last;
+    uint64_t index; /* the last one's */
+    uint64_t step;  /* 1, or -1 for downwards */
+    unsigned ahead; /* so many of the next ones have been fetched */
+};
+
+struct elements_box {
+    const void *tag;
+    struct ln_store *const *store;
+    struct ln_value value; /* of the call under way; freed later where that raised */
+    struct run puts, takes;
+};
+
+static void set_index(struct row *row, uint64_t index) {
     for (unsigned i = 0; i < INDEX_BYTES; i++)
-        row->key[row->prefix_len + i] = (char)((uint64_t)index >> (56 - 8 * i));
+        row->key[row->prefix_len + i] = (char)(index >> (56 - 8 * i));
 }
 
 static size_t row_len(const struct row *row) {
@@ -52,8 +61,39 @@ static struct elements_box *check_row(lua_State *L, struct row *row) {
     luaL_argcheck(L, row->prefix_len <= MOST_PREFIX, 2, "at most 64 bytes expected");
     row->store = *box->store;
     memcpy(row->key, prefix, row->prefix_len);
-    set_index(row, index);
+    set_index(row, (uint64_t)index);
     return box;
+}
+
+static void fetch_ahead(const struct run *run) {
+    struct row rows[LN_STORE_AHEAD];
+    struct ln_store_key keys[LN_STORE_AHEAD];
+    uint64_t index = run->index;
+    for (size_t i = 0; i < LN_STORE_AHEAD; i++) {
+        index += run->step;
+        rows[i] = run->last;
+        set_index(&rows[i], index);
+        keys[i] = (struct ln_store_key){rows[i].key, row_len(&rows[i])};
+    }
+    ln_store_ahead(run->last.store, keys, LN_STORE_AHEAD);
+}
+
+/* Who pushes or pops one element does so with the next one, as a rule: their rows lie anywhere in
+ * memory, and waiting for them one by one would take as long as all the rest. */
+static void follow(struct run *run, const struct row *row, uint64_t index) {
+    uint64_t step = index - run->index;
+    bool goes_on = row->prefix_len == run->last.prefix_len && (step == 1 || step == UINT64_MAX) &&
+                   memcmp(row->key, run->last.key, row->prefix_len) == 0;
+    if (!goes_on || step != run->step)
+        run->ahead = 0;
+    if (!goes_on)
+        run->last = *row;
+    run->index = index;
+    run->step = step;
+    if (goes_on && run->ahead-- == 0) {
+        fetch_ahead(run);
+        run->ahead = LN_STORE_AHEAD - 1;
+    }
 }
 
 /* Into box->value, which the caller releases. False: there is no such row. */
@@ -90,7 +130,7 @@ static int elements_put(lua_State *L) {
     struct row row;
     size_t len;
     const char *value = ln_check_bytes(L, 4, &len);
-    check_row(L, &row);
+    follow(&check_row(L, &row)->puts, &row, (uint64_t)lua_tointeger(L, 3));
     check_written(L, ln_store_put(row.store, row.key, row_len(&row), value, len));
     return 0;
 }
@@ -98,6 +138,7 @@ static int elements_put(lua_State *L) {
 static int elements_take(lua_State *L) {
     struct row row;
     struct elements_box *box = check_row(L, &row);
+    follow(&box->takes, &row, (uint64_t)lua_tointeger(L, 3));
     if (!look(L, box, &row))
         return 0;
     if (lua_toboolean(L, 4))
@@ -117,7 +158,7 @@ static int elements_range(lua_State *L) {
     luaL_argcheck(L, count >= 0 && count <= INT_MAX, 4, "out of range");
     lua_createtable(L, (int)count, 0);
     for (lua_Integer i = 0; i < count; i++) {
-        set_index(&row, first + i * step);
+        set_index(&row, (uint64_t)(first + i * step));
         if (!push_value(L, box, &row))
             break;
         lua_rawseti(L, -2, i + 1);
@@ -132,7 +173,7 @@ static int elements_reply(lua_State *L) {
     luaL_argcheck(L, first >= 0, 3, "0 or more expected");
     luaL_argcheck(L, count >= 0 && count <= LUA_MAXINTEGER - first, 4, "out of range");
     end = row;
-    set_index(&end, first + count);
+    set_index(&end, (uint64_t)(first + count));
     struct ln_reply reply = {
         .range = {.from = row.key,
                   .from_len = row_len(&row),

@@ -8,8 +8,6 @@
 #include "view.h"
 
 #include <errno.h>
-#include <inttypes.h>
-#include <stdio.h>
 #include <string.h>
 
 #define ROWS_TYPE "lunode.rows"
@@ -213,7 +211,7 @@ static int rows_add(lua_State *L) {
     struct ln_rows *box = check_rows(L);
     size_t len;
     struct room room;
-    char text[1 + sizeof "-9223372036854775808"];
+    char text[1 + LN_RESP_INTEGER];
     const char *key = ln_check_bytes(L, 2, &len);
     int head = check_head(L, 3);
     int64_t by = luaL_checkinteger(L, 4), sum = by;
@@ -225,8 +223,7 @@ static int rows_add(lua_State *L) {
     if (!fits)
         return 0;
     text[0] = (char)head;
-    int digits = snprintf(text + 1, sizeof text - 1, "%" PRId64, sum);
-    put(L, box, row, row_len, text, 1 + (size_t)digits);
+    put(L, box, row, row_len, text, 1 + ln_resp_format_integer(sum, text + 1));
     lua_pushinteger(L, sum);
     lua_pushboolean(L, !found);
     return 2;

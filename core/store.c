@@ -492,24 +492,24 @@ size_t ln_store_pending(const struct ln_store *s) {
 void ln_store_stats(struct ln_store *s, struct ln_store_stats *out) {
     struct ln_row_cache_stats cache;
     ln_row_cache_stats(s->cache, &cache);
-    *out = (struct ln_store_stats){.pending = ln_store_pending(s),
-                                   .pending_bytes = s->active->rows.bytes,
-                                   .overlay_bytes = ln_store_memory(s),
-                                   .frozen = s->frozen_count,
-                                   .batches = s->batches,
-                                   .applied = s->index,
-                                   .durable = s->durable_index,
-                                   .flushed_bytes = s->flushed_bytes,
-                                   .flush_time = s->flush_time,
-                                   .purged = s->purged,
-                                   .cache_hits = cache.hits,
-                                   .cache_misses = cache.misses,
-                                   .cache_rows = cache.rows,
-                                   .cache_bytes =
-                                       cache.bytes + (s->warm ? s->warm->rows.memory : 0),
-                                   .disk_bytes = s->engine ? s->ops->disk_bytes(s->engine) : 0,
-                                   .engine = s->ops->name,
-                                   .full = s->full != LN_OK};
+    *out =
+        (struct ln_store_stats){.pending = ln_store_pending(s),
+                                .pending_bytes = s->active->rows.bytes,
+                                .overlay_bytes = ln_store_memory(s),
+                                .frozen = s->frozen_count,
+                                .batches = s->batches,
+                                .applied = s->index,
+                                .durable = s->durable_index,
+                                .flushed_bytes = s->flushed_bytes,
+                                .flush_time = s->flush_time,
+                                .purged = s->purged,
+                                .cache_hits = cache.hits,
+                                .cache_misses = cache.misses,
+                                .cache_rows = cache.rows,
+                                .cache_bytes = cache.bytes + (s->warm ? s->warm->rows.memory : 0),
+                                .disk_bytes = s->engine ? s->ops->disk_bytes(s->engine) : 0,
+                                .engine = s->ops->name,
+                                .full = s->full != LN_OK};
     for (size_t i = 0; i < s->frozen_count; i++)
         out->pending_bytes += s->frozen[i]->rows.bytes;
 }

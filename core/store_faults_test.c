@@ -65,7 +65,7 @@ static void check_overlay(const struct ln_overlay *o, const struct expected rows
     }
     assert_int_equal(o->count, count);
     assert_int_equal(o->bytes, total);
-    for (const struct ln_overlay_node *n = ln_overlay_first(o); n; n = ln_overlay_next(n))
+    for (struct ln_overlay_cursor c = ln_overlay_first(o); ln_overlay_at(&c); ln_overlay_next(&c))
         count--;
     assert_int_equal(count, 0);
 }

@@ -18,7 +18,7 @@ struct ln_scan {
     struct ln_scan **link; /* what points to us in our owner's list */
     struct source {
         const struct ln_layer *layer;
-        const struct ln_overlay_node *node; /* NULL: at its end */
+        struct ln_overlay_cursor at;
         uint64_t version;
         bool on;
     } layers[LAYERS];
@@ -127,19 +127,19 @@ static void place_node(struct ln_scan *scan, struct source *source) {
     source->version = rows->version;
     source->on = false;
     if (!scan->reverse)
-        source->node = ln_overlay_seek(rows, scan->last, scan->last_len);
+        source->at = ln_overlay_seek(rows, scan->last, scan->last_len);
     else if (scan->has_last)
-        source->node = ln_overlay_seek_before(rows, scan->last, scan->last_len);
+        source->at = ln_overlay_seek_before(rows, scan->last, scan->last_len);
     else
-        source->node = ln_overlay_last(rows);
+        source->at = ln_overlay_last(rows);
 }
 
 static void step_node(struct ln_scan *scan, struct source *source) {
-    const struct ln_overlay *rows = &source->layer->rows;
-    struct ln_overlay_row row = ln_overlay_row(rows, source->node);
     source->on = false;
-    source->node = scan->reverse ? ln_overlay_seek_before(rows, row.key, row.klen)
-                                 : ln_overlay_next(source->node);
+    if (scan->reverse)
+        ln_overlay_prev(&source->at);
+    else
+        ln_overlay_next(&source->at);
 }
 
 /* Passes over our own rows. */
@@ -196,14 +196,15 @@ static int place_all(struct ln_scan *scan, struct ln_detail *detail) {
 static bool needs_no_engine(const struct ln_scan *scan) {
     if (scan->snapshot || !scan->has_last || !scan->has_end)
         return false;
-    return scan->reverse ? ln_store_has_all(scan->store, scan->end, scan->end_len, scan->last,
-                                            scan->last_len)
-                         : ln_store_has_all(scan->store, scan->last, scan->last_len, scan->end,
-                                            scan->end_len);
+    return scan->reverse
+               ? ln_store_has_all(scan->store, scan->end, scan->end_len, scan->last, scan->last_len)
+               : ln_store_has_all(scan->store, scan->last, scan->last_len, scan->end,
+                                  scan->end_len);
 }
 
 static int open_engine(struct ln_scan *scan) {
     struct ln_store *s = scan->store;
+    scan->on_iter = false;
     scan->iter_ended = needs_no_engine(scan);
     if (scan->iter_ended) {
         if (s->flushed)
@@ -272,9 +273,10 @@ static int row_of(struct ln_scan *scan, size_t i, struct ln_detail *detail,
                   struct ln_overlay_row *row) {
     if (i < scan->count) {
         struct source *source = &scan->layers[i];
-        if (!source->node)
+        const struct ln_overlay_node *node = ln_overlay_at(&source->at);
+        if (!node)
             return LN_EOF;
-        *row = ln_overlay_row(&source->layer->rows, source->node);
+        *row = ln_overlay_row(&source->layer->rows, node);
         return LN_OK;
     }
     if (scan->iter_ended)
@@ -301,9 +303,9 @@ static int skip_range(struct ln_scan *scan, size_t i, const struct ln_range *r,
     scan->skipped = true;
     if (i < scan->count) {
         const struct ln_overlay *rows = &scan->layers[i].layer->rows;
-        scan->layers[i].node = !key            ? NULL
-                               : scan->reverse ? ln_overlay_seek_before(rows, key, klen)
-                                               : ln_overlay_seek(rows, key, klen);
+        scan->layers[i].at = !key            ? (struct ln_overlay_cursor){0}
+                             : scan->reverse ? ln_overlay_seek_before(rows, key, klen)
+                                             : ln_overlay_seek(rows, key, klen);
         return LN_OK;
     }
     if (key)

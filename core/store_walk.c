@@ -8,8 +8,9 @@ enum { LAYERS = LN_STORE_FROZEN + 3 };
 /* A layer, and its first row that is not passed yet. */
 struct source {
     const struct ln_overlay *rows;
-    const struct ln_overlay_node *node; /* NULL: none is left */
+    struct ln_overlay_cursor at;
     struct ln_overlay_row row;
+    bool live; /* false: none is left */
 };
 
 struct walk {
@@ -19,31 +20,39 @@ struct walk {
     bool ranges; /* one of them has deleted ranges */
 };
 
-/* The row of its node, unless that lies past the end. */
+/* The row of its place, unless that lies past the end. */
 static void settle(const struct walk *w, struct source *s) {
     const struct ln_walk *r = w->range;
-    if (!s->node)
+    const struct ln_overlay_node *node = ln_overlay_at(&s->at);
+    s->live = node != NULL;
+    if (!node)
         return;
-    s->row = ln_overlay_row(s->rows, s->node);
-    bool past = r->reverse
-                    ? ln_key_compare(s->row.key, s->row.klen, r->from, r->from_len) < 0
-                    : r->to && ln_key_compare(s->row.key, s->row.klen, r->to, r->to_len) >= 0;
-    if (past)
-        s->node = NULL;
+    s->row = ln_overlay_row(s->rows, node);
+    if (r->reverse)
+        s->live = ln_key_compare(s->row.key, s->row.klen, r->from, r->from_len) >= 0;
+    else if (r->to)
+        s->live = ln_key_compare(s->row.key, s->row.klen, r->to, r->to_len) < 0;
 }
 
 /* To the first row that is not before key; backwards, to the last one before it; NULL: no end. */
 static void seek(const struct walk *w, struct source *s, const char *key, size_t klen) {
-    if (!w->range->reverse)
-        s->node = key ? ln_overlay_seek(s->rows, key, klen) : NULL;
-    else
-        s->node = key ? ln_overlay_seek_before(s->rows, key, klen) : ln_overlay_last(s->rows);
+    if (!key && w->range->reverse) {
+        s->at = ln_overlay_last(s->rows);
+    } else if (!key) {
+        s->live = false;
+        return;
+    } else {
+        s->at = w->range->reverse ? ln_overlay_seek_before(s->rows, key, klen)
+                                  : ln_overlay_seek(s->rows, key, klen);
+    }
     settle(w, s);
 }
 
 static void step(const struct walk *w, struct source *s) {
-    s->node = w->range->reverse ? ln_overlay_seek_before(s->rows, s->row.key, s->row.klen)
-                                : ln_overlay_next(s->node);
+    if (w->range->reverse)
+        ln_overlay_prev(&s->at);
+    else
+        ln_overlay_next(&s->at);
     settle(w, s);
 }
 
@@ -67,7 +76,7 @@ static struct source *pick(struct walk *w) {
     struct source *best = NULL;
     for (size_t i = 0; i < w->count; i++) {
         struct source *s = &w->sources[i];
-        if (!s->node)
+        if (!s->live)
             continue;
         int order =
             best ? ln_key_compare(s->row.key, s->row.klen, best->row.key, best->row.klen) : 0;
@@ -90,7 +99,7 @@ static bool uncover(const struct walk *w, struct source *s) {
         else if (r->from_len > 0)
             seek(w, s, r->from, r->from_len);
         else
-            s->node = NULL;
+            s->live = false;
         return true;
     }
     return false;

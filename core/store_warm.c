@@ -7,9 +7,9 @@
 #include <errno.h>
 
 enum {
-    PART = 4,         /* of the store's cache */
+    PART = 4,            /* of the store's cache */
     MOST_ROWS = 1 << 14, /* that are brought at once */
-    PAUSE = 64,       /* ranges that are not brought after one that was too large, or not worth it */
+    PAUSE = 64, /* ranges that are not brought after one that was too large, or not worth it */
 };
 
 void ln_store_cool(struct ln_store *s) {

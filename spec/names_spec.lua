@@ -68,7 +68,7 @@ describe("a name", function()
       local codes, conn = outcome(name, port)
       wait.till(function()
         return conn:is_open()
-      end, 5, name)
+      end, 20, name)
       assert.same({ host, port }, { conn:peer() })
       conn:close()
       assert.same({ "", "" }, ended(codes))
@@ -107,7 +107,7 @@ describe("a name", function()
     for _, name in ipairs { "name.invalid", "INVALID", "a.b.invalid." } do
       local before = loop.time()
       assert.same({ "ENOTFOUND", "ENOTFOUND" }, ended((outcome(name, 1))))
-      assert.is_true(loop.time() - before < 2)
+      assert.is_true(loop.time() - before < 4.5) -- whoever asks, and gets no answer, waits for five
     end
   end)
 

@@ -1,5 +1,6 @@
 local lunode = require "spec.support.lunode"
 local redis = require "spec.support.redis"
+local tcp_server = require "lunode.tcp_server"
 local tmp = require "lunode.test.tmp"
 local wait = require "lunode.test.wait"
 
@@ -80,7 +81,7 @@ describe("lunode kv", function()
     end, 10, "the first SIGINT")
     assert.is_true(p:is_alive())
     p:kill("INT")
-    assert.equal(130, p:wait(4))
+    assert.equal(130, p:wait(20)) -- the first SIGINT alone ends it with 0
   end)
 
   it("takes its settings from the option, else the variable, else the file", function()
@@ -102,6 +103,12 @@ describe("lunode kv", function()
   end)
 
   it("listens on IPv6", function()
+    local server, err = tcp_server.listen("::1", 0, {})
+    if not server then
+      pending("no IPv6 here: " .. err)
+      return
+    end
+    server:close()
     local _, host, port = start { "--listen", "[::1]:0" }
     assert.equal("::1", host)
     assert.same({ ok = "PONG" }, redis.connect(host, port):call("PING"))

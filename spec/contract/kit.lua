@@ -161,15 +161,15 @@ end
 ---Turns the world's loop until `predicate()` is truthy, and returns what it gave.
 ---@param predicate fun(): any
 ---@param what? string
----@param seconds? number  (default 10)
+---@param seconds? number  (default 20)
 function M.till(world, predicate, what, seconds)
   local value = predicate()
   local tick <close> = world.loop.timer(0.005, nothing, 0.005)
   world.loop.step(0)
-  local deadline = world.loop.now() + (seconds or 10)
+  local deadline = world.loop.now() + (seconds or 20)
   while not value do
     if world.loop.now() > deadline then
-      error(("waited %g s in vain for %s"):format(seconds or 10, what or "the condition"), 2)
+      error(("waited %g s in vain for %s"):format(seconds or 20, what or "the condition"), 2)
     end
     world.loop.step(0.01)
     value = predicate()

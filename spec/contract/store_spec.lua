@@ -584,6 +584,33 @@ local function contract(world, engine)
     assert.error_matches(function() elements:get("p", 1) end, "store is closed")
   end)
 
+  it("takes elements as they were put, in whatever order, of many prefixes at a time", function()
+    local s = new()
+    local elements = s:elements()
+    local firsts = { math.mininteger, math.maxinteger - 19 }
+    local function each(step, visit)
+      for i = step > 0 and 0 or 19, step > 0 and 19 or 0, step do
+        for _, first in ipairs(firsts) do
+          for _, prefix in ipairs { "p", ("p"):rep(64) } do
+            visit(prefix, first + i)
+          end
+        end
+      end
+    end
+    for _, steps in ipairs { { 1, -1 }, { -1, 1 } } do
+      each(steps[1], function(prefix, index) elements:put(prefix, index, prefix .. index) end)
+      for i = 1, 20 do -- one list alone, so that one follows the other
+        elements:put("r", i * steps[1], "r" .. i)
+      end
+      for i = 1, 20 do
+        assert.equal("r" .. i, elements:take("r", i * steps[1]))
+        assert.is_nil(elements:take("r", i * steps[1]))
+      end
+      each(steps[2], function(prefix, index) assert.equal(prefix .. index, elements:take(prefix, index)) end)
+      assert.is_nil(s:scan("")())
+    end
+  end)
+
   it("has the members under a prefix, in the order of their hashes", function()
     local s = new()
     local members, row = s:members(), require("lunode.slot").row

@@ -52,7 +52,7 @@ local function contract(world)
     end)
 
     it("goes on while bytes come and go", function()
-      local client, server, closed = pair { idle_timeout = 0.2, read_timeout = 0.2, write_timeout = 0.2 }
+      local client, server, closed = pair { idle_timeout = 0.6, read_timeout = 0.6, write_timeout = 0.6 }
       local begun = world.loop.now()
       local timer = world.loop.timer(0.02, function()
         server:write("news")
@@ -61,7 +61,7 @@ local function contract(world)
         timer:close()
       end)
       kit.till(world, function()
-        return world.loop.now() - begun > 0.5
+        return world.loop.now() - begun > 0.9
       end)
       timer:close()
       assert.is_nil(closed.done)

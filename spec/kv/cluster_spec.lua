@@ -333,10 +333,15 @@ describe("a cluster of nodes", function()
     nodes.n4 = assert(kv.start {
       id = "n4", port = 0, dir = dirs.n4, cluster = { listen = init.n4, election_timeout = ELECTION_TIMEOUT },
     })
-    assert.same({ ok = "OK" }, client:call("RAFT", "ADD", "n4", init.n4))
-    wait.till(function()
-      local reply = client:call("RAFT", "PROMOTE", "n4")
+    local function changed(...)
+      local reply = client:call("RAFT", ...)
       return type(reply) == "table" and reply.ok == "OK"
+    end
+    wait.till(function() -- on a busy machine the leadership changes
+      return changed("ADD", "n4", init.n4)
+    end, 20, "the new member to be taken in")
+    wait.till(function()
+      return changed("PROMOTE", "n4")
     end, 20, "the new member to catch up")
     local there = client_of "n4"
     assert.equal(2001, there:call("DBSIZE"))
@@ -475,24 +480,9 @@ describe("clients of Redis Cluster", function()
     end
   end)
 
-  it("are redis-cli -c, python3-redis and node-redis: each finds its way from any member", function()
+  it("are redis-cli -c, which finds its way from any member", function() -- others: spec/cluster/libraries_spec.lua
     local first = cluster { redirect = "moved" }
-    local nodes_js = { "env", "NODE_PATH=/usr/share/nodejs", "node" }
-    local clients = {
-      { words = { "/usr/bin/python3", "spec/support/clients/redis_py_cluster.py" },
-        needs = { "/usr/bin/python3", "-c", "import redis.cluster" } },
-      { words = { nodes_js[1], nodes_js[2], nodes_js[3], "spec/support/clients/node_redis_cluster.js" },
-        needs = { nodes_js[1], nodes_js[2], nodes_js[3], "-e", "require('redis')" } },
-    }
     local asked = nodes[others(first)[1]]
-    for _, client in ipairs(clients) do
-      if process.run(client.needs) == 0 then -- ./dev test installs it
-        local words = client.words
-        words[#words + 1], words[#words + 2] = asked.host, tostring(asked.port)
-        local code, out, err = process.run(words)
-        assert.same({ 0, "ok\n" }, { code, out }, err)
-      end
-    end
     local _, out = process.run { "redis-cli", "-c", "-h", asked.host, "-p", tostring(asked.port), "SET", "k", "1" }
     assert.equal("OK\n", out)
   end)

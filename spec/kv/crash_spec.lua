@@ -3,6 +3,7 @@
 -- what --sync adds, on the disk before the reply, is in sync_spec.lua. Kills at each system call: kill_spec.lua.)
 local keys = require "lunode.kv.keys"
 local loop = require "lunode.loop"
+local set_expiring = require "spec.support.set_expiring"
 local store = require "lunode.store"
 local lunode = require "spec.support.lunode"
 local tmp = require "lunode.test.tmp"
@@ -241,14 +242,7 @@ describe("kill -9 amid the expiry of many keys", function()
     local node = lunode.kv {}
     local client = node:client()
     client:call("SET", "stays", "1")
-    local due = math.floor(loop.time() * 1000) + 5000
-    for from = 1, MANY, 1000 do
-      local commands = {}
-      for i = from, from + 999 do
-        commands[#commands + 1] = { "SET", "key:" .. i, "value", "PXAT", due }
-      end
-      client:pipeline(commands)
-    end
+    set_expiring(client, MANY)
     assert.equal(MANY + 1, client:call("DBSIZE"))
     local trigger = killer(node)
     wait.till(function()

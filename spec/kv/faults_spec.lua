@@ -185,16 +185,14 @@ describe("an engine that stalls", function()
     local client = node:client()
     local w = writer.new("w", { batch = 8, value = 2000 })
     w:connect(node)
-    local stalls, slowest = 0, 0
+    local stalls = 0
     for _ = 1, FULL and 5 or 2 do
       -- Twenty reads are answered, and meanwhile not one write.
       local before, written
       wait.till(function()
         before = w.acked
         for _ = 1, 20 do
-          local asked = loop.time()
           assert.equal(0, client:call("EXISTS", "none"))
-          slowest = math.max(slowest, loop.time() - asked)
         end
         written = w.acked
         return written == before
@@ -206,7 +204,6 @@ describe("an engine that stalls", function()
       end, 30, "writes to go on")
     end
     assert.is_true(w.acked * 2000 > LIMIT, w.acked .. " commands")
-    assert.is_true(slowest < MILLISECONDS * 0.0007, ("a read took %.1f s"):format(slowest))
     w:finish()
     client:close()
     node.process:close()

@@ -1,51 +1,32 @@
--- The client libraries that people have, from Debian's packages: each runs a program of its own against the node.
+-- The client libraries that people have, from Debian's and npm's packages: each runs a program of its own against the
+-- node, which is killed and started again in the middle of it; and redis-benchmark.
 
+local libraries = require "spec.support.libraries"
 local lunode = require "spec.support.lunode"
 local process = require "lunode.test.process"
-local tmp = require "lunode.test.tmp"
-
-local function is_there(words)
-  return (process.run(words)) == 0
-end
-
--- Runs a client's program: it must say "ok".
-local function passes(words)
-  local node = lunode.kv()
-  words[#words + 1], words[#words + 2] = node.host, tostring(node.port)
-  local code, out, err = process.run(words)
-  assert.same({ 0, "ok\n" }, { code, out }, err)
-end
 
 describe("a node does what is asked by", function()
-  it("python3-redis", function()
-    if not is_there { "/usr/bin/python3", "-c", "import redis" } then
-      pending "python3-redis is not installed: ./dev test installs it"
-      return
-    end
-    passes { "/usr/bin/python3", "spec/support/clients/redis_py.py" }
-  end)
-
-  it("node-redis", function()
-    local node = { "env", "NODE_PATH=/usr/share/nodejs", "node" }
-    if not is_there { node[1], node[2], node[3], "-e", "require('redis')" } then
-      pending "node-redis is not installed: ./dev test installs it"
-      return
-    end
-    node[4] = "spec/support/clients/node_redis.js"
-    passes(node)
-  end)
-
-  it("hiredis", function()
-    local program = tmp.dir() .. "/client"
-    local code, _, err = process.run { "cc", "-std=c11", "-Wall", "-Wextra", "-Werror", "-o", program,
-      "spec/support/clients/hiredis.c", "-lhiredis" }
-    if code ~= 0 and err:find("hiredis", 1, true) then
-      pending "libhiredis-dev is not installed: ./dev test installs it"
-      return
-    end
-    assert.equal(0, code, err)
-    passes { program }
-  end)
+  for _, client in ipairs {
+    { "python3-redis", "redis_py.py" },
+    { "hiredis", "hiredis.c" },
+    { "npm's ioredis", "ioredis.js" },
+    { "npm's redis, with RESP2 and RESP3", "node_redis.js" },
+  } do
+    it(client[1], function()
+      local program, why = libraries.program(client[2])
+      if not program then
+        pending(why)
+        return
+      end
+      local node = lunode.kv()
+      program:start(node.host, node.port)
+      program:finish(function()
+        node:kill9()
+        node:start()
+      end)
+      assert.is_true(program.requests > 0)
+    end)
+  end
 end)
 
 describe("redis-benchmark", function()

@@ -1,6 +1,7 @@
 -- How a node starts, ends and comes back: nothing acknowledged is lost, no reply is cut, nobody waits in vain.
 local loop = require "lunode.loop"
 local resp = require "lunode.resp"
+local set_expiring = require "spec.support.set_expiring"
 local tcp_client = require "lunode.tcp_client"
 local cleanup = require "lunode.test.cleanup"
 local lunode = require "spec.support.lunode"
@@ -230,9 +231,11 @@ describe("a restart", function()
     local node = lunode.kv {}
     local client = node:client()
     local due = math.floor(loop.time() * 1000) + 1500
+    local commands = {}
     for i = 1, 100 do
-      client:call("SET", "key:" .. i, "1", "PXAT", due)
+      commands[i] = { "SET", "key:" .. i, "1", "PXAT", due }
     end
+    client:pipeline(commands)
     assert.equal(100, client:call("DBSIZE"))
     client:close()
     assert.equal(0, node:stop())
@@ -296,14 +299,7 @@ describe("expiry in the background", function()
     local MANY = 20000
     local node = lunode.kv {}
     local client = node:client()
-    local due = math.floor(loop.time() * 1000) + 5000
-    for from = 1, MANY, 1000 do
-      local commands = {}
-      for i = from, from + 999 do
-        commands[#commands + 1] = { "SET", "key:" .. i, "value", "PXAT", due }
-      end
-      client:pipeline(commands)
-    end
+    set_expiring(client, MANY)
     assert.equal(MANY, client:call("DBSIZE"))
     local seen, distinct = MANY, 0
     wait.till(function()

@@ -418,7 +418,7 @@ describe("the comparison of both servers", function()
     local a, b = redis.server(), redis.server()
     local d = differ.new(a, b)
     b.process:kill("KILL")
-    b.process:wait(5)
+    b.process:wait(20)
     assert.error_matches(function()
       d:run { { { "PING" } } }
     end, "a server ended")

@@ -15,7 +15,7 @@ local function refused(bytes)
   local server, address = kit.serve(METHODS)
   local raw = kit.raw(address)
   raw.conn:write(bytes)
-  wait.till(function() return raw.closed end, 5, ("the end of the connection after %q"):format(bytes))
+  wait.till(function() return raw.closed end, 20, ("the end of the connection after %q"):format(bytes))
   assert.equal(1, server:stats().bad)
   assert.equal(3, kit.peer(address):call("add", { 1, 2 }))
 end

@@ -76,7 +76,7 @@ describe("Neovim", function()
     _, err = ask "'nope'"
     assert.matches("unknown method 'nope'", err.message)
     assert(peer:call("nvim_eval", { ("rpcnotify(%d, 'note', 'hello')"):format(channel) }))
-    assert.equal("hello", notified:wait(5))
+    assert.equal("hello", notified:wait(20))
     assert.equal(0, server:stats().bad)
   end)
 

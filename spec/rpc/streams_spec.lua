@@ -176,7 +176,7 @@ describe("a stream", function()
     local stream = assert(peer:open("endless"))
     assert(stream:receive())
     stream:cancel "enough"
-    assert.is_true(ended:wait(5))
+    assert.is_true(ended:wait(20))
     assert.equal("the stream was cancelled: enough", select(2, stream:result()).message)
     do
       local other <close> = assert(peer:open("endless"))

@@ -114,7 +114,7 @@ function methods:resize(columns, rows)
 end
 
 ---@param what string|fun(screen: string): any  a text, as it is, or a condition
----@param seconds? number  (default 10)
+---@param seconds? number  (default 20)
 ---@return any
 function methods:wait(what, seconds)
   local screen
@@ -124,7 +124,7 @@ function methods:wait(what, seconds)
       return screen:find(what, 1, true)
     end
     return what(screen)
-  end, seconds or 10)
+  end, seconds or 20)
   if not ok then
     error(("%s: %s\nthe screen:\n%s"):format(result, type(what) == "string" and what or "a condition", screen), 2)
   end

@@ -286,6 +286,24 @@ describe("several files at a time", function()
     ]]
     passes({ a = text, b = text }, "2 passed, 0 failed\n", { "--jobs", "2" })
   end)
+
+  it("are given ports from ranges of their own", function()
+    local function text(name)
+      return ([[
+        it("draws", function()
+          for _ = 1, 10 do print("%s drew " .. require("lunode.test.ports").free()) end
+        end)
+      ]]):format(name)
+    end
+    local out = passes({ a = text "a", b = text "b" }, "2 passed, 0 failed\n", { "--jobs", "2" })
+    local drawn = { a = {}, b = {} }
+    for name, port in out:gmatch "(%l) drew (%d+)" do
+      table.insert(drawn[name], tonumber(port))
+    end
+    assert.same({ 10, 10 }, { #drawn.a, #drawn.b })
+    assert.is_true(math.max(table.unpack(drawn.a)) < math.min(table.unpack(drawn.b))
+      or math.max(table.unpack(drawn.b)) < math.min(table.unpack(drawn.a)))
+  end)
 end)
 
 describe("a random order", function()

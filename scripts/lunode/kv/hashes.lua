@@ -59,8 +59,10 @@ command.command("HSET", {
     local db = ctx.db
     local collections = db.collections
     local c = collections:create(key, HASH)
-    local existed = db.members:put(c.prefix, field, value)
-    c.count = existed and c.count or c.count + 1
+    local existed = db.put_member(db.members, c.prefix, field, value)
+    if not existed then
+      c.count = c.count + 1
+    end
     collections:changed(c)
     return existed and 0 or 1
   end,
@@ -97,7 +99,7 @@ command.command("HSETNX", {
 local function get(ctx, key, field)
   local db = ctx.db
   local c = db.collections:read(key, HASH)
-  return c and db.members:get(c.prefix, field)
+  return c and db.get_member(db.members, c.prefix, field)
 end
 
 command.command("HGET", {

@@ -10,6 +10,8 @@ local LIST = keys.LIST
 
 local FIRST_INDEX = 1 << 62 -- of a new list: 2^62 elements fit in on either side
 
+M.FIRST_INDEX = FIRST_INDEX
+
 local FEW_ROWS = 1000 -- are read and deleted one by one; more of them, as a range
 local MOST_AT_ONCE = 1024 -- elements that a walk has in memory
 

@@ -8,7 +8,7 @@ local resp = require "lunode.resp"
 
 local OK, null_array = resp.OK, resp.null_array
 local integer, parse_integer = numbers.integer, numbers.parse
-local LIST = keys.LIST
+local LIST, FIRST_INDEX = keys.LIST, list.FIRST_INDEX
 
 local OUT_OF_RANGE = resp.error("ERR index out of range")
 local NOT_POSITIVE = resp.error("ERR value is out of range, must be positive")
@@ -78,9 +78,10 @@ for name, about in pairs {
     end,
     short = function(ctx, key, element)
       local db = ctx.db
-      local c = list.create(db, key)
+      local collections = db.collections
+      local c = collections:create(key, LIST, FIRST_INDEX)
       push_one(db, c, element)
-      db.collections:changed(c)
+      collections:changed(c)
       return c.count
     end,
   })
@@ -148,12 +149,13 @@ for name, about in pairs {
     end,
     short = function(ctx, key)
       local db = ctx.db
-      local c = db.collections:open(key, LIST)
-      if c == nil then
+      local collections = db.collections
+      local c = collections:open(key, LIST)
+      if not c then
         return nil
       end
       local element = pop_one(db, c, true)
-      db.collections:changed(c)
+      collections:changed(c)
       return element
     end,
   })

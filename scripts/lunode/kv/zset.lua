@@ -11,6 +11,7 @@ local pack, unpack, sub = string.pack, string.unpack, string.sub
 local min, max = math.min, math.max
 local words = resp.words
 local decode = score.decode
+local is_node, change_ranks = ranks.is_node, ranks.change
 
 local M = {}
 
@@ -32,10 +33,7 @@ end
 ---@class lunode.kv.zset
 ---@field members string     prefixes of its rows
 ---@field scores string
----@field nodes string
 ---@field scores_past string
----@field nodes_past string
----@field ranks table?       zset_ranks'
 ---@field first string?      a key
 ---@field last string?
 ---@field ahead string[]?    keys, in the order of the pops that take them: all that there are up to the last of them
@@ -49,8 +47,7 @@ local function view(c)
   if not z then
     local prefix = c.prefix
     z = {
-      members = prefix .. "m", scores = prefix .. "s", nodes = prefix .. "n",
-      scores_past = prefix .. "t", nodes_past = prefix .. "o", ranks = nil, first = nil, last = nil,
+      members = prefix .. "m", scores = prefix .. "s", scores_past = prefix .. "t", first = nil, last = nil,
       ahead = nil, at = 1, highest = false, reach = 0, low = nil, high = nil,
     }
     c.index = z
@@ -131,12 +128,8 @@ function M.put(db, c, member, bytes)
   if old and is_near_end(z, old) then
     changed(z, old .. words(member))
   end
-  if c.more > 0 or ranks.is_node(hash) then
-    member = words(member)
-    if old then
-      ranks.remove(db, c, z, old .. member, hash)
-    end
-    ranks.insert(db, c, z, bytes .. member, hash)
+  if c.more > 0 or is_node(hash) then
+    change_ranks(db, c, z, member, hash, old, bytes)
   end
   return not old, old ~= nil
 end
@@ -155,7 +148,9 @@ function M.remove(db, c, member)
   if is_near_end(z, bytes) then
     changed(z, bytes .. member)
   end
-  ranks.remove(db, c, z, bytes .. member, hash)
+  if c.more > 0 then
+    change_ranks(db, c, z, member, hash, bytes, nil)
+  end
   return true
 end
 
@@ -323,9 +318,11 @@ function M.pop(db, c, highest, limit)
   for i = first, last do
     local key = ahead[i]
     local member = sub(key, SCORE_BYTES + 1)
-    local _, hash = db.members:unindex(z.members, member, z.scores)
+    local bytes, hash = db.members:unindex(z.members, member, z.scores)
     c.count = c.count - 1
-    ranks.remove(db, c, z, key, hash)
+    if c.more > 0 then
+      change_ranks(db, c, z, member, hash, bytes, nil)
+    end
     local n = 2 * (i - first)
     list[n + 1], list[n + 2] = member, decode(key)
   end

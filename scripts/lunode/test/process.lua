@@ -113,7 +113,7 @@ function methods:kill(name)
 end
 
 ---Waits for its end.
----@param seconds? number  deadline (default 10)
+---@param seconds? number  deadline (default 20)
 ---@return integer code  128 + n when signal n ended it
 function methods:wait(seconds)
   if self.pipe then

@@ -107,11 +107,11 @@ function methods:run(seconds)
 end
 
 function methods:run_until(predicate, seconds)
-  local ok, value = pcall(wait.till, predicate, seconds or 10)
+  local ok, value = pcall(wait.till, predicate, seconds or 20)
   if ok then
     return value
   end
-  return nil, ("not within %g seconds"):format(seconds or 10)
+  return nil, ("not within %g seconds"):format(seconds or 20)
 end
 
 function methods:till(predicate, seconds, what)

@@ -62,10 +62,11 @@ end
 local methods = {}
 local metatable = { __index = methods }
 
-local function new_run(runner, file)
+local function new_run(runner, file, slot)
   return setmetatable({
     runner = runner,
     file = file,
+    slot = slot, -- no other one that runs now has it: 1, 2, … jobs
     result = { file = file, tests = {}, troubles = {}, passed = 0, failed = 0, skipped = 0, seconds = 0 },
     begun = loop.now(),
     heard = loop.now(), -- when it last gave a sign of life
@@ -98,7 +99,10 @@ function methods:start()
   -- What it makes for the time of a test goes with our directory, also when it is killed. A spec that runs as root may
   -- give up its rights, and must still get there.
   os.execute("chmod 711 " .. tmp.quote(dir))
-  local env = { TMPDIR = dir, LUNODE_REWRITE = options.rewrite and "1" or nil }
+  local env = {
+    TMPDIR = dir, LUNODE_REWRITE = options.rewrite and "1" or nil,
+    LUNODE_TEST_SLOT = ("%d/%d"):format(self.slot, options.jobs),
+  }
   self.process = process.start { self.runner.bin, "test", "--child", dir, env = env }
 end
 
@@ -265,9 +269,9 @@ local function start_order(self)
   return queue
 end
 
-local function work(self, queue)
+local function work(self, queue, slot)
   while #queue > 0 and not self.interrupted do
-    local run = new_run(self, table.remove(queue, 1))
+    local run = new_run(self, table.remove(queue, 1), slot)
     self.running[#self.running + 1] = run
     run:run()
     for i, other in ipairs(self.running) do
@@ -286,7 +290,7 @@ end
 local function run_all(self)
   local queue, workers = start_order(self), {}
   for i = 1, math.min(self.options.jobs, #queue) do
-    workers[i] = task.spawn(work, self, queue)
+    workers[i] = task.spawn(work, self, queue, i)
   end
   task.wait_all(workers)
 end

@@ -32,7 +32,7 @@ end
 
 ---Waits until `predicate()` is truthy, and returns what it gave.
 ---@param predicate fun(): any
----@param seconds? number deadline (default 10: generous, as a busy machine under ASan is slow)
+---@param seconds? number deadline (default 20: generous, as a busy machine under ASan is slow)
 ---@param what? string  what is awaited, for the error
 ---@return any
 function M.till(predicate, seconds, what)
@@ -40,7 +40,7 @@ function M.till(predicate, seconds, what)
   if value then
     return value
   end
-  seconds = seconds or 10
+  seconds = seconds or 20
   local deadline = loop.time() + seconds
   local tick <close> = loop.timer(TICK, function() end, TICK)
   local turn_once = in_task() and turn_in_task or turn
@@ -69,10 +69,10 @@ end
 ---Lets the loop turn until a value has stayed the same for some turns: for what should stop, or not happen.
 ---@param value fun(): any
 ---@param turns? integer  (default 50)
----@param seconds? number  deadline (default 10)
+---@param seconds? number  deadline (default 20)
 ---@return any  the value
 function M.settled(value, turns, seconds)
-  local deadline = loop.time() + (seconds or 10)
+  local deadline = loop.time() + (seconds or 20)
   local last, same = value(), 0
   while same < (turns or 50) do
     M.turns(1)
@@ -80,7 +80,7 @@ function M.settled(value, turns, seconds)
     same = rawequal(now, last) and same + 1 or 0
     last = now
     if loop.time() > deadline then
-      error(("the value has not settled within %g s; it is %s"):format(seconds or 10, tostring(now)), 2)
+      error(("the value has not settled within %g s; it is %s"):format(seconds or 20, tostring(now)), 2)
     end
   end
   return last
