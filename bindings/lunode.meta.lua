@@ -598,6 +598,14 @@ function handle:scan(from, to, options) end
 ---@return string[]
 function handle:collect(from, to, what, limit, skip, reverse, offset) end
 
+---Tells that parts of a range are asked for again and again. If they are not too many, its rows are brought into memory, at the second
+---time, and stay there up to the next flush but one: what then asks for a part of it asks the disk no more.
+---@param from string    first key, inclusive
+---@param to string      end, exclusive
+---@param count integer  rows of it, about
+---@return boolean loaded  memory has them all
+function handle:load(from, to, count) end
+
 ---The rows of a range as the reply to a command, as a view: it is for one reply, and ends with the next one that is made. What is in
 ---it is what `collect` gives, without a string of Lua's for each.
 ---@param from string      first key, inclusive
