@@ -1,6 +1,6 @@
 -- The members of sets as picks have met them, in memory (lunode.nearby): a pick at random would open a scan each time,
--- and where many members were taken, walk over their deleted rows. Chooses nothing: what is found here is what the store
--- has. All sets together remember a bounded number of bytes, about: past that, all is forgotten.
+-- and where many members were taken, walk over their deleted rows. Chooses nothing: what is found here is what the
+-- store has. All sets together remember a bounded number of bytes, about: past that, all is forgotten.
 local keys = require "lunode.kv.keys"
 local nearby = require "lunode.nearby"
 
