@@ -406,11 +406,11 @@ function methods:set(key, text, expiry)
   self:put(row, old, string_value(text, expiry))
 end
 
----As `set` without expiry for each pair of a list: {key, text, key, text, …}.
----@param list string[]
+---As `set` without expiry for each pair of a list, {key, text, key, text, …}, or of a view of one.
+---@param list any
 function methods:set_list(list)
-  local at = 1
-  while at < #list do
+  local at, count = 1, resp.count(list)
+  while at < count do
     if self.writing and not self.on_new then -- up to a key that is more than a plain string
       local next_at, created = self.rows:put_list(list, at, PLAIN, NOT_PLAIN)
       if next_at > at then
@@ -420,7 +420,8 @@ function methods:set_list(list)
       end
       at = next_at
     end
-    if at < #list then
+    if at < count then
+      list = type(list) == "table" and list or { words(list) }
       self:set(list[at], list[at + 1])
       at = at + 2
     end
