@@ -115,9 +115,11 @@ static int rows_get(lua_State *L) {
     return results;
 }
 
-static void put(lua_State *L, struct ln_rows *box, const char *row, size_t row_len,
+/* found: there is such a row, as a look has just said. */
+static void put(lua_State *L, struct ln_rows *box, bool found, const char *row, size_t row_len,
                 const char *value, size_t value_len) {
-    int rc = ln_store_put(*box->store, row, row_len, value, value_len);
+    int rc = found ? ln_store_put(*box->store, row, row_len, value, value_len)
+                   : ln_store_put_new(*box->store, row, row_len, value, value_len);
     if (rc != LN_OK)
         luaL_error(L, "cannot write: %s", ln_status_text(rc));
 }
@@ -141,7 +143,7 @@ static bool change(lua_State *L, struct ln_rows *box, const struct change *c, in
         char *stored = row + row_len;
         stored[0] = (char)c->head;
         memcpy(stored + 1, c->text, c->text_len);
-        put(L, box, row, row_len, stored, c->text_len + 1);
+        put(L, box, found, row, row_len, stored, c->text_len + 1);
     }
     return found;
 }
@@ -226,7 +228,7 @@ static int rows_add(lua_State *L) {
         return 0;
     text[0] = (char)head;
     int digits = snprintf(text + 1, sizeof text - 1, "%" PRId64, sum);
-    put(L, box, row, row_len, text, 1 + (size_t)digits);
+    put(L, box, found, row, row_len, text, 1 + (size_t)digits);
     lua_pushinteger(L, sum);
     lua_pushboolean(L, !found);
     return 2;
