@@ -763,6 +763,13 @@ function elements:get(prefix, index) end
 ---@param value any  a string or a view
 function elements:put(prefix, index, value) end
 
+---As `put`, of a row that is not there, which the caller has to know: else an older value may come back when it is deleted. One that is deleted
+---before the store has flushed it leaves no trace.
+---@param prefix string
+---@param index integer
+---@param value any  a string or a view
+function elements:add(prefix, index, value) end
+
 ---As `get`, and deletes the row.
 ---@param prefix string
 ---@param index integer

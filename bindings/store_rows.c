@@ -113,9 +113,11 @@ static int rows_get(lua_State *L) {
     return results;
 }
 
-static void put(lua_State *L, struct ln_rows *box, const char *row, size_t row_len,
+/* found: there is such a row, as a look has just said. */
+static void put(lua_State *L, struct ln_rows *box, bool found, const char *row, size_t row_len,
                 const char *value, size_t value_len) {
-    int rc = ln_store_put(*box->store, row, row_len, value, value_len);
+    int rc = found ? ln_store_put(*box->store, row, row_len, value, value_len)
+                   : ln_store_put_new(*box->store, row, row_len, value, value_len);
     if (rc != LN_OK)
         luaL_error(L, "cannot write: %s", ln_status_text(rc));
 }
@@ -139,7 +141,7 @@ static bool change(lua_State *L, struct ln_rows *box, const struct change *c, in
         char *stored = row + row_len;
         stored[0] = (char)c->head;
         memcpy(stored + 1, c->text, c->text_len);
-        put(L, box, row, row_len, stored, c->text_len + 1);
+        put(L, box, found, row, row_len, stored, c->text_len + 1);
     }
     return found;
 }
@@ -215,7 +217,7 @@ static int rows_add(lua_State *L) {
     if (!fits)
         return 0;
     text[0] = (char)head;
-    put(L, box, row, row_len, text, 1 + ln_resp_format_integer(sum, text + 1));
+    put(L, box, found, row, row_len, text, 1 + ln_resp_format_integer(sum, text + 1));
     lua_pushinteger(L, sum);
     lua_pushboolean(L, !found);
     return 2;

@@ -64,7 +64,7 @@ local function check_format(store, commit)
 end
 
 -- All that belongs to a store. What most commands call lies in the object itself, so that no metatable is asked each
--- time: db.put_element(db.elements, …) is db.elements:put(…).
+-- time: db.add_element(db.elements, …) is db.elements:add(…).
 local function bind(self, store)
   self.store = store
   self.rows = store:rows(keys.META_KIND) -- the same by key, for values that are strings without expiry
@@ -75,7 +75,7 @@ local function bind(self, store)
   end
   self.begin_rows, self.get_row, self.put_row, self.add_row = store.begin, self.rows.get, self.rows.put, self.rows.add
   self.get_member, self.put_member, self.add_member = self.members.get, self.members.put, self.members.add
-  self.put_element, self.take_element = self.elements.put, self.elements.take
+  self.add_element, self.take_element = self.elements.add, self.elements.take
 end
 
 ---@param store lunode.store_handle
