@@ -71,8 +71,8 @@ struct ln_overlay {     /* all fields private but the first five */
     size_t mark_used;
     struct ln_overlay_undo *undo; /* what the rows changed since the mark were before */
     size_t undo_len, undo_cap;
-    size_t leaving; /* deletions of new rows since the mark */
-    bool distrusts; /* what is new has to be deleted below, too */
+    size_t leaving;                  /* deletions of new rows since the mark */
+    bool distrusts;                  /* what is new has to be deleted below, too */
     struct ln_overlay_large *larges; /* values that have an allocation of their own */
     size_t large;                    /* how many */
     struct ln_range *ranges, *saved_ranges;
