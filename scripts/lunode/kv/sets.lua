@@ -216,7 +216,7 @@ local function pop_several(ctx, key, count)
   end
   local list = members.sample(ctx, c.prefix, c.count, wanted, "keys", c)
   for i = 1, #list do
-    local _, hash = db.members:delete(c.prefix, list[i])
+    local _, hash = db.members:delete(c.prefix, list[i], true)
     remembered.removed(c, list[i], hash)
   end
   shrink(ctx, c, #list, "spop")
