@@ -132,6 +132,12 @@ function methods:bytes()
   return self.rest:sub(self.position)
 end
 
+---They count as decoded.
+function methods:forget()
+  gather(self)
+  self.rest, self.position = "", 1
+end
+
 ---Sends bytes as they are.
 ---@param bytes string
 function methods:send(bytes)
