@@ -12,6 +12,8 @@ struct ln_overlay_node {
     char *value;
     uint32_t klen, vlen, vcap;
     bool deleted;
+    bool only_here; /* no row below has this key */
+    bool out;       /* of the order: it came and went, and there is nothing to tell those below */
     char key[];
 };
 

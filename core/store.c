@@ -345,15 +345,28 @@ static int written(struct ln_store *s, int rc) {
     return LN_OK;
 }
 
-int ln_store_put(struct ln_store *s, const void *key, size_t klen, const void *value, size_t vlen) {
+typedef int put_fn(struct ln_overlay *o, const void *key, size_t klen, const void *value,
+                   size_t vlen);
+
+static int put(struct ln_store *s, put_fn *fn, const void *key, size_t klen, const void *value,
+               size_t vlen) {
     if (klen > LN_STORE_MAX_BYTES || vlen > LN_STORE_MAX_BYTES)
         return -E2BIG;
     if (s->failed != LN_OK)
         return s->failed;
-    int rc = ln_overlay_put(&s->active->rows, key, klen, value, vlen);
+    int rc = fn(&s->active->rows, key, klen, value, vlen);
     if (rc == LN_OK) /* last: key and value may be borrowed from there */
         ln_row_cache_drop(s->cache, key, klen);
     return written(s, rc);
+}
+
+int ln_store_put(struct ln_store *s, const void *key, size_t klen, const void *value, size_t vlen) {
+    return put(s, ln_overlay_put, key, klen, value, vlen);
+}
+
+int ln_store_put_new(struct ln_store *s, const void *key, size_t klen, const void *value,
+                     size_t vlen) {
+    return put(s, ln_overlay_put_new, key, klen, value, vlen);
 }
 
 int ln_store_delete(struct ln_store *s, const void *key, size_t klen) {
@@ -433,6 +446,7 @@ static int commit_active(struct ln_store *s, bool sync) {
     size_t bytes = rows->bytes;
     int rc = ln_write_batch(&w);
     if (rc != LN_OK) {
+        ln_overlay_distrust(rows); /* the batch may have come through all the same */
         ln_store_failed(s, rc, &w.detail);
         return rc;
     }

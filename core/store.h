@@ -117,6 +117,11 @@ void ln_value_release(struct ln_value *value);
 int ln_store_put(struct ln_store *s, const void *key, size_t klen, const void *value, size_t vlen);
 int ln_store_delete(struct ln_store *s, const void *key, size_t klen);
 
+/* As put. REQUIRES: there is no such row, as ln_store_get would say (else a later delete may bring
+ * an older value back). It costs the engine nothing where it is deleted before it was flushed. */
+int ln_store_put_new(struct ln_store *s, const void *key, size_t klen, const void *value,
+                     size_t vlen);
+
 /* Deletes the rows with from <= key < to (to == NULL: no end), however many, with one marker: as of
  * now they are gone from all reads and scans; the engine's rows go in the background. */
 int ln_store_delete_range(struct ln_store *s, const void *from, size_t from_len, const void *to,

@@ -86,6 +86,7 @@ static void write_one(void) {
     size_t i = below(KEYS);
     char bytes[3000];
     struct value *v = &now[i];
+    bool absent = !v->there && below(3) != 0;
     v->there = below(3) != 0;
     if (!v->there) {
         v->len = 0;
@@ -95,7 +96,8 @@ static void write_one(void) {
     v->len = (uint16_t)below(below(10) ? 40 : sizeof bytes);
     v->fill = (char)below(256);
     memset(bytes, v->fill, v->len);
-    assert_int_equal(ln_store_put(s, keys[i], klens[i], bytes, v->len), LN_OK);
+    assert_int_equal(
+        (absent ? ln_store_put_new : ln_store_put)(s, keys[i], klens[i], bytes, v->len), LN_OK);
 }
 
 static void delete_range(void) {
