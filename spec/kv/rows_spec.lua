@@ -4,7 +4,6 @@ local lunode = require "spec.support.lunode"
 local prng = require "spec.support.prng"
 local resp = require "lunode.resp"
 local slot = require "lunode.slot"
-local wait = require "lunode.test.wait"
 
 local SEED = tonumber(os.getenv("LUNODE_SEED")) or 5
 local FULL = os.getenv("LUNODE_FULL") == "1"
@@ -180,22 +179,16 @@ end
 -- Everything that comes after a command, which is not decoded: there may be much.
 local function expect(client, command, bytes)
   client:send(resp.command(table.unpack(command)))
-  local received
-  wait.till(function()
-    received = client:bytes()
-    return #received >= #bytes or client.closed
-  end, 20, "all of a reply")
-  assert.is_true(received == bytes, table.concat(command, " "))
-  client:forget()
+  assert.is_true(client:receive(#bytes) == bytes, table.concat(command, " "))
 end
 
 describe("replies of many rows", function()
   it("are those of the values, in both protocols, before and after flushes and restarts", function()
     local node = lunode.kv { small = true, "overlay=65536" }
-    compare(FULL and 2000 or 120, function()
+    compare(FULL and 2000 or 60, function()
       return node:client()
     end, function(round)
-      if round % 40 == 0 then
+      if round % 20 == 0 then
         assert.equal(0, node:stop())
         node:start()
         return true
@@ -206,7 +199,7 @@ describe("replies of many rows", function()
   it("are those of the values on a member of a cluster", function()
     local c = kit.cluster { members = 3 }
     local member = c:leader()
-    compare(FULL and 500 or 30, function()
+    compare(FULL and 500 or 15, function()
       return member:client()
     end)
   end)
