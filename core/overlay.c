@@ -255,6 +255,8 @@ static int set(struct ln_overlay *o, const void *key, size_t klen, const void *v
     int rc = n ? assign(o, n, value, (uint32_t)vlen, deleted)
                : add(o, hash, key, klen, value, (uint32_t)vlen, deleted);
     o->version += rc == LN_OK;
+    if (o->range_count > 0)
+        ln_overlay_ranges_written(o, key, klen);
     return rc;
 }
 
