@@ -598,6 +598,14 @@ function handle:scan(from, to, options) end
 ---@return string[]
 function handle:collect(from, to, what, limit, skip, reverse, offset) end
 
+---Tells that parts of a range are asked for again and again. If they are not too many, its rows are brought into memory, at the second
+---time, and stay there up to the next flush but one: what then asks for a part of it asks the disk no more.
+---@param from string    first key, inclusive
+---@param to string      end, exclusive
+---@param count integer  rows of it, about
+---@return boolean loaded  memory has them all
+function handle:load(from, to, count) end
+
 ---The rows of a range as the reply to a command, as a view: it is for one reply, and ends with the next one that is made. What is in
 ---it is what `collect` gives, without a string of Lua's for each.
 ---@param from string      first key, inclusive
@@ -1060,6 +1068,60 @@ function score.decode(bytes) end
 ---@return table  what follows the score of the first one, the score, what follows that of the second one …
 function score.split(list) end
 
+-- ---------------------------------------------------------------- lunode.nearby
+
+---Members of a set by their hashes, in memory, as far as they were read: for who chooses some at random. The space of hashes is cut
+---into segments of some dozens of members, numbered from 0.
+---@class lunode.nearby
+local nearby = {}
+
+---@param count integer  of the set's members: none of them is read yet
+---@return lunode.nearby_members
+function nearby.new(count) end
+
+---@class lunode.nearby_members
+local nearby_members = {}
+
+---The set has so many members now: segments are joined where they have become few.
+---@param count integer
+---@return boolean fits  false: they have become so many that it is time for a new one
+function nearby_members:fit(count) end
+
+---@return integer
+function nearby_members:bytes() end
+
+---@param segment integer
+---@return integer from   the first hash that lies in it
+---@return integer? past  the first one behind it; nil: it is the last segment
+function nearby_members:range(segment) end
+
+---A segment has been read.
+---@param segment integer
+---@param rows string[]  all that lie in it, in their order: `hash:u32be member`
+function nearby_members:read(segment, rows) end
+
+---The member that is `offset` behind the first one from `hash` on.
+---@param hash integer
+---@param offset integer
+---@param view? boolean  perhaps a view
+---@return any member  nil: there are not so many, or
+---@return integer? segment  … this one is to be read first
+function nearby_members:find(hash, offset, view) end
+
+---@return string[]? members  in the order of their hashes
+---@return integer? segment   that is to be read first
+function nearby_members:all() end
+
+---A member has come. What lies in a segment that was not read is not noted.
+---@param hash integer
+---@param member any  a string or a view
+function nearby_members:add(hash, member) end
+
+---A member has gone.
+---@param hash integer
+---@param member any  a string or a view
+function nearby_members:remove(hash, member) end
+
 -- ---------------------------------------------------------------- lunode.ranks
 
 ---Where members of a large sorted set stand: some of them are nodes, each with its span, the number of members from it up to the next
@@ -1431,6 +1493,7 @@ return {
   loop = loop,
   mac = mac,
   msgpack = msgpack,
+  nearby = nearby,
   ranks = ranks,
   resp = resp,
   score = score,

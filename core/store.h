@@ -203,6 +203,12 @@ struct ln_walk {
  * does. LN_OK, or what row has returned. */
 int ln_store_walk(const struct ln_store *s, const struct ln_walk *walk);
 
+/* Whether memory has all rows of a range, so that a walk meets them all. Where it has not, and the
+ * range was asked for before, they are brought from the engine, if they are not too many. Scans of
+ * what lies within do without the engine, too. count: how many rows there are, about. */
+bool ln_store_load(struct ln_store *s, const char *from, size_t from_len, const char *to,
+                   size_t to_len, uint64_t count);
+
 /* ---- snapshots */
 
 /* The rows as they are now, whatever is written later. Costs memory up to the next flush, and then

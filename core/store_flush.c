@@ -132,9 +132,9 @@ static int fold(struct ln_store *s) {
     struct ln_layer *rest = s->frozen[0];
     struct ln_layer *above = s->frozen_count > 1 ? s->frozen[1] : s->active;
     struct ln_overlay_row newer;
-    struct ln_overlay_cursor c = ln_overlay_first(&rest->rows);
-    for (const struct ln_overlay_node *n; (n = ln_overlay_at(&c)); ln_overlay_next(&c)) {
-        struct ln_overlay_row row = ln_overlay_row(&rest->rows, n);
+    struct ln_overlay_cursor at = ln_overlay_first(&rest->rows);
+    for (; ln_overlay_at(&at); ln_overlay_next(&at)) {
+        struct ln_overlay_row row = ln_overlay_row(&rest->rows, ln_overlay_at(&at));
         if (!ln_overlay_get(&above->rows, row.key, row.klen, &newer) &&
             ln_overlay_put(&above->rows, row.key, row.klen, row.value, row.vlen) != LN_OK)
             return -ENOMEM;
@@ -450,6 +450,7 @@ static int reopen(struct ln_store *s) {
     if (snprintf(path, sizeof path, "%s/db", s->dir) >= (int)sizeof path)
         return -ENAMETOOLONG;
     ln_scan_drop_iters(s->scans);
+    ln_store_cool(s);
     ln_snapshots_lose(s);
     s->epoch++;
     if (s->engine)

@@ -71,6 +71,15 @@ describe("./dev", function()
     assert.is_truthy(tmp.read(bin .. "/asked"):find(" sh clang%-format\n$"))
   end)
 
+  it("wants Debian's Node.js and npm for tests where the system has brought none", function()
+    program("dpkg-query", 'for p; do case $p in nodejs | npm) ;; *) echo "$p=installed" ;; esac; done')
+    local _, _, err = dev "test"
+    assert.is_truthy(err:find("LUNODE_NO_INSTALL=1: nodejs npm\n", 1, true), err)
+    program("node", "exit 1")
+    _, _, err = dev "test"
+    assert.is_truthy(err:find("LUNODE_NO_INSTALL=1: npm\n", 1, true), err)
+  end)
+
   it("does nothing and says nothing where nothing is missing", function()
     program("dpkg-query", "echo 'clang-format=installed'")
     program("apt-get", "exit 1")

@@ -10,6 +10,7 @@
 --
 -- The namespaces live as long as the processes that hold them; the devices go with them.
 
+local loop = require "lunode.loop"
 local process = require "lunode.test.process"
 local tmp = require "lunode.test.tmp"
 
@@ -24,10 +25,12 @@ local function sh(line, ...)
   return pipe:close() and true or false, out
 end
 
--- 198.18.0.0/15 is for the tests of networks (RFC 2544): nobody's addresses.
+-- 198.18.0.0/15 is for the tests of networks (RFC 2544): nobody's addresses. Who looks for one at the same time starts
+-- elsewhere.
 local function subnet()
-  for n = 1, 250 do
-    local prefix = ("198.18.%d"):format(n)
+  local first = loop.random(0, 249)
+  for n = first, first + 249 do
+    local prefix = ("198.18.%d"):format(n % 250 + 1)
     if not select(2, sh("ip -4 -o addr show")):find(prefix .. ".", 1, true) then
       return prefix
     end

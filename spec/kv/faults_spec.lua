@@ -148,10 +148,11 @@ describe(("a power cut (LUNODE_SEED=%d)"):format(SEED), function()
 
   it("takes nothing that was acknowledged, --sync always", function()
     math.randomseed(SEED)
-    local cut = 0
-    for _ = 1, FULL and 30 or 3 do
-      -- syncs that last, so that there are writes behind them
-      local node, trace = start("always", "fdatasync:delay_enter=10ms", { "segment=33554432", "overlay=33554432" })
+    local cut, delay, rounds = 0, 10, FULL and 30 or 3
+    repeat
+      -- syncs that last, so that there are writes behind them; longer, where the machine was too slow for that
+      local injection = ("fdatasync:delay_enter=%dms"):format(delay)
+      local node, trace = start("always", injection, { "segment=33554432", "overlay=33554432" })
       local writers = {}
       for i = 1, 3 do
         writers[i] = writer.new("w" .. i, { batch = 1 << i })
@@ -170,7 +171,9 @@ describe(("a power cut (LUNODE_SEED=%d)"):format(SEED), function()
       cut = cut + written - synced
       cut_off(node.dir .. "/log/0000000000000001.log", synced, written)
       settle(node.dir, writers)
-    end
+      rounds = rounds - 1
+      delay = rounds <= 0 and 2 * delay or delay
+    until rounds <= 0 and (cut > 0 or rounds < -4)
     assert.is_true(cut > 0, "no write was ever on its way to the disk")
   end)
 end)

@@ -195,9 +195,13 @@ describe(("SIGKILL at a system call (LUNODE_SEED=%d)"):format(SEED), function()
       assert((most[name] or 0) > 0, name .. " was never called")
     end
     assert(most.fallocate > 2, "the log has had no new segment")
-    local killed = 0
+    local killed, done, begun = 0, 0, loop.now()
     local chosen = FULL and each(points, part) or sample(points, count)
     for i, point in ipairs(chosen) do
+      if not FULL and loop.now() - begun > 25 then -- a slow machine tries fewer
+        break
+      end
+      done = i
       local dir, where = ("%s/%d"):format(base, i), ("%s %d"):format(point[1], point[2])
       local node = start(dir, sync, "/dev/null", ("%s:signal=KILL:when=%d"):format(point[1], point[2]))
       acked, code = run_script(node)
@@ -207,8 +211,8 @@ describe(("SIGKILL at a system call (LUNODE_SEED=%d)"):format(SEED), function()
       os.execute("rm -rf " .. tmp.quote(dir))
     end
     -- Some come less often in another run: threads meet otherwise, and more so where nobody waits for the disk.
-    local wanted = #chosen * (sync == "always" and 0.8 or 0.4)
-    assert(killed >= wanted, ("only %d of %d runs were killed"):format(killed, #chosen))
+    local wanted = done * (sync == "always" and 0.8 or 0.4) - 1
+    assert(killed > 0 and killed >= wanted, ("only %d of %d runs were killed"):format(killed, done))
   end
 
   for part = 1, PARTS do

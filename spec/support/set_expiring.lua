@@ -24,7 +24,7 @@ return function(client, count)
   local begun = loop.time()
   set(client, 1, BATCH, milliseconds(begun + 1000))
   local batch_takes = loop.time() - begun
-  local due = milliseconds(loop.time() + 2 + 3 * batch_takes * count / BATCH)
+  local due = milliseconds(loop.time() + 2 + 2 * batch_takes * count / BATCH)
   for from = 1, count, BATCH do
     set(client, from, math.min(from + BATCH - 1, count), due)
   end

@@ -75,7 +75,7 @@ function M.new(db)
     opened = {}, -- by the command that writes and runs, for writing
     opened_count = 0,
     remembered = {}, -- sets some of whose members are: see remembered.lua
-    remembered_rows = 0, -- how many members, about
+    remembered_bytes = 0, -- what they take, about
     command = 0, -- its number; db.begin counts it
     -- what most commands call lies in the object itself, so that no metatable is asked each time
     read = methods.read, create = methods.create, open = methods.open, changed = methods.changed,
@@ -386,7 +386,7 @@ function methods:drop()
     end
     c.dirty = false
   end
-  self.kept, self.kept_count, self.older, self.remembered, self.remembered_rows = {}, 0, {}, {}, 0
+  self.kept, self.kept_count, self.older, self.remembered, self.remembered_bytes = {}, 0, {}, {}, 0
 end
 
 return M

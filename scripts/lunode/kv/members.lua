@@ -125,26 +125,22 @@ local function pick(ctx, prefix, count, what)
   return found
 end
 
--- The same one, of a set that is remembered: (rows, the place of its row). Another replica may not remember it.
-local function pick_remembered(ctx, c, rest)
+-- The same one, of a set that is remembered. Another replica may not remember it. `view`: perhaps it is one.
+local function pick_remembered(ctx, c, rest, view)
   local db, count = ctx.db, c.count
   if count <= NEIGHBOURS then
-    return remembered.find(db, c, rest, 0, ctx:random(0, count - 1))
+    return remembered.find(db, c, rest, 0, ctx:random(0, count - 1), view)
   end
   local hash = ctx:random(0, LAST_HASH)
   local offset = ctx:random(0, NEIGHBOURS - 1)
-  local rows, at = remembered.find(db, c, rest, hash, offset)
-  if not rows then
-    return remembered.find(db, c, rest, 0, offset)
-  end
-  return rows, at
+  return remembered.find(db, c, rest, hash, offset, view) or remembered.find(db, c, rest, 0, offset, view)
 end
 
 -- As `pick`; `set`: the collection, if it is one.
 local function pick_any(ctx, prefix, count, what, set)
   local rest = set and remembered.of(ctx.db, set)
   if rest then
-    return { remembered.member(pick_remembered(ctx, set, rest)) }
+    return { (pick_remembered(ctx, set, rest)) }
   end
   return pick(ctx, prefix, count, what)
 end
@@ -163,19 +159,16 @@ end
 ---Takes a member at random out of a set: the one that `pick` would choose. Its count is the caller's to change.
 ---@param ctx lunode.kv.ctx
 ---@param c lunode.kv.collection
----@return string member
-function M.take(ctx, c)
+---@param view? boolean  the caller takes a view, too
+---@return any member
+function M.take(ctx, c, view)
   local db = ctx.db
   local rest = remembered.of(db, c)
-  local member
+  local member = rest and pick_remembered(ctx, c, rest, view) or pick(ctx, c.prefix, c.count, "keys")[1]
+  local _, hash = db.members:delete(c.prefix, member)
   if rest then
-    local rows, at = pick_remembered(ctx, c, rest)
-    member = remembered.member(rows, at)
-    remembered.take(rows, at)
-  else
-    member = pick(ctx, c.prefix, c.count, "keys")[1]
+    rest:remove(hash, member)
   end
-  db.members:delete(c.prefix, member)
   return member
 end
 

@@ -223,6 +223,16 @@ local function pop_several(ctx, key, count)
   return resp.set(list)
 end
 
+local function pop(ctx, key, view)
+  local c = ctx.db.collections:open(key, SET)
+  if not c then
+    return nil
+  end
+  local member = members.take(ctx, c, view)
+  shrink(ctx, c, 1, "spop")
+  return member
+end
+
 command.command("SPOP", {
   arity = -2, flags = { "write", "fast" }, keys = KEY, access = "RW access delete", group = "set", since = "1.0.0",
   tips = RANDOM,
@@ -234,13 +244,10 @@ command.command("SPOP", {
     elseif count then
       return pop_several(ctx, key, count)
     end
-    local c = ctx.db.collections:open(key, SET)
-    if not c then
-      return nil
-    end
-    local member = members.take(ctx, c)
-    shrink(ctx, c, 1, "spop")
-    return member
+    return pop(ctx, key)
+  end,
+  short = function(ctx, key)
+    return pop(ctx, key, true)
   end,
 })
 

@@ -146,6 +146,17 @@ local function zrange(ctx, args, by, reverse)
   return scores and type(reply) == "table" and zsets.reply(ctx, reply) or reply
 end
 
+-- Members by rank: ZRANGE as it is asked for most.
+local function zrange_plain(ctx, key, first, last)
+  local low, high, db = numbers.integer(first), numbers.integer(last), ctx.db
+  local c = db.collections:read(key, ZSET)
+  if c == nil then
+    return {}
+  end
+  low, high = clamp(low, high, c.count)
+  return low and zset.by_rank(db, c, low, high, false, false, 2) or {}
+end
+
 local MANY = "O(log(N)+M) with N being the number of elements in the sorted set and M the number of elements "
 local RETURNED = MANY .. "returned."
 local LIMITED = MANY .. "being returned. If M is constant (e.g. always asking for the first 10 elements with LIMIT), "
@@ -157,6 +168,7 @@ command.command("ZRANGE", {
   run = function(ctx, args)
     return zrange(ctx, args)
   end,
+  short = zrange_plain,
 })
 
 for name, entry in pairs {
