@@ -53,6 +53,7 @@ struct ln_range {
     const char *from, *to;
     size_t from_len, to_len;
     uint64_t seq; /* private */
+    bool written; /* rows in it may have been written since; else none of them stands */
 };
 
 struct ln_overlay {     /* all fields private but the first five */
