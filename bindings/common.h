@@ -33,6 +33,8 @@ int luaopen_lunode_lcs(lua_State *L);
 int luaopen_lunode_log(lua_State *L);
 int luaopen_lunode_loop(lua_State *L);
 int luaopen_lunode_msgpack(lua_State *L);
+int luaopen_lunode_nearby(lua_State *L);
+int luaopen_lunode_ranks(lua_State *L);
 int luaopen_lunode_resp(lua_State *L);
 int luaopen_lunode_score(lua_State *L);
 int luaopen_lunode_slot(lua_State *L);

@@ -21,6 +21,8 @@ static const luaL_Reg modules[] = {
     {"lunode.log", luaopen_lunode_log},
     {"lunode.loop", luaopen_lunode_loop},
     {"lunode.msgpack", luaopen_lunode_msgpack},
+    {"lunode.nearby", luaopen_lunode_nearby},
+    {"lunode.ranks", luaopen_lunode_ranks},
     {"lunode.resp", luaopen_lunode_resp},
     {"lunode.score", luaopen_lunode_score},
     {"lunode.slot", luaopen_lunode_slot},

@@ -348,12 +348,13 @@ function resp.names() end
 
 ---Binds a name, in place of what it was bound to. With `views`, arguments come as views instead of strings: opaque values that
 ---`words`, `batch:add` and `rows` take like strings, and that can be returned as a reply. They end with the command:
----using one later raises.
+---using one later raises. With "list", all arguments come as one view, which stands for a list of strings where `words`, `count`,
+---`batch:add` and `rows:put_list` take one.
 ---@param name string  of 64 bytes at most, in any case
 ---@param value any
----@param min integer  arguments, from 0 to 3
+---@param min integer  arguments, from 0 to 3, with "list" to 255
 ---@param max integer
----@param views? boolean|integer  true: all arguments; a number: from that one on
+---@param views? boolean|integer|"list"  true: all arguments; a number: from that one on
 function names:bind(name, value, min, max, views) end
 
 ---@param name string
@@ -362,12 +363,23 @@ function names:unbind(name) end
 ---@param name string
 ---@param count integer  arguments
 ---@return any value  nil where the name is not bound, or not for so many
+---@return boolean? listed  its arguments come as a list
 function names:find(name, count) end
 
 ---Strings of views; strings stay as they are.
----@param ... any  strings and views
+---@param ... any  strings and views, and lists of strings and views of such, of which all are told
 ---@return string ...
 function resp.words(...) end
+
+---How many strings `words` would make.
+---@param words any  a string, a view, a list of strings or a view of one
+---@return integer
+function resp.count(words) end
+
+---The integer that a string or a view spells as Redis reads it: no sign but "-", no spaces, no leading zeros, within 64 bits.
+---@param text any  a string or a view
+---@return integer? n  nil where it is anything else
+function resp.integer(text) end
 
 ---A value with its encoding made in advance, or one whose RESP type Lua cannot tell.
 ---@class lunode.resp.raw
@@ -593,6 +605,29 @@ function handle:scan(from, to, options) end
 ---@return string[]
 function handle:collect(from, to, what, limit, skip, reverse, offset) end
 
+---Tells that parts of a range are asked for again and again. If they are not too many, its rows are brought into memory, at the second
+---time, and stay there up to the next flush but one: what then asks for a part of it asks the disk no more.
+---@param from string    first key, inclusive
+---@param to string      end, exclusive
+---@param count integer  rows of it, about
+---@return boolean loaded  memory has them all
+function handle:load(from, to, count) end
+
+---The rows of a range as the reply to a command, as a view: it is for one reply, and ends with the next one that is made. What is in
+---it is what `collect` gives, without a string of Lua's for each.
+---@param from string      first key, inclusive
+---@param to? string       end, exclusive (default: no end)
+---@param what? string     "keys", "values", "both"; or "scores": of keys that are a score and a member, both (default "both")
+---@param kind? string     "array", "set", or "map": what it is in RESP3 (default "array")
+---@param known? integer   how many rows the range has: where memory has them all, the disk is not asked (default: nobody knows)
+---@param skip? integer    bytes left out at the start of each key (default 0)
+---@param reverse? boolean from the last row to the first (default false)
+---@param limit? integer   at most so many rows (default: all)
+---@param offset? integer  rows left out before the first one (default 0)
+---@param protocol? 2|3    of scores (default 2)
+---@return any view
+function handle:reply(from, to, what, kind, known, skip, reverse, limit, offset, protocol) end
+
 ---How many rows a range has; it walks over them.
 ---@param from string     first key, inclusive
 ---@param to? string      end, exclusive (default: no end)
@@ -698,7 +733,7 @@ function rows:get(key, head) end
 function rows:put(key, head, text, unless) end
 
 ---`put` for each pair of a list, {key, text, key, text, …}, up to the first key whose value's head has one of the bits.
----@param list string[]
+---@param list any  of strings, or a view of such a list
 ---@param first integer   the place of the first pair's key
 ---@param head integer    0 to 255
 ---@param unless? integer (default 0) bits
@@ -728,6 +763,13 @@ function elements:get(prefix, index) end
 ---@param value any  a string or a view
 function elements:put(prefix, index, value) end
 
+---As `put`, of a row that is not there, which the caller has to know: else an older value may come back when it is deleted. One that is deleted
+---before the store has flushed it leaves no trace.
+---@param prefix string
+---@param index integer
+---@param value any  a string or a view
+function elements:add(prefix, index, value) end
+
 ---As `get`, and deletes the row.
 ---@param prefix string
 ---@param index integer
@@ -735,11 +777,11 @@ function elements:put(prefix, index, value) end
 ---@return any value  a string; with `view`, perhaps a view; nothing: there is no such row
 function elements:take(prefix, index, view) end
 
----The values of rows that follow each other, as the reply to a command.
+---The values of rows that follow each other, as the reply to a command: a view, as `handle:reply` makes one.
 ---@param prefix string
----@param first integer
+---@param first integer  at least 0
 ---@param count integer
----@return lunode.resp.raw?  nothing: not all of them are there
+---@return any view  nothing: not all of them are there
 function elements:reply(prefix, first, count) end
 
 ---The values of rows that follow each other, up to the first one that is not there.
@@ -1040,6 +1082,125 @@ function score.decode(bytes) end
 ---@return table  what follows the score of the first one, the score, what follows that of the second one …
 function score.split(list) end
 
+-- ---------------------------------------------------------------- lunode.nearby
+
+---Members of a set by their hashes, in memory, as far as they were read: for who chooses some at random. The space of hashes is cut
+---into segments of some dozens of members, numbered from 0.
+---@class lunode.nearby
+local nearby = {}
+
+---@param count integer  of the set's members: none of them is read yet
+---@return lunode.nearby_members
+function nearby.new(count) end
+
+---@class lunode.nearby_members
+local nearby_members = {}
+
+---The set has so many members now: segments are joined where they have become few.
+---@param count integer
+---@return boolean fits  false: they have become so many that it is time for a new one
+function nearby_members:fit(count) end
+
+---@return integer
+function nearby_members:bytes() end
+
+---@param segment integer
+---@return integer from   the first hash that lies in it
+---@return integer? past  the first one behind it; nil: it is the last segment
+function nearby_members:range(segment) end
+
+---A segment has been read.
+---@param segment integer
+---@param rows string[]  all that lie in it, in their order: `hash:u32be member`
+function nearby_members:read(segment, rows) end
+
+---The member that is `offset` behind the first one from `hash` on.
+---@param hash integer
+---@param offset integer
+---@param view? boolean  perhaps a view
+---@return any member  nil: there are not so many, or
+---@return integer? segment  … this one is to be read first
+function nearby_members:find(hash, offset, view) end
+
+---@return string[]? members  in the order of their hashes
+---@return integer? segment   that is to be read first
+function nearby_members:all() end
+
+---A member has come. What lies in a segment that was not read is not noted.
+---@param hash integer
+---@param member any  a string or a view
+function nearby_members:add(hash, member) end
+
+---A member has gone.
+---@param hash integer
+---@param member any  a string or a view
+function nearby_members:remove(hash, member) end
+
+-- ---------------------------------------------------------------- lunode.ranks
+
+---Where members of a large sorted set stand: some of them are nodes, each with its span, the number of members from it up to the next
+---node. In memory only; a key is a score's bytes and a member. Changes raise where they do not add up.
+---@class lunode.ranks
+local ranks = {}
+
+---@return lunode.ranks_nodes
+function ranks.new() end
+
+---@class lunode.ranks_nodes
+local ranks_nodes = {}
+
+---The nodes as the store has them.
+---@param rows string[]  key, span:u32be, key …
+function ranks_nodes:load(rows) end
+
+---A member that is no node comes, goes or moves.
+---@param command integer  who changes that, for `rollback`: what came before this command cannot be undone any more
+---@param member any       a string or a view
+---@param old string?      its score
+---@param new string?
+function ranks_nodes:move(command, member, old, new) end
+
+---Adds to the span that `key` lies in; before all nodes, nothing is to be done.
+---@param command integer
+---@param key string
+---@param by integer
+function ranks_nodes:add(command, key, by) end
+
+---@param command integer
+---@param key string  of a new node
+---@param span integer
+function ranks_nodes:insert(command, key, span) end
+
+---@param command integer
+---@param key string  of a node
+---@return integer span
+function ranks_nodes:remove(command, key) end
+
+---Undoes what this command has changed.
+---@param command integer
+function ranks_nodes:rollback(command) end
+
+---The last node at or before `key`; nothing: there is none.
+---@param key string
+---@return string? node, integer before, integer span  before: the spans of all nodes before it, together
+function ranks_nodes:at(key) end
+
+---The node whose span has the member of this rank, counted from the first node; nothing: that is past them.
+---@param rank integer
+---@return string? node, integer before, integer span
+function ranks_nodes:with(rank) end
+
+---The spans of all nodes.
+---@return integer
+function ranks_nodes:sum() end
+
+---The nodes that have come or whose spans have changed since `load` or `saved`.
+---@return string[] rows  as for `load`
+function ranks_nodes:unsaved() end
+
+---They are in the store.
+function ranks_nodes:saved() end
+
 -- ---------------------------------------------------------------- lunode.bits
 
 ---Bits in strings: pure functions. Bit 0 is the highest one of the first byte.
@@ -1193,7 +1354,7 @@ function batch.next(bytes, position) end
 
 ---Adds a command.
 ---@param name string
----@param ... string
+---@param ... any  strings and views; a list of strings, or a view of one, for all that are in it
 ---@return integer bytes  of the batch
 function builder:add(name, ...) end
 
@@ -1346,6 +1507,8 @@ return {
   loop = loop,
   mac = mac,
   msgpack = msgpack,
+  nearby = nearby,
+  ranks = ranks,
   resp = resp,
   score = score,
   slot = slot,

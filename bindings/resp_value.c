@@ -3,12 +3,25 @@
 #include "view.h"
 
 #include <errno.h>
+#include <string.h>
 
 /* The address of this is the types' key in the registry. */
 static const char types_key = 0;
 
 /* ---- encoding. Nothing here raises or runs Lua code, so a queue is never left with half a value.
  */
+
+enum {
+    ROWS_HEAD = 32,       /* bytes in front of rows, for their head */
+    ROWS_KEPT = 64 << 10, /* of memory, from one reply to the next */
+};
+
+/* What the view LN_VIEW_ROWS stands for. */
+static _Thread_local struct {
+    enum ln_resp_kind kind;
+    size_t count;
+    struct ln_buffer elements; /* behind ROWS_HEAD others */
+} rows;
 
 struct encoder {
     lua_State *L;
@@ -76,6 +89,53 @@ static int encode_table(struct encoder *e, int index, int depth) {
     return encode_list(e, kind, depth);
 }
 
+static int put_kind(struct encoder *e, enum ln_resp_kind kind, size_t count) {
+    switch (kind) {
+    case LN_RESP_MAP:
+        return ln_resp_put_map(e->out, count / 2, e->protocol);
+    case LN_RESP_SET:
+        return ln_resp_put_set(e->out, count, e->protocol);
+    default:
+        return ln_resp_put_array(e->out, count);
+    }
+}
+
+/* The queue's bytes go in front of the elements, and all of them change hands. */
+static int move_rows(struct ln_buffer *out) {
+    struct ln_buffer *from = &rows.elements;
+    size_t before = ln_buffer_len(out), len = ln_buffer_len(from);
+    char *room;
+    if (before > ROWS_HEAD) {
+        int rc = ln_buffer_reserve(from, before, &room);
+        if (rc != LN_OK)
+            return rc;
+        ln_buffer_commit(from, before - ROWS_HEAD);
+        memmove(from->base + from->head + before, from->base + from->head + ROWS_HEAD,
+                len - ROWS_HEAD);
+    } else {
+        from->head += ROWS_HEAD - before;
+    }
+    memcpy(from->base + from->head, ln_buffer_data(out), before);
+    ln_buffer_free(out);
+    *out = *from;
+    ln_buffer_init(from);
+    return LN_OK;
+}
+
+/* What is large is not copied: hundreds of megabytes need not be there twice. */
+static int encode_rows(struct encoder *e) {
+    const struct ln_buffer *b = &rows.elements;
+    size_t len = ln_buffer_len(b) - ROWS_HEAD;
+    int rc = put_kind(e, rows.kind, rows.count);
+    if (rc == LN_OK && len > ROWS_KEPT && len > ln_buffer_len(e->out))
+        rc = move_rows(e->out);
+    else if (rc == LN_OK)
+        rc = ln_buffer_append(e->out, ln_buffer_data(b) + ROWS_HEAD, len);
+    ln_view_end(LN_VIEW_ROWS);
+    ln_resp_rows_trim();
+    return rc;
+}
+
 static int encode_userdata(struct encoder *e, int index) {
     const void *value = lua_touserdata(e->L, index);
     if (value == e->types->null)
@@ -108,6 +168,8 @@ static int encode_value(struct encoder *e, int index, int depth) {
         const char *data = NULL;
         if (ln_view_test(L, index, &data, &len))
             return ln_resp_put_bulk(e->out, data, len);
+        if (ln_view_is_rows(L, index))
+            return encode_rows(e);
         return refuse(e, "cannot encode a ", luaL_typename(L, index));
     }
     case LUA_TUSERDATA:
@@ -173,4 +235,28 @@ const struct ln_resp_types *ln_resp_push_types(lua_State *L) {
     lua_pushvalue(L, -1);
     lua_rawsetp(L, LUA_REGISTRYINDEX, &types_key);
     return types;
+}
+
+/* ---- rows */
+
+void ln_resp_push_rows(lua_State *L, enum ln_resp_kind kind, size_t count) {
+    rows.kind = kind;
+    rows.count = count;
+    ln_view_push(L, LN_VIEW_ROWS, NULL, 0);
+}
+
+void ln_resp_rows_trim(void) {
+    if (rows.elements.cap > ROWS_KEPT)
+        ln_buffer_free(&rows.elements);
+}
+
+struct ln_buffer *ln_resp_rows_begin(void) {
+    struct ln_buffer *b = &rows.elements;
+    char *room;
+    ln_resp_rows_trim();
+    ln_buffer_truncate(b, 0);
+    if (ln_buffer_reserve(b, ROWS_HEAD, &room) != LN_OK)
+        return NULL;
+    ln_buffer_commit(b, ROWS_HEAD);
+    return b;
 }

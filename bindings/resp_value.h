@@ -30,6 +30,19 @@ enum {
  * keeps them. */
 const struct ln_resp_types *ln_resp_push_types(lua_State *L);
 
+/* An aggregate whose elements are bytes already, many of them: they are gathered once and then
+ * moved into the reply, or copied where there is something before them. */
+enum ln_resp_kind { LN_RESP_ARRAY, LN_RESP_MAP, LN_RESP_SET };
+
+/* Where to append the elements. NULL: no memory. Those before are gone. */
+struct ln_buffer *ln_resp_rows_begin(void);
+
+/* Pushes them as a view, which is for one reply, and ends with the next rows. */
+void ln_resp_push_rows(lua_State *L, enum ln_resp_kind kind, size_t count);
+
+/* They are not wanted after all: gives back what they took. */
+void ln_resp_rows_trim(void);
+
 /* Appends the value at index to out, or raises with out as it was. Runs no Lua code. */
 void ln_resp_encode(lua_State *L, const struct ln_resp_types *types, struct ln_buffer *out,
                     int index, int protocol);

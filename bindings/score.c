@@ -1,5 +1,7 @@
 /* lunode.score: scores of sorted sets, as text, as numbers and as bytes in their order. Types in
  * lunode.meta.lua. */
+#include "score.h"
+
 #include "common.h"
 #include "view.h"
 
@@ -25,7 +27,7 @@ static void encode(double score, char out[SCORE_BYTES]) {
     memcpy(out, &bits, sizeof bits);
 }
 
-static double decode(const char *bytes) {
+double ln_score_decode(const char *bytes) {
     uint64_t bits;
     double score;
     memcpy(&bits, bytes, sizeof bits);
@@ -102,7 +104,7 @@ static const char *check_scored(lua_State *L, int index, size_t *len) {
 
 static int score_decode(lua_State *L) {
     size_t len;
-    lua_pushnumber(L, decode(check_scored(L, 1, &len)));
+    lua_pushnumber(L, ln_score_decode(check_scored(L, 1, &len)));
     return 1;
 }
 
@@ -116,7 +118,7 @@ static int score_split(lua_State *L) {
         const char *key = check_scored(L, -1, &len);
         lua_pushlstring(L, key + SCORE_BYTES, len - SCORE_BYTES);
         lua_rawseti(L, 2, 2 * i - 1);
-        lua_pushnumber(L, decode(key));
+        lua_pushnumber(L, ln_score_decode(key));
         lua_rawseti(L, 2, 2 * i);
         lua_pop(L, 1);
     }

@@ -4,6 +4,7 @@
 #include "store_dir.h"
 #include "store_elements.h"
 #include "store_members.h"
+#include "store_reply.h"
 #include "store_rows.h"
 
 #include <errno.h>
@@ -470,6 +471,45 @@ static int store_count(lua_State *L) {
     return 1;
 }
 
+static int store_load(lua_State *L) {
+    struct store_box *box = check_store(L);
+    size_t from_len, to_len;
+    const char *from = luaL_checklstring(L, 2, &from_len);
+    const char *to = luaL_checklstring(L, 3, &to_len);
+    lua_Integer count = luaL_checkinteger(L, 4);
+    lua_pushboolean(L, count >= 0 &&
+                           ln_store_load(box->store, from, from_len, to, to_len, (uint64_t)count));
+    return 1;
+}
+
+static int store_reply(lua_State *L) {
+    static const char *const whats[] = {[LN_REPLY_KEYS] = "keys",
+                                        [LN_REPLY_VALUES] = "values",
+                                        [LN_REPLY_BOTH] = "both",
+                                        [LN_REPLY_SCORES] = "scores",
+                                        NULL};
+    static const char *const kinds[] = {
+        [LN_RESP_ARRAY] = "array", [LN_RESP_MAP] = "map", [LN_RESP_SET] = "set", NULL};
+    struct store_box *box = check_store(L);
+    struct ln_reply r = {.what = luaL_checkoption(L, 4, "both", whats),
+                         .kind = luaL_checkoption(L, 5, "array", kinds)};
+    lua_Integer known = luaL_optinteger(L, 6, -1), skip = luaL_optinteger(L, 7, 0);
+    lua_Integer limit = luaL_optinteger(L, 9, LUA_MAXINTEGER), offset = luaL_optinteger(L, 10, 0);
+    lua_Integer protocol = luaL_optinteger(L, 11, 2);
+    luaL_argcheck(L, r.kind != LN_RESP_MAP || r.what == LN_REPLY_BOTH, 5, "a map is of both");
+    luaL_argcheck(L, r.kind == LN_RESP_ARRAY || r.what != LN_REPLY_SCORES, 5, "no array");
+    luaL_argcheck(L, skip >= 0, 7, "at least 0 expected");
+    r.range.from = luaL_checklstring(L, 2, &r.range.from_len);
+    r.range.to = luaL_optlstring(L, 3, NULL, &r.range.to_len);
+    r.range.reverse = lua_toboolean(L, 8);
+    r.known = known < 0 ? UINT64_MAX : (uint64_t)known;
+    r.limit = limit < 0 ? 0 : (uint64_t)limit;
+    r.offset = offset < 0 ? 0 : (uint64_t)offset;
+    r.skip = (size_t)skip;
+    r.protocol = protocol == 3 ? 3 : 2;
+    return ln_store_reply(L, box->store, &r);
+}
+
 /* ---- rows of users' keys */
 
 static int store_elements(lua_State *L) {
@@ -645,6 +685,7 @@ static const luaL_Reg store_methods[] = {
     {"rows", store_rows},       {"elements", store_elements},
     {"members", store_members}, {"collect", store_collect},
     {"count", store_count},     {"pending", store_pending},
+    {"reply", store_reply},     {"load", store_load},
     {"commit", store_commit},   {"advance", store_advance},
     {"applied", store_applied}, {"room", store_room},
     {"flush", store_flush},     {"stats", store_stats},

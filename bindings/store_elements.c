@@ -3,7 +3,7 @@
 #include "store_elements.h"
 
 #include "common.h"
-#include "resp_value.h"
+#include "store_reply.h"
 #include "view.h"
 
 #include <errno.h>
@@ -19,21 +19,30 @@ enum {
 
 static const char box_tag = 0;
 
-struct elements_box {
-    const void *tag;
-    struct ln_store *const *store;
-    struct ln_value value; /* of the call under way; freed later where that raised */
-};
-
 struct row {
     struct ln_store *store;
     size_t prefix_len;
     char key[MOST_PREFIX + INDEX_BYTES];
 };
 
-static void set_index(struct row *row, lua_Integer index) {
+/* Calls that go through the elements of one list in order. */
+struct run {
+    struct row last;
+    uint64_t index; /* the last one's */
+    uint64_t step;  /* 1, or -1 for downwards */
+    unsigned ahead; /* so many of the next ones have been fetched */
+};
+
+struct elements_box {
+    const void *tag;
+    struct ln_store *const *store;
+    struct ln_value value; /* of the call under way; freed later where that raised */
+    struct run puts, takes;
+};
+
+static void set_index(struct row *row, uint64_t index) {
     for (unsigned i = 0; i < INDEX_BYTES; i++)
-        row->key[row->prefix_len + i] = (char)((uint64_t)index >> (56 - 8 * i));
+        row->key[row->prefix_len + i] = (char)(index >> (56 - 8 * i));
 }
 
 static size_t row_len(const struct row *row) {
@@ -52,8 +61,39 @@ static struct elements_box *check_row(lua_State *L, struct row *row) {
     luaL_argcheck(L, row->prefix_len <= MOST_PREFIX, 2, "at most 64 bytes expected");
     row->store = *box->store;
     memcpy(row->key, prefix, row->prefix_len);
-    set_index(row, index);
+    set_index(row, (uint64_t)index);
     return box;
+}
+
+static void fetch_ahead(const struct run *run) {
+    struct row rows[LN_STORE_AHEAD];
+    struct ln_store_key keys[LN_STORE_AHEAD];
+    uint64_t index = run->index;
+    for (size_t i = 0; i < LN_STORE_AHEAD; i++) {
+        index += run->step;
+        rows[i] = run->last;
+        set_index(&rows[i], index);
+        keys[i] = (struct ln_store_key){rows[i].key, row_len(&rows[i])};
+    }
+    ln_store_ahead(run->last.store, keys, LN_STORE_AHEAD);
+}
+
+/* Who pushes or pops one element does so with the next one, as a rule: their rows lie anywhere in
+ * memory, and waiting for them one by one would take as long as all the rest. */
+static void follow(struct run *run, const struct row *row, uint64_t index) {
+    uint64_t step = index - run->index;
+    bool goes_on = row->prefix_len == run->last.prefix_len && (step == 1 || step == UINT64_MAX) &&
+                   memcmp(row->key, run->last.key, row->prefix_len) == 0;
+    if (!goes_on || step != run->step)
+        run->ahead = 0;
+    if (!goes_on)
+        run->last = *row;
+    run->index = index;
+    run->step = step;
+    if (goes_on && run->ahead-- == 0) {
+        fetch_ahead(run);
+        run->ahead = LN_STORE_AHEAD - 1;
+    }
 }
 
 /* Into box->value, which the caller releases. False: there is no such row. */
@@ -86,18 +126,30 @@ static int elements_get(lua_State *L) {
     return push_value(L, box, &row) ? 1 : 0;
 }
 
-static int elements_put(lua_State *L) {
+typedef int put_fn(struct ln_store *s, const void *key, size_t klen, const void *value,
+                   size_t vlen);
+
+static int put(lua_State *L, put_fn *fn) {
     struct row row;
     size_t len;
     const char *value = ln_check_bytes(L, 4, &len);
-    check_row(L, &row);
-    check_written(L, ln_store_put(row.store, row.key, row_len(&row), value, len));
+    follow(&check_row(L, &row)->puts, &row, (uint64_t)lua_tointeger(L, 3));
+    check_written(L, fn(row.store, row.key, row_len(&row), value, len));
     return 0;
+}
+
+static int elements_put(lua_State *L) {
+    return put(L, ln_store_put);
+}
+
+static int elements_add(lua_State *L) {
+    return put(L, ln_store_put_new);
 }
 
 static int elements_take(lua_State *L) {
     struct row row;
     struct elements_box *box = check_row(L, &row);
+    follow(&box->takes, &row, (uint64_t)lua_tointeger(L, 3));
     if (!look(L, box, &row))
         return 0;
     if (lua_toboolean(L, 4))
@@ -117,7 +169,7 @@ static int elements_range(lua_State *L) {
     luaL_argcheck(L, count >= 0 && count <= INT_MAX, 4, "out of range");
     lua_createtable(L, (int)count, 0);
     for (lua_Integer i = 0; i < count; i++) {
-        set_index(&row, first + i * step);
+        set_index(&row, (uint64_t)(first + i * step));
         if (!push_value(L, box, &row))
             break;
         lua_rawseti(L, -2, i + 1);
@@ -125,41 +177,26 @@ static int elements_range(lua_State *L) {
     return 1;
 }
 
-/* "$5\r\n", or "*5\r\n". */
-static void add_head(luaL_Buffer *buffer, char kind, size_t n) {
-    char head[24];
-    char *end = head + sizeof head, *at = end;
-    *--at = '\n';
-    *--at = '\r';
-    do {
-        *--at = (char)('0' + n % 10);
-        n /= 10;
-    } while (n > 0);
-    *--at = kind;
-    luaL_addlstring(buffer, at, (size_t)(end - at));
-}
-
 static int elements_reply(lua_State *L) {
-    struct row row;
-    struct elements_box *box = check_row(L, &row);
+    struct row row, end;
+    check_row(L, &row);
     lua_Integer first = lua_tointeger(L, 3), count = luaL_checkinteger(L, 4);
-    luaL_argcheck(L, count >= 0, 4, "0 or more expected");
-    luaL_Buffer buffer;
-    luaL_buffinit(L, &buffer);
-    add_head(&buffer, '*', (size_t)count);
-    for (lua_Integer i = 0; i < count; i++) {
-        set_index(&row, first + i);
-        if (!look(L, box, &row))
-            return 0;
-        add_head(&buffer, '$', box->value.len);
-        luaL_addlstring(&buffer, box->value.data, box->value.len);
-        luaL_addlstring(&buffer, "\r\n", 2);
-    }
-    ln_value_release(&box->value);
-    size_t len = luaL_bufflen(&buffer);
-    memcpy(lua_newuserdatauv(L, len, 0), luaL_buffaddr(&buffer), len);
-    luaL_setmetatable(L, LN_RESP_RAW_TYPE);
-    return 1;
+    luaL_argcheck(L, first >= 0, 3, "0 or more expected");
+    luaL_argcheck(L, count >= 0 && count <= LUA_MAXINTEGER - first, 4, "out of range");
+    end = row;
+    set_index(&end, (uint64_t)(first + count));
+    struct ln_reply reply = {
+        .range = {.from = row.key,
+                  .from_len = row_len(&row),
+                  .to = end.key,
+                  .to_len = row_len(&end)},
+        .limit = UINT64_MAX,
+        .known = (uint64_t)count,
+        .exact = true,
+        .what = LN_REPLY_VALUES,
+        .kind = LN_RESP_ARRAY,
+    };
+    return ln_store_reply(L, row.store, &reply);
 }
 
 static int elements_free(lua_State *L) {
@@ -178,8 +215,13 @@ int ln_store_elements_new(lua_State *L, struct ln_store *const *store) {
 }
 
 static const luaL_Reg elements_methods[] = {
-    {"get", elements_get},     {"put", elements_put},     {"take", elements_take},
-    {"range", elements_range}, {"reply", elements_reply}, {NULL, NULL},
+    {"get", elements_get},
+    {"put", elements_put},
+    {"add", elements_add},
+    {"take", elements_take},
+    {"range", elements_range},
+    {"reply", elements_reply},
+    {NULL, NULL},
 };
 
 void ln_store_elements_type(lua_State *L) {

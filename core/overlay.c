@@ -5,7 +5,6 @@
 #include "status.h"
 
 #include <assert.h>
-#include <endian.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -35,31 +34,11 @@ struct ln_overlay_undo {
     uint64_t seq;
     char *value;
     uint32_t vlen, vcap;
-    bool deleted;
+    bool deleted, out;
     bool fresh; /* there was no such row */
 };
 
 static char nothing[1];
-
-static uint64_t prefix_of(const void *key, size_t klen) {
-    uint64_t prefix = 0;
-    if (klen >= sizeof prefix)
-        memcpy(&prefix, key, sizeof prefix);
-    else if (klen)
-        memcpy(&prefix, key, klen);
-    return be64toh(prefix);
-}
-
-/* The order of the node's key against a key with the same prefix. */
-static int compare_rest(const struct ln_overlay_node *n, const void *key, size_t klen) {
-    size_t common = n->klen < klen ? n->klen : klen;
-    int order = common > sizeof n->prefix ? memcmp(ln_overlay_key(n), key, common) : 0;
-    return order ? order : (n->klen > klen) - (n->klen < klen);
-}
-
-static bool before(const struct ln_overlay_node *n, uint64_t prefix, const void *key, size_t klen) {
-    return n->prefix < prefix || (n->prefix == prefix && compare_rest(n, key, klen) < 0);
-}
 
 /* ---- arena: a stack of blocks, so that a rollback can drop what came after the mark */
 
@@ -162,96 +141,49 @@ static int undo_reserve(struct ln_overlay *o) {
 /* Opens a new span: from here on, the first change of a row saves what it was. */
 static void mark_here(struct ln_overlay *o) {
     o->undo_len = 0;
+    o->leaving = 0;
     o->mark = o->seq;
     o->ranges_saved = false;
     o->mark_block = o->block;
     o->mark_used = o->block ? o->block->used : 0;
 }
 
+/* As no rollback brings them back any more. */
+static void let_go(struct ln_overlay *o) {
+    for (size_t i = 0; i < o->undo_len; i++) {
+        struct ln_overlay_node *n = o->undo[i].node;
+        if (!n->deleted || !n->only_here || n->out)
+            continue;
+        ln_overlay_index_remove(o, n);
+        n->out = true;
+        o->version++;
+    }
+}
+
 void ln_overlay_begin(struct ln_overlay *o) {
     for (size_t i = 0; o->large && i < o->undo_len; i++)
         value_free(o, o->undo[i].value, o->undo[i].vcap);
+    if (o->leaving > 0 && !o->distrusts)
+        let_go(o);
     mark_here(o);
 }
 
-/* ---- the list */
-
-/* The cells that point to the first node whose key is >= key, one per level in use. */
-static struct ln_overlay_node *seek_links(struct ln_overlay *o, const void *key, size_t klen,
-                                          struct ln_overlay_node **cells[LN_OVERLAY_HEIGHT]) {
-    uint64_t prefix = prefix_of(key, klen);
-    struct ln_overlay_node **links = o->head;
-    struct ln_overlay_node *n = NULL;
-    for (int level = o->height - 1; level >= 0; level--) {
-        n = links[level];
-        while (n && before(n, prefix, key, klen)) {
-            links = n->next;
-            n = links[level];
-        }
-        cells[level] = &links[level];
-    }
-    return n;
+void ln_overlay_distrust(struct ln_overlay *o) {
+    o->distrusts = true;
 }
 
-const struct ln_overlay_node *ln_overlay_seek(const struct ln_overlay *o, const void *key,
-                                              size_t klen) {
-    uint64_t prefix = prefix_of(key, klen);
-    struct ln_overlay_node *const *links = o->head;
-    const struct ln_overlay_node *n = NULL;
-    for (int level = o->height - 1; level >= 0; level--) {
-        n = links[level];
-        while (n && before(n, prefix, key, klen)) {
-            links = n->next;
-            n = links[level];
-        }
-    }
-    return n;
-}
+/* ---- rows */
 
 const struct ln_overlay_node *ln_overlay_search(const struct ln_overlay *o, const void *key,
                                                 size_t klen) {
-    return ln_overlay_table_find(&o->table, key, klen);
-}
-
-const struct ln_overlay_node *ln_overlay_seek_before(const struct ln_overlay *o, const void *key,
-                                                     size_t klen) {
-    uint64_t prefix = prefix_of(key, klen);
-    struct ln_overlay_node *const *links = o->head;
-    const struct ln_overlay_node *passed = NULL;
-    for (int level = o->height - 1; level >= 0; level--) {
-        for (const struct ln_overlay_node *n = links[level]; n && before(n, prefix, key, klen);
-             n = links[level]) {
-            passed = n;
-            links = n->next;
-        }
-    }
-    return passed;
-}
-
-const struct ln_overlay_node *ln_overlay_last(const struct ln_overlay *o) {
-    struct ln_overlay_node *const *links = o->head;
-    const struct ln_overlay_node *last = NULL;
-    for (int level = o->height - 1; level >= 0; level--)
-        while (links[level]) {
-            last = links[level];
-            links = last->next;
-        }
-    return last;
-}
-
-const struct ln_overlay_node *ln_overlay_first(const struct ln_overlay *o) {
-    return o->head[0];
-}
-
-const struct ln_overlay_node *ln_overlay_next(const struct ln_overlay_node *node) {
-    return node->next[0];
+    return ln_overlay_table_find(&o->table, ln_overlay_hash(o, key, klen), key, klen);
 }
 
 struct ln_overlay_row ln_overlay_row(const struct ln_overlay *o, const struct ln_overlay_node *n) {
-    const struct ln_range *r = ln_overlay_covering(o, ln_overlay_key(n), n->klen);
+    const struct ln_range *r = ln_overlay_covering(o, n->key, n->klen);
     if (r && r->seq > n->seq)
-        return (struct ln_overlay_row){ln_overlay_key(n), n->klen, nothing, 0, true};
-    return (struct ln_overlay_row){ln_overlay_key(n), n->klen, n->value, n->vlen, n->deleted};
+        return (struct ln_overlay_row){n->key, n->klen, nothing, 0, true};
+    return (struct ln_overlay_row){n->key, n->klen, n->value, n->vlen, n->deleted};
 }
 
 bool ln_overlay_look(const struct ln_overlay *o, const void *key, size_t klen,
@@ -266,69 +198,26 @@ bool ln_overlay_look(const struct ln_overlay *o, const void *key, size_t klen,
     return true;
 }
 
-/* One node in four reaches the next level. */
-static uint8_t random_height(struct ln_overlay *o) {
-    o->random ^= o->random << 13;
-    o->random ^= o->random >> 7;
-    o->random ^= o->random << 17;
-    uint8_t height = 1;
-    for (uint64_t bits = o->random >> 32; height < LN_OVERLAY_HEIGHT && (bits & 3) == 0; bits >>= 2)
-        height++;
-    return height;
-}
-
-/* A new node in no list yet, with its key; it has no value. */
+/* A new node in no order yet, with its key; it has no value. */
 static struct ln_overlay_node *node_new(struct ln_overlay *o, const void *key, size_t klen) {
-    uint8_t height = random_height(o);
-    struct ln_overlay_node *n = ln_overlay_alloc(o, sizeof *n + height * sizeof(void *) + klen);
+    struct ln_overlay_node *n = ln_overlay_alloc(o, sizeof *n + klen);
     if (!n)
         return NULL;
-    *n = (struct ln_overlay_node){.prefix = prefix_of(key, klen),
-                                  .seq = o->seq,
-                                  .value = nothing,
-                                  .klen = (uint32_t)klen,
-                                  .height = height};
+    *n = (struct ln_overlay_node){.seq = o->seq, .value = nothing, .klen = (uint32_t)klen};
     if (klen)
-        memcpy(ln_overlay_key(n), key, klen);
+        memcpy(n->key, key, klen);
     return n;
-}
-
-static void link_node(struct ln_overlay *o, struct ln_overlay_node *n,
-                      struct ln_overlay_node **cells[LN_OVERLAY_HEIGHT]) {
-    for (; o->height < n->height; o->height++)
-        cells[o->height] = &o->head[o->height];
-    for (int level = 0; level < n->height; level++) {
-        n->next[level] = *cells[level];
-        *cells[level] = n;
-    }
-    o->count++;
-    o->bytes += n->klen;
-    ln_overlay_table_add(&o->table, n);
-}
-
-static void unlink_node(struct ln_overlay *o, struct ln_overlay_node *n) {
-    struct ln_overlay_node **cells[LN_OVERLAY_HEIGHT];
-    struct ln_overlay_node *found = seek_links(o, ln_overlay_key(n), n->klen, cells);
-    assert(found == n);
-    (void)found;
-    for (int level = 0; level < n->height; level++)
-        *cells[level] = n->next[level];
-    while (o->height > 0 && !o->head[o->height - 1])
-        o->height--;
-    o->count--;
-    o->bytes -= n->klen;
-    ln_overlay_table_remove(&o->table, n);
 }
 
 /* Gives the node a value. Memory written before the mark stays as it is, for rollback; memory
  * written since is used again where it suffices. REQUIRES: room for one undo entry. */
-static int assign(struct ln_overlay *o, struct ln_overlay_node *n, const void *value, size_t vlen,
+static int assign(struct ln_overlay *o, struct ln_overlay_node *n, const void *value, uint32_t vlen,
                   bool deleted) {
     bool saves = n->seq <= o->mark;
     char *to = n->value;
     uint32_t cap = n->vcap;
     if (saves || vlen > cap) {
-        cap = (uint32_t)vlen;
+        cap = vlen;
         to = value_alloc(o, cap);
         if (!to)
             return -ENOMEM;
@@ -336,49 +225,101 @@ static int assign(struct ln_overlay *o, struct ln_overlay_node *n, const void *v
     if (vlen)
         memmove(to, value, vlen); /* the value may lie in the very memory that is overwritten */
     if (saves)
-        o->undo[o->undo_len++] =
-            (struct ln_overlay_undo){n, n->seq, n->value, n->vlen, n->vcap, n->deleted, false};
+        o->undo[o->undo_len++] = (struct ln_overlay_undo){n,       n->seq,     n->value, n->vlen,
+                                                          n->vcap, n->deleted, n->out,   false};
     else if (to != n->value)
         value_free(o, n->value, n->vcap);
-    o->bytes += vlen - n->vlen;
+    o->bytes = o->bytes - n->vlen + vlen;
     n->value = to;
-    n->vlen = (uint32_t)vlen;
+    n->vlen = vlen;
     n->vcap = cap;
     n->deleted = deleted;
     n->seq = o->seq;
     return LN_OK;
 }
 
-static int set(struct ln_overlay *o, const void *key, size_t klen, const void *value, size_t vlen,
-               bool deleted) {
-    assert(klen < UINT32_MAX && vlen < UINT32_MAX);
-    struct ln_overlay_node **cells[LN_OVERLAY_HEIGHT];
-    struct ln_overlay_node *n = ln_overlay_table_find(&o->table, key, klen);
-    bool fresh = !n;
-    if (undo_reserve(o) != LN_OK || (fresh && ln_overlay_table_reserve(&o->table) != LN_OK))
+/* What a row gets. */
+struct change {
+    const char *value;
+    uint32_t vlen;
+    bool deleted, only_here;
+};
+
+/* A row that is not there yet. */
+static int add(struct ln_overlay *o, uint64_t hash, const void *key, size_t klen,
+               const struct change *c) {
+    struct ln_overlay_path path;
+    if (ln_overlay_table_reserve(o, hash) != LN_OK ||
+        ln_overlay_index_reserve(o, key, klen, &path) != LN_OK)
+        return -ENOMEM;
+    struct ln_overlay_node *n = node_new(o, key, klen);
+    if (!n || assign(o, n, c->value, c->vlen, c->deleted) != LN_OK)
+        return -ENOMEM; /* a node made here stays in the arena, and nobody knows it */
+    n->only_here = c->only_here;
+    o->undo[o->undo_len++] = (struct ln_overlay_undo){.node = n, .fresh = true};
+    ln_overlay_index_add(o, n, &path);
+    ln_overlay_table_add(o, hash, n);
+    o->count++;
+    o->bytes += klen;
+    return LN_OK;
+}
+
+static void take_back(struct ln_overlay *o, const struct ln_overlay_node *n) {
+    ln_overlay_index_remove(o, n);
+    ln_overlay_table_remove(o, n);
+    o->count--;
+    o->bytes -= n->klen;
+}
+
+/* A row that came and went, and comes again. */
+static int bring_back(struct ln_overlay *o, struct ln_overlay_node *n, const struct change *c) {
+    struct ln_overlay_path path;
+    if (ln_overlay_index_reserve(o, n->key, n->klen, &path) != LN_OK ||
+        assign(o, n, c->value, c->vlen, c->deleted) != LN_OK)
+        return -ENOMEM;
+    ln_overlay_index_add(o, n, &path);
+    n->out = false;
+    return LN_OK;
+}
+
+static int set(struct ln_overlay *o, const void *key, size_t klen, const struct change *c) {
+    assert(klen < UINT32_MAX);
+    int rc;
+    uint64_t hash = ln_overlay_hash(o, key, klen);
+    struct ln_overlay_node *n = ln_overlay_table_find(&o->table, hash, key, klen);
+    if (n && n->out && c->deleted)
+        return LN_OK;
+    if (undo_reserve(o) != LN_OK)
         return -ENOMEM;
     o->seq++;
-    if (fresh) {
-        (void)seek_links(o, key, klen, cells);
-        n = node_new(o, key, klen);
-    }
-    if (!n || assign(o, n, value, vlen, deleted) != LN_OK)
-        return -ENOMEM; /* a node made here stays in the arena, in no list */
-    if (fresh) {
-        o->undo[o->undo_len++] = (struct ln_overlay_undo){.node = n, .fresh = true};
-        link_node(o, n, cells);
-    }
+    if (!n)
+        rc = add(o, hash, key, klen, c);
+    else if (n->out)
+        rc = bring_back(o, n, c);
+    else
+        rc = assign(o, n, c->value, c->vlen, c->deleted);
+    if (rc != LN_OK)
+        return rc;
+    o->leaving += n && n->only_here && c->deleted;
     o->version++;
     return LN_OK;
 }
 
 int ln_overlay_put(struct ln_overlay *o, const void *key, size_t klen, const void *value,
                    size_t vlen) {
-    return set(o, key, klen, value, vlen, false);
+    assert(vlen < UINT32_MAX);
+    return set(o, key, klen, &(struct change){.value = value, .vlen = (uint32_t)vlen});
+}
+
+int ln_overlay_put_new(struct ln_overlay *o, const void *key, size_t klen, const void *value,
+                       size_t vlen) {
+    assert(vlen < UINT32_MAX);
+    return set(o, key, klen,
+               &(struct change){.value = value, .vlen = (uint32_t)vlen, .only_here = true});
 }
 
 int ln_overlay_delete(struct ln_overlay *o, const void *key, size_t klen) {
-    return set(o, key, klen, NULL, 0, true);
+    return set(o, key, klen, &(struct change){.deleted = true});
 }
 
 void ln_overlay_rollback(struct ln_overlay *o) {
@@ -388,7 +329,7 @@ void ln_overlay_rollback(struct ln_overlay *o) {
         value_free(o, n->value, n->vcap);
         o->bytes -= n->vlen;
         if (u->fresh) {
-            unlink_node(o, n);
+            take_back(o, n);
             continue;
         }
         o->bytes += u->vlen;
@@ -397,6 +338,10 @@ void ln_overlay_rollback(struct ln_overlay *o) {
         n->vlen = u->vlen;
         n->vcap = u->vcap;
         n->deleted = u->deleted;
+        if (u->out) { /* it had come back */
+            ln_overlay_index_remove(o, n);
+            n->out = true;
+        }
     }
     ln_overlay_ranges_restore(o);
     arena_cut(o, o->mark_block, o->mark_used);
@@ -417,27 +362,28 @@ void ln_overlay_clear(struct ln_overlay *o) {
         o->undo = NULL;
         o->undo_cap = 0;
     }
-    memset(o->head, 0, sizeof o->head);
-    ln_overlay_table_clear(&o->table);
-    o->height = 0;
+    ln_overlay_index_clear(o);
+    ln_overlay_table_clear(o);
     o->count = o->bytes = 0;
     o->range_count = 0;
+    o->distrusts = false;
     o->version++;
     mark_here(o);
 }
 
 void ln_overlay_init(struct ln_overlay *o) {
-    *o = (struct ln_overlay){.random = 0x9e3779b97f4a7c15u};
+    *o = (struct ln_overlay){0};
+    /* Nobody can aim at one slot: addresses are random. */
+    o->table.seed = (uint64_t)(uintptr_t)o ^ (uint64_t)(uintptr_t)&nothing << 20;
 }
 
 bool ln_overlay_reap(struct ln_overlay *o, size_t bytes) {
-    size_t start = o->memory;
+    size_t start = o->memory, left = start > bytes ? start - bytes : 0;
     free_larges(o, bytes);
-    while (o->block && start - o->memory < bytes)
+    while (o->block && o->memory > left)
         free_block(o);
-    if (o->larges || o->block)
+    if (o->larges || o->block || !ln_overlay_index_reap(o, left) || !ln_overlay_table_reap(o, left))
         return false;
-    free(o->table.slots);
     free(o->undo);
     free(o->ranges);
     free(o->saved_ranges);

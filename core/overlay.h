@@ -4,12 +4,12 @@
  * A deleted range is one marker, however many rows it covers, here or below. Writes are numbered:
  * a row that is older than a range that covers it counts as deleted, a later one stands.
  *
- * A skip list in an arena, ordered as memcmp orders (a prefix comes first), and a hash table of its
- * nodes for those who look for one key. The heights come from a generator seeded alike in every
- * overlay, so the same calls build the same list.
+ * Nodes in an arena; a B+-tree over them, ordered as memcmp orders (a prefix comes first), and a
+ * hash table for those who look for one key. The same calls build the same tree.
  *
  * Keys and values are copied in; they may point into the overlay itself. What is handed out is
- * borrowed: values until the next call that is not const, nodes until the next rollback or clear.
+ * borrowed: values until the next call that is not const, nodes until the next rollback or clear,
+ * places in the order until the version changes.
  *
  * The mark is where rollback returns to. It stands where the last of init, begin and clear put it;
  * there is one, and they do not nest. Not thread-safe. */
@@ -20,18 +20,32 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum { LN_OVERLAY_HEIGHT = 16 };
-
 struct ln_overlay_node;
+struct ln_overlay_page;
+struct ln_overlay_segment;
 struct ln_overlay_block;
 struct ln_overlay_large;
 struct ln_overlay_undo;
 
-/* The nodes by their keys: open addressing, linear probing. */
+/* The nodes in their order. */
+struct ln_overlay_index {
+    struct ln_overlay_page *root;  /* NULL: no nodes */
+    struct ln_overlay_page *spare; /* a stack: what the next change may take */
+    unsigned spares;
+};
+
+/* The nodes by their keys. */
 struct ln_overlay_table {
-    struct ln_overlay_slot *slots; /* NULL: no nodes yet */
-    size_t mask, used;
+    struct ln_overlay_segment **segments; /* 2^depth places; NULL: no nodes yet */
+    unsigned depth;
+    size_t reaped; /* places whose segments are freed, from the end */
     uint64_t seed;
+};
+
+/* A place in the order: on a row, or past an end. */
+struct ln_overlay_cursor {
+    struct ln_overlay_page *page; /* private; NULL: past an end */
+    unsigned at;
 };
 
 /* The keys with from <= key < to; to == NULL: no end. */
@@ -42,16 +56,14 @@ struct ln_range {
 };
 
 struct ln_overlay {     /* all fields private but the first five */
-    size_t count;       /* rows, tombstones included */
+    size_t count;       /* rows, tombstones and those that came and went included */
     size_t bytes;       /* of their keys and values */
     size_t memory;      /* that they take; more, where rows were written again and again */
     uint64_t version;   /* grows with each change */
     size_t range_count; /* deleted ranges, in order and apart from each other */
 
     struct ln_overlay_table table;
-    struct ln_overlay_node *head[LN_OVERLAY_HEIGHT];
-    int height;
-    uint64_t random;
+    struct ln_overlay_index index;
     uint64_t seq;                   /* of the last write */
     uint64_t mark;                  /* of the last write before the mark */
     struct ln_overlay_block *block; /* the newest; a stack */
@@ -59,6 +71,8 @@ struct ln_overlay {     /* all fields private but the first five */
     size_t mark_used;
     struct ln_overlay_undo *undo; /* what the rows changed since the mark were before */
     size_t undo_len, undo_cap;
+    size_t leaving; /* deletions of new rows since the mark */
+    bool distrusts; /* what is new has to be deleted below, too */
     struct ln_overlay_large *larges; /* values that have an allocation of their own */
     size_t large;                    /* how many */
     struct ln_range *ranges, *saved_ranges;
@@ -83,9 +97,22 @@ int ln_overlay_put(struct ln_overlay *o, const void *key, size_t klen, const voi
                    size_t vlen);
 int ln_overlay_delete(struct ln_overlay *o, const void *key, size_t klen);
 
+/* As put. The caller knows that there is no such row, neither here nor below, or that a deleted
+ * range covers it here. When it is deleted, it is gone with the next move of the mark: out of the
+ * order, with no tombstone. ln_overlay_get knows it as deleted. */
+int ln_overlay_put_new(struct ln_overlay *o, const void *key, size_t klen, const void *value,
+                       size_t vlen);
+
+/* From now on, who knows what lies below: each deletion leaves a tombstone. Until clear. */
+void ln_overlay_distrust(struct ln_overlay *o);
+
 /* Deletes all rows of a range, here and below. As above. An empty range changes nothing. */
 int ln_overlay_delete_range(struct ln_overlay *o, const void *from, size_t from_len, const void *to,
                             size_t to_len);
+
+/* Deletes the rows of a range below, as if that had come before all that is here. LN_OK; or
+ * -ENOMEM, and parts of the range may be there. */
+int ln_overlay_delete_range_below(struct ln_overlay *o, const struct ln_range *range);
 
 /* Moves the mark to here. */
 void ln_overlay_begin(struct ln_overlay *o);
@@ -100,15 +127,19 @@ void ln_overlay_clear(struct ln_overlay *o);
  * the overlay is as after init. Until then nothing else may be done with it. */
 bool ln_overlay_reap(struct ln_overlay *o, size_t bytes);
 
-/* The first node whose key is >= key, and the one after a node; NULL at the end. Then the same
- * backwards: the last node whose key is < key. */
-const struct ln_overlay_node *ln_overlay_seek(const struct ln_overlay *o, const void *key,
-                                              size_t klen);
-const struct ln_overlay_node *ln_overlay_first(const struct ln_overlay *o);
-const struct ln_overlay_node *ln_overlay_next(const struct ln_overlay_node *node);
-const struct ln_overlay_node *ln_overlay_seek_before(const struct ln_overlay *o, const void *key,
-                                                     size_t klen);
-const struct ln_overlay_node *ln_overlay_last(const struct ln_overlay *o);
+/* The first row whose key is >= key, the last one whose key is < key, and both ends of all. */
+struct ln_overlay_cursor ln_overlay_seek(const struct ln_overlay *o, const void *key, size_t klen);
+struct ln_overlay_cursor ln_overlay_seek_before(const struct ln_overlay *o, const void *key,
+                                                size_t klen);
+struct ln_overlay_cursor ln_overlay_first(const struct ln_overlay *o);
+struct ln_overlay_cursor ln_overlay_last(const struct ln_overlay *o);
+
+/* A step to the row after or before; past an end it stays there. */
+void ln_overlay_next(struct ln_overlay_cursor *c);
+void ln_overlay_prev(struct ln_overlay_cursor *c);
+
+/* NULL: past an end. */
+const struct ln_overlay_node *ln_overlay_at(const struct ln_overlay_cursor *c);
 
 /* What a node says now: one that a later range covers is a tombstone. */
 struct ln_overlay_row ln_overlay_row(const struct ln_overlay *o,

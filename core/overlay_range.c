@@ -110,6 +110,48 @@ static void insert(struct ln_overlay *o, const struct ln_range *range) {
     o->range_count += count - (end - first);
 }
 
+/* A range between those that are there. */
+static int insert_gap(struct ln_overlay *o, const struct ln_range *gap) {
+    struct ln_range range = *gap;
+    if (reserve(&o->ranges, &o->range_cap, o->range_count + 2) != LN_OK)
+        return -ENOMEM;
+    range.from = copy(o, gap->from, gap->from_len);
+    range.to = gap->to ? copy(o, gap->to, gap->to_len) : NULL;
+    if (!range.from || (gap->to && !range.to))
+        return -ENOMEM;
+    insert(o, &range);
+    return LN_OK;
+}
+
+int ln_overlay_delete_range_below(struct ln_overlay *o, const struct ln_range *range) {
+    struct ln_range rest = *range;
+    rest.seq = 0; /* writes begin with 1 */
+    if (save(o) != LN_OK)
+        return -ENOMEM;
+    o->version++;
+    for (;;) {
+        if (rest.to && ln_key_compare(rest.from, rest.from_len, rest.to, rest.to_len) >= 0)
+            return LN_OK;
+        size_t i = find(o, rest.from, rest.from_len);
+        struct ln_range gap = rest;
+        const struct ln_range *r = i < o->range_count ? &o->ranges[i] : NULL;
+        if (r && rest.to && ln_key_compare(r->from, r->from_len, rest.to, rest.to_len) >= 0)
+            r = NULL;
+        if (r) {
+            gap.to = r->from;
+            gap.to_len = r->from_len;
+        }
+        const struct ln_range next = r ? *r : rest;
+        if (!gap.to || ln_key_compare(gap.from, gap.from_len, gap.to, gap.to_len) < 0)
+            if (insert_gap(o, &gap) != LN_OK)
+                return -ENOMEM;
+        if (!r || !next.to)
+            return LN_OK;
+        rest.from = next.to;
+        rest.from_len = next.to_len;
+    }
+}
+
 int ln_overlay_delete_range(struct ln_overlay *o, const void *from, size_t from_len, const void *to,
                             size_t to_len) {
     if (to && ln_key_compare(from, from_len, to, to_len) >= 0)

@@ -81,6 +81,11 @@ size_t ln_resp_glance(const char *data, size_t len, struct ln_resp_glance *out);
  * "-0". */
 bool ln_resp_parse_integer(const char *p, const char *end, int64_t *out);
 
+/* The other way round: writes the number to out, which has room for LN_RESP_INTEGER bytes, and
+ * returns how many it took. */
+enum { LN_RESP_INTEGER = 20 };
+size_t ln_resp_format_integer(int64_t value, char *out);
+
 /* ---- replies, one token at a time; RESP2 and RESP3 */
 
 struct ln_resp_token {

@@ -212,6 +212,14 @@ int ln_resp_put_error(struct ln_buffer *b, const char *text, size_t len) {
     return put_line(b, '-', text, len);
 }
 
+size_t ln_resp_format_integer(int64_t value, char *out) {
+    char *p = out;
+    if (value < 0)
+        *p++ = '-';
+    p = put_unsigned(p, value < 0 ? 0 - (uint64_t)value : (uint64_t)value);
+    return (size_t)(p - out);
+}
+
 int ln_resp_put_integer(struct ln_buffer *b, int64_t value) {
     char *space = NULL;
     int rc = reserve(b, 0, &space);
@@ -219,9 +227,7 @@ int ln_resp_put_integer(struct ln_buffer *b, int64_t value) {
         return rc;
     char *p = space;
     *p++ = ':';
-    if (value < 0)
-        *p++ = '-';
-    p = put_unsigned(p, value < 0 ? 0 - (uint64_t)value : (uint64_t)value);
+    p += ln_resp_format_integer(value, p);
     commit(b, space, put_crlf(p));
     return LN_OK;
 }

@@ -18,6 +18,23 @@ static void slots_are_those_of_redis_cluster(void **state) {
     assert_int_equal(ln_slot_of("\xff\0\x80", 3), 7915);
 }
 
+/* Of any length: whatever way is taken through the bytes, each of them counts alike. */
+static void every_byte_is_taken_in_order(void **state) {
+    (void)state;
+    char key[41];
+    for (size_t i = 0; i < sizeof key; i++)
+        key[i] = (char)(i * 37 + 129);
+    for (size_t len = 0; len <= sizeof key; len++) {
+        unsigned crc = 0;
+        for (size_t i = 0; i < len; i++) {
+            crc ^= (unsigned)(unsigned char)key[i] << 8;
+            for (int bit = 0; bit < 8; bit++)
+                crc = (crc << 1 ^ (crc & 0x8000 ? 0x1021 : 0)) & 0xffff;
+        }
+        assert_int_equal(ln_slot_of(key, len), crc % LN_SLOTS);
+    }
+}
+
 static void a_hash_tag_decides_alone(void **state) {
     (void)state;
     assert_int_equal(slot("{user1000}.following"), slot("user1000"));
@@ -49,6 +66,7 @@ static void a_row_starts_with_slot_kind_and_hash(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(slots_are_those_of_redis_cluster),
+        cmocka_unit_test(every_byte_is_taken_in_order),
         cmocka_unit_test(a_hash_tag_decides_alone),
         cmocka_unit_test(an_empty_or_open_tag_is_none),
         cmocka_unit_test(a_row_starts_with_slot_kind_and_hash),

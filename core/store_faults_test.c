@@ -65,7 +65,7 @@ static void check_overlay(const struct ln_overlay *o, const struct expected rows
     }
     assert_int_equal(o->count, count);
     assert_int_equal(o->bytes, total);
-    for (const struct ln_overlay_node *n = ln_overlay_first(o); n; n = ln_overlay_next(n))
+    for (struct ln_overlay_cursor c = ln_overlay_first(o); ln_overlay_at(&c); ln_overlay_next(&c))
         count--;
     assert_int_equal(count, 0);
 }
@@ -372,7 +372,7 @@ static void flush_scenario(const struct fault *f) {
     assert_int_equal(ln_loop_close(loop), LN_OK);
     test_dir_remove(dir);
     fault_go_on();
-    ln_write_inline_rows = 20000;
+    ln_write_inline_rows = 2000;
 }
 
 static void a_flush_in_which_each_call_fails_once(void **state) {

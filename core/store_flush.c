@@ -27,7 +27,6 @@ static void run_flush(struct ln_flusher *f) {
     struct ln_write *w = &f->write;
     int64_t start = clock_now();
     f->work = false;
-    f->working = true;
     pthread_mutex_unlock(&f->lock);
     int rc = ln_write_batch(w);
     pthread_mutex_lock(&f->lock);
@@ -36,34 +35,13 @@ static void run_flush(struct ln_flusher *f) {
         f->durable = true;
         ln_async_post(&f->async);
         pthread_mutex_unlock(&f->lock);
-        rc = ln_write_purge(w, &f->stop);
+        rc = ln_write_purge(w, &f->ask);
         pthread_mutex_lock(&f->lock);
     }
-    struct ln_compaction **end = &f->compactions;
-    while (*end)
-        end = &(*end)->next;
-    *end = w->compactions;
-    w->compactions = NULL;
     f->status = rc;
     f->ended = true;
-    f->working = false;
     pthread_cond_broadcast(&f->done);
     ln_async_post(&f->async);
-}
-
-/* LevelDB walks over what was deleted, in each scan that comes by, until this is done. */
-static void run_compaction(struct ln_flusher *f) {
-    struct ln_compaction *c = f->compactions;
-    struct ln_engine *engine = f->engine;
-    f->compactions = c->next;
-    c->next = NULL;
-    f->compacting = true;
-    pthread_mutex_unlock(&f->lock);
-    engine->ops->compact(engine, c->from, c->from_len, c->to, c->to_len);
-    ln_compactions_free(c);
-    pthread_mutex_lock(&f->lock);
-    f->compacting = false;
-    pthread_cond_broadcast(&f->done);
 }
 
 static void *thread_main(void *arg) {
@@ -72,8 +50,6 @@ static void *thread_main(void *arg) {
     while (!f->quit) {
         if (f->work)
             run_flush(f);
-        else if (f->compactions && !f->paused)
-            run_compaction(f);
         else
             pthread_cond_wait(&f->wake, &f->lock);
     }
@@ -108,14 +84,14 @@ int ln_store_flusher_init(struct ln_store *s) {
         return -ENOMEM;
     pthread_cond_init(&f->wake, NULL);
     pthread_cond_init(&f->done, NULL);
-    atomic_init(&f->stop, false);
+    atomic_init(&f->ask, LN_PURGE_ON);
     return LN_OK;
 }
 
 void ln_store_flusher_free(struct ln_store *s) {
     struct ln_flusher *f = &s->flusher;
-    ln_compactions_free(f->compactions);
-    ln_compactions_free(f->write.compactions);
+    if (f->rest)
+        ln_layer_release(NULL, f->rest);
     pthread_cond_destroy(&f->done);
     pthread_cond_destroy(&f->wake);
     pthread_mutex_destroy(&f->lock);
@@ -127,7 +103,7 @@ void ln_store_stop(struct ln_store *s) {
         return;
     pthread_mutex_lock(&f->lock);
     f->quit = true;
-    atomic_store(&f->stop, true);
+    atomic_store(&f->ask, LN_PURGE_STOP);
     pthread_cond_signal(&f->wake);
     pthread_mutex_unlock(&f->lock);
     pthread_join(f->thread, NULL);
@@ -144,7 +120,39 @@ size_t ln_store_memory(const struct ln_store *s) {
     return memory;
 }
 
+static void drop_oldest(struct ln_store *s) {
+    s->frozen_count--;
+    memmove(s->frozen, s->frozen + 1, s->frozen_count * sizeof(struct ln_layer *));
+    s->epoch++;
+}
+
+/* What a paused purge has left goes into the layer above, below all that this one has: those who
+ * read see no difference, and the next flush begins with it. Rows first: each step is harmless. */
+static int fold(struct ln_store *s) {
+    struct ln_layer *rest = s->frozen[0];
+    struct ln_layer *above = s->frozen_count > 1 ? s->frozen[1] : s->active;
+    struct ln_overlay_row newer;
+    struct ln_overlay_cursor at = ln_overlay_first(&rest->rows);
+    for (; ln_overlay_at(&at); ln_overlay_next(&at)) {
+        struct ln_overlay_row row = ln_overlay_row(&rest->rows, ln_overlay_at(&at));
+        if (!ln_overlay_get(&above->rows, row.key, row.klen, &newer) &&
+            ln_overlay_put(&above->rows, row.key, row.klen, row.value, row.vlen) != LN_OK)
+            return -ENOMEM;
+    }
+    for (size_t i = 0; i < rest->rows.range_count; i++)
+        if (ln_overlay_delete_range_below(&above->rows, &rest->rows.ranges[i]) != LN_OK)
+            return -ENOMEM;
+    ln_overlay_begin(&above->rows);
+    s->parked = false;
+    s->leftovers = true;
+    drop_oldest(s);
+    ln_layer_release(s, rest);
+    return LN_OK;
+}
+
 int ln_store_seal(struct ln_store *s) {
+    if (s->parked && fold(s) != LN_OK)
+        return -ENOMEM;
     if (s->frozen_count == LN_STORE_FROZEN)
         return -EAGAIN;
     struct ln_layer *fresh = ln_layer_new();
@@ -163,19 +171,22 @@ int ln_store_seal(struct ln_store *s) {
 
 int ln_store_kick(struct ln_store *s) {
     struct ln_flusher *f = &s->flusher;
-    if (f->busy || s->frozen_count == 0 || s->full != LN_OK || s->failed != LN_OK)
+    if (f->busy || s->parked || s->frozen_count == 0 || s->full != LN_OK || s->failed != LN_OK)
         return LN_OK;
     int rc = start_thread(s);
     if (rc != LN_OK)
         return rc;
     struct ln_layer *layer = s->frozen[0];
+    if (!f->rest)
+        f->rest = ln_layer_new(); /* NULL: a purge goes on to its end, then */
     pthread_mutex_lock(&f->lock);
-    f->engine = s->engine;
+    atomic_store(&f->ask, LN_PURGE_ON);
     f->write = (struct ln_write){.engine = s->engine,
                                  .rows = &layer->rows,
                                  .index = layer->index,
                                  .sync = true,
-                                 .leftovers = s->leftovers};
+                                 .leftovers = s->leftovers,
+                                 .rest = f->rest ? &f->rest->rows : NULL};
     f->work = true;
     pthread_cond_signal(&f->wake);
     pthread_mutex_unlock(&f->lock);
@@ -183,17 +194,28 @@ int ln_store_kick(struct ln_store *s) {
     return LN_OK;
 }
 
-void ln_store_maybe_seal(struct ln_store *s) {
+static bool is_wanted(const struct ln_store *s) {
     const struct ln_overlay *rows = &s->active->rows;
     bool wanted = s->wanted_number == s->active->number;
-    if (s->failed != LN_OK || s->full != LN_OK || s->frozen_count > 0)
-        return;
     if (s->logged ? s->dirty || (!wanted && ln_layer_empty(s->active)) : !wanted)
+        return false;
+    return wanted || rows->memory >= s->options.overlay || rows->range_count >= LN_STORE_RANGES ||
+           (s->active_since > 0 && ln_loop_now(s->loop) - s->active_since >= s->options.max_age);
+}
+
+void ln_store_maybe_seal(struct ln_store *s) {
+    if (s->failed != LN_OK || s->full != LN_OK)
         return;
-    if (wanted || rows->memory >= s->options.overlay || rows->range_count >= LN_STORE_RANGES ||
-        (s->active_since > 0 && ln_loop_now(s->loop) - s->active_since >= s->options.max_age))
-        if (ln_store_seal(s) == LN_OK)
-            (void)ln_store_kick(s); /* else the next advance tries again */
+    bool wanted = is_wanted(s);
+    if (s->frozen_count > 0 && !s->parked) {
+        if (s->purging && (wanted || s->frozen_count > 1)) /* that is what can wait */
+            atomic_store(&s->flusher.ask, LN_PURGE_PAUSE);
+    } else if (wanted && ln_store_seal(s) == LN_OK) {
+        (void)ln_store_kick(s); /* else the next advance tries again */
+    } else if (s->parked && !wanted && !(s->logged && s->dirty)) {
+        s->parked = false; /* nobody needs its place any more */
+        (void)ln_store_kick(s);
+    }
 }
 
 /* ---- what has ended */
@@ -206,20 +228,38 @@ static void is_durable(struct ln_store *s, const struct ln_layer *layer) {
     }
 }
 
+static void is_written(struct ln_store *s, const struct ln_layer *layer, bool leftovers) {
+    s->batches++;
+    s->flushed_bytes += layer->rows.bytes;
+    s->leftovers = leftovers;
+    s->unsynced = false;
+}
+
 static void finish_layer(struct ln_store *s) {
     struct ln_layer *layer = s->frozen[0];
     is_durable(s, layer);
-    s->batches++;
-    s->flushed_bytes += layer->rows.bytes;
-    s->leftovers = false;
-    s->unsynced = false;
-    s->frozen_count--;
-    memmove(s->frozen, s->frozen + 1, s->frozen_count * sizeof(struct ln_layer *));
-    s->epoch++;
+    is_written(s, layer, false);
+    drop_oldest(s);
     ln_snapshots_settle(s, layer->number);
     ln_store_keep_flushed(s, layer);
     ln_store_maybe_seal(s);
     (void)ln_store_kick(s);
+}
+
+/* The purge was paused. What it has left takes its layer's place until the next one is sealed, or
+ * goes into that one where it is there already. */
+static void park(struct ln_store *s) {
+    struct ln_layer *layer = s->frozen[0], *rest = s->flusher.rest;
+    is_written(s, layer, true);
+    rest->number = layer->number;
+    rest->index = layer->index;
+    s->flusher.rest = NULL;
+    s->frozen[0] = rest;
+    s->parked = true;
+    s->epoch++;
+    ln_store_keep_flushed(s, layer);
+    if (s->frozen_count > 1 && fold(s) == LN_OK)
+        (void)ln_store_kick(s);
 }
 
 static void on_retry(struct ln_timer *timer) {
@@ -254,12 +294,15 @@ static void collect(struct ln_store *s) {
     pthread_mutex_unlock(&f->lock);
     if (durable)
         is_durable(s, s->frozen[0]);
+    s->purging = (s->purging || durable) && !ended;
     if (!ended)
         return;
     f->busy = false;
     s->flush_time = f->nanoseconds;
     s->purged += f->write.purged;
-    if (f->status == LN_OK)
+    if (f->status == LN_OK && f->write.leftovers)
+        park(s);
+    else if (f->status == LN_OK)
         finish_layer(s);
     else
         ln_store_failed(s, f->status, &f->write.detail);
@@ -269,9 +312,14 @@ int ln_store_wait(struct ln_store *s, struct ln_detail *detail) {
     struct ln_flusher *f = &s->flusher;
     int rc = LN_OK;
     while (rc == LN_OK && s->frozen_count > 0) {
+        if (s->parked) { /* it may last, and what is written is durable without it */
+            rc = fold(s);
+            continue;
+        }
         rc = ln_store_kick(s);
         if (rc != LN_OK)
             break;
+        atomic_store(&f->ask, LN_PURGE_PAUSE_NOW);
         pthread_mutex_lock(&f->lock);
         while (!f->ended)
             pthread_cond_wait(&f->done, &f->lock);
@@ -329,6 +377,7 @@ static void deliver(struct ln_store *s) {
 static void on_async(struct ln_async *async) {
     struct ln_store *s = LN_OWNER(struct ln_store, flusher.async, async);
     collect(s);
+    ln_store_maybe_seal(s);
     deliver(s);
 }
 
@@ -401,6 +450,7 @@ static int reopen(struct ln_store *s) {
     if (snprintf(path, sizeof path, "%s/db", s->dir) >= (int)sizeof path)
         return -ENAMETOOLONG;
     ln_scan_drop_iters(s->scans);
+    ln_store_cool(s);
     ln_snapshots_lose(s);
     s->epoch++;
     if (s->engine)
@@ -413,30 +463,19 @@ static int reopen(struct ln_store *s) {
 }
 
 int ln_store_recover(struct ln_store *s, struct ln_detail *detail) {
-    struct ln_flusher *f = &s->flusher;
     if (s->full == LN_OK || !s->dir)
         return LN_OK;
     if (!has_space(s)) {
         retry_later(s);
         return ln_detail_set(detail, s->full, "%s", s->failure.text);
     }
-    pthread_mutex_lock(&f->lock);
-    f->paused = true;
-    while (f->working || f->compacting)
-        pthread_cond_wait(&f->done, &f->lock);
-    pthread_mutex_unlock(&f->lock);
-    int rc = reopen(s);
+    int rc = reopen(s); /* the thread is idle: it had failed */
     if (rc != LN_OK) {
         retry_later(s);
         return ln_detail_set(detail, rc, "%s", s->failure.text);
     }
     s->full = LN_OK;
     s->failure.text[0] = 0;
-    pthread_mutex_lock(&f->lock);
-    f->engine = s->engine;
-    f->paused = false;
-    pthread_cond_signal(&f->wake);
-    pthread_mutex_unlock(&f->lock);
     rc = ln_store_kick(s);
     ln_store_tell(s);
     return rc;

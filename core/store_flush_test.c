@@ -41,6 +41,12 @@ static void obedient_compact(struct ln_engine *engine, const void *from, size_t 
     atomic_fetch_add(&compactions, 1);
 }
 
+/* For a process that was forked: LevelDB's own thread, which would do it, has stayed behind. */
+static void do_not_compact(struct ln_engine *engine, const void *from, size_t from_len,
+                           const void *to, size_t to_len) {
+    (void)engine, (void)from, (void)from_len, (void)to, (void)to_len;
+}
+
 static int obedient_open(const char *dir, const struct ln_engine_options *options,
                          struct ln_detail *detail, struct ln_engine **out) {
     int rc = real->open(dir, options, detail, out);
@@ -495,7 +501,7 @@ static void a_range_of_many_rows_is_gone_at_once_and_purged_behind(void **state)
     assert_value(s, "00002001", NULL);
     WAIT(atomic_load(&compactions) > 0);
     ln_store_close(s);
-    ln_write_inline_rows = 20000;
+    ln_write_inline_rows = 2000;
     s = open_store();
     assert_false(s->leftovers);
     assert_int_equal(count_rows(s), 2001);
@@ -521,7 +527,9 @@ static void whenever_it_is_killed_rows_and_index_agree(void **state) {
             (void)setrlimit(RLIMIT_CORE, &(struct rlimit){0, 0});
             (void)ln_loop_open(&loop); /* not the parent's */
             ln_write_inline_rows = 5;
-            struct ln_store *s = open_with(&o, obey(&ln_engine_leveldb));
+            (void)obey(&ln_engine_leveldb);
+            obedient.compact = do_not_compact;
+            struct ln_store *s = open_with(&o, &obedient);
             fill(s, 0, 20000, 10);
             (void)ln_store_advance(s, 1);
             (void)ln_store_commit(s, true, NULL);
@@ -578,7 +586,7 @@ static void a_close_in_the_middle_of_a_purge_is_taken_up_at_open(void **state) {
     put(s, "00000008", "new");
     commit(s);
     ln_store_close(s);
-    ln_write_inline_rows = 20000;
+    ln_write_inline_rows = 2000;
     s = open_store();
     assert_rows(s, "", NULL, "00000007=survives 00000008=new");
     ln_store_close(s);
@@ -596,12 +604,104 @@ static void a_commit_hands_a_large_range_over_to_the_thread(void **state) {
     fill(s, 50000, 5, 10);
     commit(s); /* behind it */
     assert_int_equal(count_rows(s), 15);
-    assert_int_equal(stats_of(s).frozen, 0);
+    WAIT(stats_of(s).frozen == 0);
     ln_store_close(s);
-    ln_write_inline_rows = 20000;
+    ln_write_inline_rows = 2000;
     s = open_store();
     assert_int_equal(count_rows(s), 15);
     ln_store_close(s);
+}
+
+/* Begins a purge of 30,000 rows in pieces of ten, in which nobody else is in its way. */
+static struct ln_store *begin_purge(void) {
+    struct waiter w;
+    struct ln_store_options o = options_of(1 << 22, 1 << 24);
+    struct ln_store *s = open_with(&o, obey(&ln_engine_leveldb));
+    fill(s, 0, 30000, 10);
+    commit(s);
+    ln_write_inline_rows = 5;
+    ln_write_piece_rows = 10;
+    drop_range(s, "00000000", "00030000");
+    put(s, "00029000", "survives");
+    put(s, "00029001", "survives");
+    put(s, "00029002", "goes");
+    assert_int_equal(ln_store_advance(s, 1), LN_OK);
+    ask(s, &w);
+    WAIT(w.calls == 1);
+    WAIT(s->purging);
+    return s;
+}
+
+static void end_purge(struct ln_store *s, const char *expected) {
+    assert_rows(s, "", NULL, expected);
+    ln_write_piece_rows = 100000;
+    WAIT(stats_of(s).frozen == 0);
+    assert_rows(s, "", NULL, expected);
+    assert_false(s->leftovers);
+    ln_store_close(s);
+    ln_write_inline_rows = 2000;
+    s = open_store();
+    assert_false(s->leftovers);
+    assert_rows(s, "", NULL, expected);
+    ln_store_close(s);
+}
+
+static void a_purge_makes_room_for_a_flush(void **state) {
+    (void)state;
+    struct waiter w;
+    struct ln_store *s = begin_purge();
+    for (uint64_t i = 2; i < 6; i++) {
+        put(s, "00029001", "new");
+        drop(s, "00029002");
+        drop_range(s, "00029500", "00029600");
+        put(s, "00029550", "later");
+        assert_int_equal(ln_store_advance(s, i), LN_OK);
+        ask(s, &w);
+        WAIT(w.calls == 1);
+        assert_int_equal(ln_store_applied(s), i);
+        assert_int_equal(stats_of(s).durable, i);
+        assert_true(s->leftovers || s->purging);
+        assert_rows(s, "", NULL, "00029000=survives 00029001=new 00029550=later");
+    }
+    end_purge(s, "00029000=survives 00029001=new 00029550=later");
+}
+
+static void a_snapshot_outlives_the_pauses_of_a_purge(void **state) {
+    (void)state;
+    struct waiter w;
+    struct ln_snapshot *first = NULL, *second = NULL;
+    struct ln_scan *sc[2] = {NULL};
+    struct ln_store *s = begin_purge();
+    assert_int_equal(ln_store_snapshot(s, NULL, &first), LN_OK);
+    put(s, "00029001", "new");
+    assert_int_equal(ln_store_advance(s, 2), LN_OK);
+    assert_int_equal(ln_store_snapshot(s, NULL, &second), LN_OK); /* a layer above the purge's */
+    drop(s, "00029000");
+    assert_int_equal(ln_store_advance(s, 3), LN_OK);
+    ask(s, &w);
+    WAIT(w.calls == 1);
+    assert_int_equal(ln_snapshot_scan(first, "", 0, NULL, 0, false, &sc[0]), LN_OK);
+    assert_int_equal(ln_snapshot_scan(second, "", 0, NULL, 0, false, &sc[1]), LN_OK);
+    assert_rest(sc[0], "00029000=survives 00029001=survives 00029002=goes");
+    assert_rest(sc[1], "00029000=survives 00029001=new 00029002=goes");
+    for (int i = 0; i < 2; i++)
+        ln_scan_close(sc[i]);
+    ln_snapshot_close(first);
+    ln_snapshot_close(second);
+    end_purge(s, "00029001=new 00029002=goes");
+}
+
+static void a_commit_does_not_wait_for_a_purge(void **state) {
+    (void)state;
+    struct ln_store *s = begin_purge();
+    put(s, "00029003", "committed");
+    assert_int_equal(ln_store_advance(s, 2), LN_OK);
+    commit(s);
+    assert_true(s->leftovers);
+    ln_store_close(s); /* in the middle of it */
+    s = open_store();
+    assert_int_equal(ln_store_applied(s), 2);
+    end_purge(s, "00029000=survives 00029001=survives 00029002=goes 00029003=committed");
 }
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
@@ -623,6 +723,9 @@ int main(void) {
         TEST(whenever_it_is_killed_rows_and_index_agree),
         TEST(a_close_in_the_middle_of_a_purge_is_taken_up_at_open),
         TEST(a_commit_hands_a_large_range_over_to_the_thread),
+        TEST(a_purge_makes_room_for_a_flush),
+        TEST(a_snapshot_outlives_the_pauses_of_a_purge),
+        TEST(a_commit_does_not_wait_for_a_purge),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { LAYERS = LN_STORE_FROZEN + 1 };
+enum { LAYERS = LN_STORE_FROZEN + 3 };
 
 /* A cursor over ordered sources, the newest first, the engine last. Each stands on its first row
  * not yet passed, or on the row handed out last (on). Where a source has changed since, its place
@@ -18,7 +18,7 @@ struct ln_scan {
     struct ln_scan **link; /* what points to us in our owner's list */
     struct source {
         const struct ln_layer *layer;
-        const struct ln_overlay_node *node; /* NULL: at its end */
+        struct ln_overlay_cursor at;
         uint64_t version;
         bool on;
     } layers[LAYERS];
@@ -127,19 +127,19 @@ static void place_node(struct ln_scan *scan, struct source *source) {
     source->version = rows->version;
     source->on = false;
     if (!scan->reverse)
-        source->node = ln_overlay_seek(rows, scan->last, scan->last_len);
+        source->at = ln_overlay_seek(rows, scan->last, scan->last_len);
     else if (scan->has_last)
-        source->node = ln_overlay_seek_before(rows, scan->last, scan->last_len);
+        source->at = ln_overlay_seek_before(rows, scan->last, scan->last_len);
     else
-        source->node = ln_overlay_last(rows);
+        source->at = ln_overlay_last(rows);
 }
 
 static void step_node(struct ln_scan *scan, struct source *source) {
-    const struct ln_overlay *rows = &source->layer->rows;
-    struct ln_overlay_row row = ln_overlay_row(rows, source->node);
     source->on = false;
-    source->node = scan->reverse ? ln_overlay_seek_before(rows, row.key, row.klen)
-                                 : ln_overlay_next(source->node);
+    if (scan->reverse)
+        ln_overlay_prev(&source->at);
+    else
+        ln_overlay_next(&source->at);
 }
 
 /* Passes over our own rows. */
@@ -189,7 +189,31 @@ static int place_all(struct ln_scan *scan, struct ln_detail *detail) {
     for (size_t i = 0; i < scan->count; i++)
         place_node(scan, &scan->layers[i]);
     scan->skipped = false;
-    return place_iter(scan, detail);
+    return scan->iter ? place_iter(scan, detail) : LN_OK;
+}
+
+/* Whether memory has all that is still to come. */
+static bool needs_no_engine(const struct ln_scan *scan) {
+    if (scan->snapshot || !scan->has_last || !scan->has_end)
+        return false;
+    return scan->reverse
+               ? ln_store_has_all(scan->store, scan->end, scan->end_len, scan->last, scan->last_len)
+               : ln_store_has_all(scan->store, scan->last, scan->last_len, scan->end,
+                                  scan->end_len);
+}
+
+static int open_engine(struct ln_scan *scan) {
+    struct ln_store *s = scan->store;
+    scan->on_iter = false;
+    scan->iter_ended = needs_no_engine(scan);
+    if (scan->iter_ended) {
+        if (s->flushed)
+            scan->layers[scan->count++].layer = s->flushed;
+        scan->layers[scan->count++].layer = s->warm;
+        return LN_OK;
+    }
+    scan->iter = s->ops->iter_open(s->engine, scan->snapshot ? scan->snapshot->engine : NULL);
+    return scan->iter ? LN_OK : -ENOMEM;
 }
 
 static int open_sources(struct ln_scan *scan, struct ln_detail *detail) {
@@ -209,10 +233,9 @@ static int open_sources(struct ln_scan *scan, struct ln_detail *detail) {
         scan->layers[scan->count++].layer = snapshot->layers[i];
     for (size_t i = s->frozen_count; !snapshot && i > 0; i--)
         scan->layers[scan->count++].layer = s->frozen[i - 1];
-    scan->iter = s->ops->iter_open(s->engine, snapshot ? snapshot->engine : NULL);
-    if (!scan->iter)
-        return -ENOMEM;
-    int rc = place_all(scan, detail);
+    int rc = open_engine(scan);
+    if (rc == LN_OK)
+        rc = place_all(scan, detail);
     scan->epoch = snapshot ? snapshot->epoch : s->epoch;
     scan->started = rc == LN_OK;
     return rc;
@@ -250,9 +273,10 @@ static int row_of(struct ln_scan *scan, size_t i, struct ln_detail *detail,
                   struct ln_overlay_row *row) {
     if (i < scan->count) {
         struct source *source = &scan->layers[i];
-        if (!source->node)
+        const struct ln_overlay_node *node = ln_overlay_at(&source->at);
+        if (!node)
             return LN_EOF;
-        *row = ln_overlay_row(&source->layer->rows, source->node);
+        *row = ln_overlay_row(&source->layer->rows, node);
         return LN_OK;
     }
     if (scan->iter_ended)
@@ -279,9 +303,9 @@ static int skip_range(struct ln_scan *scan, size_t i, const struct ln_range *r,
     scan->skipped = true;
     if (i < scan->count) {
         const struct ln_overlay *rows = &scan->layers[i].layer->rows;
-        scan->layers[i].node = !key            ? NULL
-                               : scan->reverse ? ln_overlay_seek_before(rows, key, klen)
-                                               : ln_overlay_seek(rows, key, klen);
+        scan->layers[i].at = !key            ? (struct ln_overlay_cursor){0}
+                             : scan->reverse ? ln_overlay_seek_before(rows, key, klen)
+                                             : ln_overlay_seek(rows, key, klen);
         return LN_OK;
     }
     if (key)

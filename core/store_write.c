@@ -15,11 +15,35 @@
 
 enum {
     PURGE_ROWS = 4096,     /* in one batch of a purge */
-    COMPACT_ROWS = 200000, /* deleted rows to one compaction, which then takes about a second */
-    COMPACT_LEAST = 10000,
+    COMPACT_LEAST = 10000, /* deleted rows that are worth a compaction */
+    FEW_SURVIVORS = 1000,  /* so many may be carried from one overlay into the next */
 };
 
-atomic_size_t ln_write_inline_rows = 20000;
+/* These are not compacted: few enough for a scan to walk over. */
+atomic_size_t ln_write_inline_rows = 2000;
+
+/* For so long does a flush wait for the purge, about half a second. Each piece costs LevelDB a
+ * compaction of whole tables, however small it is. */
+atomic_size_t ln_write_piece_rows = 200000;
+
+static int reserve(struct ln_key *buffer, size_t len) {
+    if (buffer->data && buffer->cap >= len)
+        return LN_OK;
+    char *data = realloc(buffer->data, len + 64);
+    if (!data)
+        return -ENOMEM;
+    buffer->data = data;
+    buffer->cap = len + 64;
+    return LN_OK;
+}
+
+static int keep(struct ln_key *buffer, const char *data, size_t len) {
+    if (reserve(buffer, len) != LN_OK)
+        return -ENOMEM;
+    if (len)
+        memcpy(buffer->data, data, len);
+    return LN_OK;
+}
 
 int ln_stored_key(struct ln_key *buffer, const void *key, size_t klen, const char **stored,
                   size_t *stored_len) {
@@ -29,13 +53,8 @@ int ln_stored_key(struct ln_key *buffer, const void *key, size_t klen, const cha
         *stored_len = klen;
         return LN_OK;
     }
-    if (!buffer->data || buffer->cap < klen + 1) {
-        char *data = realloc(buffer->data, klen + 64);
-        if (!data)
-            return -ENOMEM;
-        buffer->data = data;
-        buffer->cap = klen + 64;
-    }
+    if (reserve(buffer, klen + 1) != LN_OK)
+        return -ENOMEM;
     buffer->data[0] = (char)0xff;
     memcpy(buffer->data + 1, key, klen);
     *stored = buffer->data;
@@ -57,15 +76,22 @@ struct mark {
     size_t from_len, to_len;
 };
 
+enum { MARK_BYTES = sizeof MARK - 1 + 4 };
+
+static void mark_key(char key[MARK_BYTES], uint32_t number) {
+    uint32_t be = htobe32(number);
+    memcpy(key, MARK, sizeof MARK - 1);
+    memcpy(key + sizeof MARK - 1, &be, 4);
+}
+
 static int put_mark(struct ln_engine *engine, uint32_t number, const struct mark *mark) {
-    char key[sizeof MARK - 1 + 4];
+    char key[MARK_BYTES];
     size_t len = 4 + mark->from_len + 1 + mark->to_len;
-    uint32_t be = htobe32(number), from_len = htobe32((uint32_t)mark->from_len);
+    uint32_t from_len = htobe32((uint32_t)mark->from_len);
     char *value = malloc(len);
     if (!value)
         return -ENOMEM;
-    memcpy(key, MARK, sizeof MARK - 1);
-    memcpy(key + sizeof MARK - 1, &be, 4);
+    mark_key(key, number);
     memcpy(value, &from_len, 4);
     if (mark->from_len)
         memcpy(value + 4, mark->from, mark->from_len);
@@ -116,8 +142,8 @@ static int remove_leftovers(struct ln_engine *engine, struct ln_detail *detail) 
 static int put_survivors(struct ln_write *w, const struct mark *mark, struct ln_key *buffer) {
     struct ln_overlay_row from = {.key = mark->from, .klen = mark->from_len};
     user_key(&from);
-    const struct ln_overlay_node *n = ln_overlay_seek(w->rows, from.key, from.klen);
-    for (; n; n = ln_overlay_next(n)) {
+    struct ln_overlay_cursor at = ln_overlay_seek(w->rows, from.key, from.klen);
+    for (const struct ln_overlay_node *n; (n = ln_overlay_at(&at)); ln_overlay_next(&at)) {
         struct ln_overlay_row row = ln_overlay_row(w->rows, n);
         const char *stored;
         size_t len;
@@ -135,9 +161,30 @@ static int put_survivors(struct ln_write *w, const struct mark *mark, struct ln_
         if (row.klen)
             memcpy(key + sizeof SURVIVOR - 1, row.key, row.klen);
         w->engine->ops->put(w->engine, key, sizeof SURVIVOR - 1 + row.klen, "", 0);
+        w->survivors++;
         free(key);
     }
     return LN_OK;
+}
+
+/* The iterator's row. LN_EOF: the mark's range ends before it. */
+static int row_within(struct ln_write *w, struct ln_engine_iter *it, const struct mark *mark,
+                      struct ln_overlay_row *row) {
+    int rc = it->ops->iter_row(it, &w->detail, row);
+    if (rc == LN_OK && mark->to && ln_key_compare(row->key, row->klen, mark->to, mark->to_len) >= 0)
+        rc = LN_EOF;
+    return rc;
+}
+
+/* Unless the overlay has written it since. */
+static bool remove_row(struct ln_write *w, struct ln_overlay_row row) {
+    struct ln_overlay_row user = row, newer;
+    user_key(&user);
+    if (ln_overlay_get(w->rows, user.key, user.klen, &newer) && !newer.deleted)
+        return false;
+    w->engine->ops->remove(w->engine, row.key, row.klen);
+    w->purged++;
+    return true;
 }
 
 /* Deletes rows from `it` on, up to the mark's end and as many as *room: but those that the overlay
@@ -145,33 +192,17 @@ static int put_survivors(struct ln_write *w, const struct mark *mark, struct ln_
 static int remove_rows(struct ln_write *w, struct ln_engine_iter *it, struct mark *mark,
                        size_t *room, struct ln_key *at) {
     const struct ln_engine_ops *ops = w->engine->ops;
-    struct ln_overlay_row row, newer;
+    struct ln_overlay_row row;
     int rc;
-    while ((rc = ops->iter_row(it, &w->detail, &row)) == LN_OK) {
-        if (mark->to && ln_key_compare(row.key, row.klen, mark->to, mark->to_len) >= 0)
-            return LN_EOF;
-        if (*room == 0)
-            break;
-        struct ln_overlay_row user = row;
-        user_key(&user);
-        if (!ln_overlay_get(w->rows, user.key, user.klen, &newer) || newer.deleted) {
-            ops->remove(w->engine, row.key, row.klen);
+    while ((rc = row_within(w, it, mark, &row)) == LN_OK && *room > 0) {
+        if (remove_row(w, row))
             --*room;
-            w->purged++;
-        }
         ops->iter_next(it);
     }
+    if (rc == LN_OK)
+        rc = keep(at, row.key, row.klen);
     if (rc != LN_OK)
         return rc;
-    if (at->cap < row.klen + 1) {
-        char *data = realloc(at->data, row.klen + 64);
-        if (!data)
-            return -ENOMEM;
-        at->data = data;
-        at->cap = row.klen + 64;
-    }
-    if (row.klen)
-        memcpy(at->data, row.key, row.klen);
     mark->from = at->data;
     mark->from_len = row.klen;
     return LN_OK;
@@ -242,7 +273,8 @@ static int remove_ranges(struct ln_write *w, uint32_t *marks, struct ln_key *buf
 
 static int put_rows(struct ln_write *w, struct ln_key *buffer) {
     const struct ln_engine_ops *ops = w->engine->ops;
-    for (const struct ln_overlay_node *n = ln_overlay_first(w->rows); n; n = ln_overlay_next(n)) {
+    struct ln_overlay_cursor at = ln_overlay_first(w->rows);
+    for (const struct ln_overlay_node *n; (n = ln_overlay_at(&at)); ln_overlay_next(&at)) {
         struct ln_overlay_row row = ln_overlay_row(w->rows, n);
         const char *stored;
         size_t len;
@@ -282,115 +314,140 @@ int ln_write_batch(struct ln_write *w) {
 
 /* ---- the purge */
 
-static int add_compaction(struct ln_write *w, const char *from, size_t from_len,
-                          const struct mark *upto) {
-    struct ln_compaction *c = malloc(sizeof *c + from_len);
-    if (!c)
-        return -ENOMEM;
-    *c = (struct ln_compaction){.from_len = from_len, .to_len = upto->from_len};
-    memcpy(c->from, from, from_len);
-    c->to = malloc(upto->from_len + 1);
-    if (!c->to) {
-        free(c);
-        return -ENOMEM;
-    }
-    memcpy(c->to, upto->from, upto->from_len);
-    struct ln_compaction **end = &w->compactions;
-    while (*end)
-        end = &(*end)->next;
-    *end = c;
-    return LN_OK;
-}
-
-void ln_compactions_free(struct ln_compaction *list) {
-    while (list) {
-        struct ln_compaction *next = list->next;
-        free(list->to);
-        free(list);
-        list = next;
-    }
-}
-
-/* To be compacted later, in pieces; a piece that is left out for want of memory only costs time. */
-struct piece {
-    struct ln_key from;
-    size_t from_len, rows;
-};
-
-static void end_piece(struct ln_write *w, struct piece *p, const struct mark *here, bool last) {
-    if (p->rows >= COMPACT_ROWS || (last && p->rows >= COMPACT_LEAST))
-        (void)add_compaction(w, p->from.data, p->from_len, here);
-    else if (p->from.data)
-        return;
-    char *data = realloc(p->from.data, here->from_len + 1);
-    if (!data)
-        return;
-    p->from.data = data;
-    memcpy(data, here->from, here->from_len);
-    p->from_len = here->from_len;
-    p->rows = 0;
-}
-
-static int purge_mark(struct ln_write *w, uint32_t number, struct mark mark, atomic_bool *stop) {
-    const struct ln_engine_ops *ops = w->engine->ops;
-    struct ln_engine_iter *it = ops->iter_open(w->engine, NULL);
-    struct ln_key at = {0};
-    struct piece piece = {0};
-    int rc = it ? LN_OK : -ENOMEM;
-    if (it)
-        ops->iter_seek(it, mark.from, mark.from_len);
-    while (rc == LN_OK) {
-        end_piece(w, &piece, &mark, false);
-        size_t room = PURGE_ROWS;
-        int end = atomic_load(stop) ? -EINTR : remove_rows(w, it, &mark, &room, &at);
-        piece.rows += PURGE_ROWS - room;
-        rc = end == LN_OK ? put_mark(w->engine, number, &mark) : end;
-        if (rc == LN_OK || rc == LN_EOF) {
-            rc = ops->write(w->engine, false, &w->detail);
-            if (rc == LN_OK && end == LN_EOF)
-                break;
-        } else {
-            ops->discard(w->engine);
-        }
-    }
-    end_piece(w, &piece, &mark, true);
-    free(piece.from.data);
-    free(at.data);
-    if (it)
-        ops->iter_close(it);
-    return rc;
-}
-
-/* The marks are read through an iterator of their own: the purge rewrites them, it does not see
- * that. */
-int ln_write_purge(struct ln_write *w, atomic_bool *stop) {
+/* The first mark, in *value. LN_EOF: there is none. */
+static int first_mark(struct ln_write *w, uint32_t *number, struct ln_key *value,
+                      struct mark *mark) {
     const struct ln_engine_ops *ops = w->engine->ops;
     struct ln_engine_iter *it = ops->iter_open(w->engine, NULL);
     struct ln_overlay_row row;
-    uint32_t number;
-    int rc = it ? LN_OK : -ENOMEM;
     if (!it)
-        return rc;
+        return -ENOMEM;
     ops->iter_seek(it, KEY(MARK));
-    while (rc == LN_OK && (rc = ops->iter_row(it, &w->detail, &row)) == LN_OK &&
-           row.klen == sizeof MARK - 1 + 4 && memcmp(row.key, KEY(MARK)) == 0) {
-        struct mark mark;
-        memcpy(&number, row.key + sizeof MARK - 1, 4);
-        if (parse_mark(row.value, row.vlen, &mark))
-            rc = purge_mark(w, be32toh(number), mark, stop);
-        if (rc == LN_OK)
-            ops->iter_next(it);
+    int rc = ops->iter_row(it, &w->detail, &row);
+    if (rc == LN_OK && (row.klen != MARK_BYTES || memcmp(row.key, KEY(MARK)) != 0))
+        rc = LN_EOF;
+    if (rc == LN_OK)
+        rc = keep(value, row.value, row.vlen);
+    if (rc == LN_OK) {
+        memcpy(number, row.key + sizeof MARK - 1, 4);
+        *number = be32toh(*number);
+        if (!parse_mark(value->data, row.vlen, mark))
+            rc = ln_detail_set(&w->detail, LN_ECORRUPT,
+                               "the mark of a deleted range makes no sense");
     }
     ops->iter_close(it);
-    if (rc == LN_OK || rc == LN_EOF)
-        rc = remove_leftovers(w->engine, &w->detail);
-    if (rc == LN_OK)
+    return rc;
+}
+
+/* One batch. LN_EOF: to the range's end. */
+static int purge_batch(struct ln_write *w, struct ln_engine_iter *it, struct mark *mark,
+                       struct ln_key *at, size_t *rows) {
+    const struct ln_engine_ops *ops = w->engine->ops;
+    size_t most = ln_write_piece_rows < PURGE_ROWS ? ln_write_piece_rows : PURGE_ROWS, room = most;
+    int end = remove_rows(w, it, mark, &room, at), rc = end;
+    *rows += most - room;
+    if (end == LN_OK || end == LN_EOF)
         rc = ops->write(w->engine, false, &w->detail);
     else
         ops->discard(w->engine);
-    if (rc == LN_OK)
-        w->leftovers = false;
-    else if (!w->detail.text[0])
+    return rc == LN_OK ? end : rc;
+}
+
+/* At once, in the middle of a piece. */
+static bool is_to_end(const struct ln_write *w, atomic_int *ask) {
+    int asked = atomic_load(ask);
+    return asked == LN_PURGE_STOP || (w->rest && asked == LN_PURGE_PAUSE_NOW);
+}
+
+static bool is_to_pause(const struct ln_write *w, atomic_int *ask) {
+    int asked = atomic_load(ask);
+    return w->rest && (asked == LN_PURGE_PAUSE_NOW ||
+                       (asked == LN_PURGE_PAUSE && w->survivors <= FEW_SURVIVORS));
+}
+
+/* Deletes rows of the mark's range from its second one on, and has that compacted; then *mark
+ * begins behind them. LN_EOF: there are no more. -EINTR: it was asked to end before. */
+static int purge_behind(struct ln_write *w, struct mark *mark, struct ln_key *at,
+                        struct ln_key *first, size_t *first_len, atomic_int *ask) {
+    const struct ln_engine_ops *ops = w->engine->ops;
+    struct ln_engine_iter *it = ops->iter_open(w->engine, NULL);
+    struct mark from = *mark;
+    struct ln_overlay_row row;
+    size_t rows = 0;
+    int rc = -ENOMEM;
+    if (it) {
+        ops->iter_seek(it, mark->from, mark->from_len);
+        rc = row_within(w, it, mark, &row);
+    }
+    if (rc == LN_OK) {
+        *first_len = row.klen;
+        rc = keep(first, row.key, row.klen);
+        ops->iter_next(it);
+    }
+    while (rc == LN_OK && rows < ln_write_piece_rows)
+        rc = is_to_end(w, ask) ? -EINTR : purge_batch(w, it, mark, at, &rows);
+    if (it) /* it keeps the engine from letting go of what is compacted */
+        ops->iter_close(it);
+    if ((rc == LN_OK || rc == LN_EOF) && rows >= COMPACT_LEAST) {
+        const struct mark end =
+            rc == LN_OK ? *mark : (struct mark){.from = mark->to, .from_len = mark->to_len};
+        ops->compact(w->engine, from.from, from.from_len, end.from, end.from_len);
+    }
+    return rc;
+}
+
+/* A piece of a mark's range. LevelDB walks over what was deleted, in each scan that comes by, until
+ * it is compacted. So the first row stays until then: a scan that meets it sees that the overlay
+ * has a deleted range there, and jumps. */
+static int purge_piece(struct ln_write *w, uint32_t number, struct mark mark, atomic_int *ask) {
+    const struct ln_engine_ops *ops = w->engine->ops;
+    struct ln_key at = {0}, first = {0};
+    struct ln_overlay_row row = {0};
+    char key[MARK_BYTES];
+    int end = purge_behind(w, &mark, &at, &first, &row.klen, ask), rc = end;
+    if (end == LN_OK || end == LN_EOF) {
+        row.key = first.data;
+        if (row.key)
+            (void)remove_row(w, row);
+        mark_key(key, number);
+        ops->remove(w->engine, key, sizeof key);
+        rc = end == LN_OK ? put_mark(w->engine, number, &mark) : LN_OK;
+        if (rc == LN_OK)
+            rc = ops->write(w->engine, false, &w->detail);
+        else
+            ops->discard(w->engine);
+    }
+    free(first.data);
+    free(at.data);
+    return rc == -EINTR ? LN_OK : rc;
+}
+
+int ln_write_purge(struct ln_write *w, atomic_int *ask) {
+    struct ln_key value = {0};
+    struct mark mark;
+    uint32_t number;
+    int rc = LN_OK;
+    bool paused = false;
+    while (!paused && (rc = first_mark(w, &number, &value, &mark)) == LN_OK) {
+        rc = purge_piece(w, number, mark, ask);
+        if (rc == LN_OK && atomic_load(ask) == LN_PURGE_STOP)
+            rc = -EINTR;
+        if (rc != LN_OK)
+            break;
+        paused = is_to_pause(w, ask);
+    }
+    if (paused)
+        rc = ln_read_leftovers(w->engine, w->rest, &w->detail, &paused);
+    free(value.data);
+    if (rc == LN_EOF) {
+        rc = remove_leftovers(w->engine, &w->detail);
+        if (rc == LN_OK)
+            rc = w->engine->ops->write(w->engine, false, &w->detail);
+        else
+            w->engine->ops->discard(w->engine);
+        w->leftovers = rc != LN_OK;
+    }
+    if (rc != LN_OK && !w->detail.text[0])
         ln_detail_set(&w->detail, rc, "%s", ln_status_text(rc));
     return rc;
 }

@@ -38,12 +38,12 @@ static inline size_t ln_stored_skip(const char *stored, size_t len) {
            stored[2] == (char)0xff;
 }
 
-/* A part of the engine to compact, in stored keys. */
-struct ln_compaction {
-    struct ln_compaction *next;
-    size_t from_len, to_len;
-    char *to; /* NULL: no end */
-    char from[];
+/* What is asked of a purge while it is at work. */
+enum ln_purge {
+    LN_PURGE_ON,
+    LN_PURGE_PAUSE,     /* end soon, if that is cheap: few rows would have to be kept in memory */
+    LN_PURGE_PAUSE_NOW, /* end, whatever it costs */
+    LN_PURGE_STOP,      /* end at once; nothing is told of what is left */
 };
 
 struct ln_write {
@@ -53,21 +53,23 @@ struct ln_write {
     uint64_t index; /* 0: none is written */
     bool sync;
     bool leftovers; /* there may be marks in the engine; then: there are */
+    /* Empty; of a purge that was paused then: what is left of the ranges, and the rows in them that
+     * were written since. NULL: it is not to be paused. */
+    struct ln_overlay *rest;
     /* Out. */
     struct ln_detail detail;
     uint64_t purged;
-    struct ln_compaction *compactions; /* the caller's */
+    size_t survivors;
 };
 
 /* The batch. LN_OK, and with leftovers false, all is done; with leftovers, ln_write_purge follows.
  * Else what failed, and it may all be done again. */
 int ln_write_batch(struct ln_write *w);
 
-/* Deletes the rows of the ranges that have marks, then the marks. -EINTR once *stop is set: the
- * marks stay. */
-int ln_write_purge(struct ln_write *w, atomic_bool *stop);
-
-void ln_compactions_free(struct ln_compaction *list);
+/* Deletes the rows of the ranges that have marks, piece by piece, each with its mark, and has the
+ * engine compact what that leaves. LN_OK, and with leftovers false, all are gone; with leftovers,
+ * it was paused. -EINTR: stopped; the marks stay. */
+int ln_write_purge(struct ln_write *w, atomic_int *ask);
 
 /* The index in the engine, 0 where there is none. LN_OK, or why it cannot be read. */
 int ln_read_applied(struct ln_engine *engine, struct ln_detail *detail, uint64_t *index);
@@ -76,7 +78,7 @@ int ln_read_applied(struct ln_engine *engine, struct ln_detail *detail, uint64_t
 int ln_read_leftovers(struct ln_engine *engine, struct ln_overlay *rows, struct ln_detail *detail,
                       bool *found);
 
-/* For tests: rows deleted in the batch itself, at most. */
-extern atomic_size_t ln_write_inline_rows;
+/* For tests: rows deleted in the batch itself, at most; and in a piece of a purge. */
+extern atomic_size_t ln_write_inline_rows, ln_write_piece_rows;
 
 #endif

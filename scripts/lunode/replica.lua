@@ -267,12 +267,12 @@ end
 
 ---Appends an entry whose effects the store holds already. REQUIRES: commits_at_once(), and its time and seed are
 ---next_entry's.
----@param payload string
+---@param batch lunode.batch  its commands: they are taken out
 ---@param time integer
 ---@param seed integer
 ---@return integer? index  nil: on_failure was told
-function methods:record(payload, time, seed)
-  local index = append(self, pack(HEAD, time, seed) .. payload)
+function methods:record(batch, time, seed)
+  local index = append(self, batch:take(pack(HEAD, time, seed)))
   if index then
     self.applied = index
     self.store:advance(index)

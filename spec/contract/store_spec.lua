@@ -3,7 +3,9 @@
 
 local cleanup = require "lunode.test.cleanup"
 local kit = require "spec.contract.kit"
+local prng = require "spec.support.prng"
 local resp = require "lunode.resp"
+local score = require "lunode.score"
 local store = require "lunode.store"
 
 local function contract(world, engine)
@@ -112,7 +114,6 @@ local function contract(world, engine)
   end)
 
   it("does what a table does, whatever is written, rolled back, committed and opened anew", function()
-    local prng = require "spec.support.prng"
     for seed = 1, math.ceil((os.getenv "LUNODE_FULL" and 50 or 3) * world.volume) do
       local chance = prng.new(seed)
       local s, dir = new()
@@ -497,6 +498,63 @@ local function contract(world, engine)
     assert.equal(0, select("#", plain:add(long, 0, 1)))
   end)
 
+  -- The same as lists of strings.
+  local function generic(s, from, to, what, kind, skip, reverse, limit, offset, protocol)
+    if what == "scores" then
+      local list = score.split(s:collect(from, to, "keys", limit, skip, reverse, offset))
+      local grouped = {}
+      for i = 1, #list, 2 do
+        grouped[#grouped + 1] = { list[i], list[i + 1] }
+      end
+      return protocol == 3 and grouped or list
+    end
+    local list = s:collect(from, to, what, limit, skip, reverse, offset)
+    return kind == "map" and resp.map(list) or kind == "set" and resp.set(list) or list
+  end
+
+  it("makes the replies of rows that their lists make", function()
+    local s, chance = new(), prng.new(31)
+    local function compare(...)
+      local _, from, to, what, kind, known, skip, reverse, limit, offset, protocol = ...
+      local bytes = resp.encode(s:reply(from, to, what, kind, known, skip, reverse, limit, offset, protocol), protocol)
+      local list = generic(s, from, to, what, kind, skip, reverse, limit, offset, protocol)
+      assert.equal(resp.encode(list, protocol), bytes)
+      return #bytes
+    end
+    local largest = 0
+    for round = 1, 15 do
+      for _ = 1, chance:int(0, 40) do
+        local key = "p" .. score.encode(chance:int(-9, 9) / 4) .. ("m"):rep(chance:int(0, 3))
+        if chance:int(1, 3) == 1 then
+          s:delete(key)
+        else
+          s:put(key, ("v"):rep(chance:pick { 0, 1, 9, 10, 11, 99, 100, 101, 5000, 70000 }))
+        end
+      end
+      if round % 7 == 0 then
+        s:delete_range("p" .. score.encode(-1), "p" .. score.encode(chance:int(-3, 3) / 4))
+      elseif chance:int(1, 3) == 1 then
+        assert(s:commit())
+      end
+      for _, what in ipairs { "keys", "values", "both", "scores" } do
+        local kind = chance:pick(what == "both" and { "array", "map", "set" } or what == "scores" and { "array" }
+          or { "array", "set" })
+        local from, to = "p", chance:pick { "q", "p\xff", false } or nil
+        largest = math.max(largest, compare(s, from, to, what, kind, s:count(from, to), 1, chance:int(0, 1) == 1, nil,
+          nil, chance:int(2, 3)))
+        from = from .. score.encode(chance:int(-9, 9) / 4)
+        compare(s, from, to, what, kind, nil, what == "scores" and 1 or chance:int(0, 12), chance:int(0, 1) == 1,
+          chance:int(0, 9), chance:int(0, 9), chance:int(2, 3))
+      end
+    end
+    assert.is_true(largest > 1 << 18)
+    assert.error_matches(function() s:reply("p", "q", "all") end, "invalid option 'all'")
+    assert.error_matches(function() s:reply("p", "q", "keys", "list") end, "invalid option 'list'")
+    assert.error_matches(function() s:reply("p", "q", "keys", "map") end, "a map is of both")
+    assert.error_matches(function() s:reply("p", "q", "scores", "set") end, "no array")
+    assert.error_matches(function() s:reply("p", "q", "keys", "array", nil, -1) end, "at least 0 expected")
+  end)
+
   it("has the elements under a prefix, in the order of their numbers", function()
     local s = new()
     local elements = s:elements()
@@ -511,8 +569,10 @@ local function contract(world, engine)
     assert.same({ "v3", "v2" }, elements:range("p", 3, 2, true))
     assert.same({ "v2", "v3" }, elements:range("p", 2, 5))
     assert.same({}, elements:range("p", 0, 0))
-    assert.equal("*3\r\n$3\r\nv-1\r\n$2\r\nv0\r\n$2\r\nv1\r\n", resp.encode(elements:reply("p", -1, 3)))
-    assert.equal("*0\r\n", resp.encode(elements:reply("p", -1, 0)))
+    assert.equal("*3\r\n$2\r\nv0\r\n$2\r\nv1\r\n$2\r\nv2\r\n", resp.encode(elements:reply("p", 0, 3)))
+    assert.equal("*0\r\n", resp.encode(elements:reply("p", 1, 0)))
+    assert.error_matches(function() elements:reply("p", -1, 3) end, "0 or more expected")
+    assert.error_matches(function() elements:reply("p", 1, math.maxinteger) end, "out of range")
     assert.is_nil(elements:reply("p", 2, 3))
     assert.equal("v2", elements:take("p", 2))
     assert.is_nil(elements:take("p", 2))
@@ -522,6 +582,93 @@ local function contract(world, engine)
     assert.equal("x", elements:get(long, 1))
     s:close()
     assert.error_matches(function() elements:get("p", 1) end, "store is closed")
+  end)
+
+  it("takes elements as they were put, in whatever order, of many prefixes at a time", function()
+    local s = new()
+    local elements = s:elements()
+    local firsts = { math.mininteger, math.maxinteger - 19 }
+    local function each(step, visit)
+      for i = step > 0 and 0 or 19, step > 0 and 19 or 0, step do
+        for _, first in ipairs(firsts) do
+          for _, prefix in ipairs { "p", ("p"):rep(64) } do
+            visit(prefix, first + i)
+          end
+        end
+      end
+    end
+    for _, steps in ipairs { { 1, -1 }, { -1, 1 } } do
+      each(steps[1], function(prefix, index) elements:put(prefix, index, prefix .. index) end)
+      for i = 1, 20 do -- one list alone, so that one follows the other
+        elements:put("r", i * steps[1], "r" .. i)
+      end
+      for i = 1, 20 do
+        assert.equal("r" .. i, elements:take("r", i * steps[1]))
+        assert.is_nil(elements:take("r", i * steps[1]))
+      end
+      each(steps[2], function(prefix, index) assert.equal(prefix .. index, elements:take(prefix, index)) end)
+      assert.is_nil(s:scan("")())
+    end
+  end)
+
+  it("forgets what came and went, whatever the disk had of it", function()
+    local s, dir = new()
+    local elements, members, model, kept = s:elements(), s:members(), {}, {}
+    local first, last, seed = 0, 0, 7
+    local function below(n)
+      seed = (seed * 1103515245 + 12345) % 2147483648
+      return (seed >> 8) % n
+    end
+    local function copy(from)
+      local to = {}
+      for key, value in pairs(from) do
+        to[key] = value
+      end
+      return to
+    end
+    local marks = { first, last }
+    for step = 1, 400 do
+      local dice, name = below(100), "m" .. below(9)
+      if dice < 25 then
+        elements:add("e", last, "v" .. last)
+        last = last + 1
+      elseif dice < 50 then
+        assert.equal(first < last and "v" .. first or nil, elements:take("e", first))
+        first = math.min(first + 1, last)
+      elseif dice < 70 then
+        assert.equal(not model[name], (members:add("m", name, "x")))
+        model[name] = true
+      elseif dice < 90 then
+        assert.equal(model[name] or false, (members:delete("m", name)))
+        model[name] = nil
+      elseif dice < 95 then
+        s:begin()
+        kept, marks = copy(model), { first, last }
+      elseif dice < 97 then
+        s:rollback()
+        model, first, last = copy(kept), marks[1], marks[2]
+      elseif dice < 99 or step % 3 > 0 then
+        assert(s:commit())
+        kept, marks = copy(model), { first, last }
+      else
+        assert(s:commit())
+        s:close()
+        s = open(dir)
+        elements, members, kept, marks = s:elements(), s:members(), copy(model), { first, last }
+      end
+      if step % 50 == 0 then
+        local names, met = 0, 0
+        for _ in pairs(model) do
+          names = names + 1
+        end
+        for _ in s:scan("m", "n") do
+          met = met + 1
+        end
+        assert.equal(names, met)
+        assert.equal(last - first, #elements:range("e", first, 400))
+      end
+    end
+    assert.is_true(last > 50)
   end)
 
   it("has the members under a prefix, in the order of their hashes", function()

@@ -230,13 +230,17 @@ function replica_methods:next_entry(time)
   return time, self.seed
 end
 
-function replica_methods:record(payload, time, seed)
+local function append(self, payload, time, seed)
   self.entries[#self.entries + 1] = { index = #self.entries + 1, time = time, seed = seed, payload = payload }
+end
+
+function replica_methods:record(batch, time, seed)
+  append(self, batch:take(), time, seed)
 end
 
 function replica_methods:propose(payload, time, ctx)
   local _, seed = self:next_entry(time)
-  self:record(payload, time, seed)
+  append(self, payload, time, seed)
   local entry = self.entries[#self.entries]
   entry.context = ctx
   self.proposed[#self.proposed + 1] = entry

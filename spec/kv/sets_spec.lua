@@ -1,6 +1,19 @@
 -- What the comparison with redis-server (differential_spec) does not show: shapes of RESP3, walks, chance.
+local command = require "lunode.kv.command"
+local context = require "lunode.kv.context"
+local database = require "lunode.kv.db"
+local keys = require "lunode.kv.keys"
 local lunode = require "spec.support.lunode"
+local members = require "lunode.kv.members"
+local prng = require "spec.support.prng"
+local remembered = require "lunode.kv.remembered"
+local resp = require "lunode.resp"
+local store = require "lunode.store"
 local tmp = require "lunode.test.tmp"
+
+require "lunode.kv.sets"
+
+local FULL = os.getenv("LUNODE_FULL") == "1"
 
 describe("commands on sets", function()
   local function filled(count)
@@ -93,6 +106,119 @@ describe("commands on sets", function()
   end)
 end)
 
+describe("members of sets that are remembered", function()
+  local handles, ctxs
+
+  before_each(function()
+    handles, ctxs = {}, {}
+    for i = 1, 2 do
+      handles[i] = assert(store.open(nil, { engine = "memory" }))
+      ctxs[i] = context.new({}, assert(database.open(handles[i])))
+      ctxs[i].now, ctxs[i].db.now = 1000, 1000
+    end
+  end)
+
+  after_each(function()
+    for _, handle in ipairs(handles) do
+      handle:close()
+    end
+  end)
+
+  local function run(ctx, seed, name, ...)
+    local entry, db = command.find(name), ctx.db
+    ctx.seed = seed
+    if entry.write then
+      db:begin()
+    end
+    local reply
+    if entry.variadic then
+      reply = entry.run(ctx, { ... })
+    else
+      reply = entry.run(ctx, ...)
+    end
+    if entry.write then
+      db:finish()
+    end
+    return reply
+  end
+
+  -- The same command by one who remembers, and by one who does not: the replies are the same.
+  local function both(seed, ...)
+    local reply = resp.encode(run(ctxs[1], seed, ...), 2)
+    local other = ctxs[2].db.collections
+    for _, c in pairs(other.kept) do
+      c.index = nil
+    end
+    assert.equal(resp.encode(run(ctxs[2], seed, ...), 2), reply)
+    return reply
+  end
+
+  -- All that is remembered of each set, as picks would read the rest.
+  local function check_remembered()
+    local db = ctxs[1].db
+    for _, c in pairs(db.collections.kept) do
+      if c.index then
+        local all = members.all(db, c.prefix, "keys")
+        assert.same(all, remembered.all(db, c, c.index))
+        assert.equal(all[1], c.index:find(0, 0))
+        assert.equal(all[#all], c.index:find(0, #all - 1))
+        assert.is_nil((c.index:find(0, #all)))
+      end
+    end
+  end
+
+  it("are those that the store has, and change no choice", function()
+    local chance = prng.new(5)
+    for round = 1, FULL and 40 or 2 do
+      local most = round % 3 == 0 and 20 or round % 2 == 0 and 2000 or 300
+      for i = 1, most do
+        both(i, "SADD", chance:odds(0.8) and "a" or "b", "m" .. i)
+      end
+      check_remembered()
+      for step = 1, most * 4 do
+        local key, member = chance:odds(0.8) and "a" or "b", "m" .. chance:int(1, most)
+        local command_words = chance:pick {
+          { "SPOP", key }, { "SPOP", key }, { "SPOP", key }, { "SPOP", key }, { "SPOP", key, chance:int(1, 12) },
+          { "SRANDMEMBER", key }, { "SRANDMEMBER", key, chance:int(-5, 5) }, { "SREM", key, member, "none" },
+          { "SADD", key, member }, { "SMOVE", key, key == "a" and "b" or "a", member },
+        }
+        for i = 2, #command_words do
+          command_words[i] = tostring(command_words[i])
+        end
+        both(round * 1000000 + step, table.unpack(command_words))
+        if step % 100 == 0 then
+          check_remembered()
+        end
+        if step % 150 == 0 then -- a command that fails
+          local before = both(step, "SMEMBERS", key)
+          local db = ctxs[1].db
+          db:begin()
+          local c = db.collections:create(key, keys.SET)
+          local _, hash = db.members:add(c.prefix, "lost", "")
+          remembered.added(db, c, "lost", hash)
+          c.count = c.count + 1
+          members.take(ctxs[1], c)
+          db:rollback()
+          assert.equal(before, both(step, "SMEMBERS", key))
+          check_remembered()
+        end
+      end
+      check_remembered()
+    end
+  end)
+
+  it("are few when sets are many, and none of a set that is very large", function()
+    local ctx = ctxs[1]
+    local collections = ctx.db.collections
+    for i = 1, 20000 do
+      run(ctx, i, "SADD", "s" .. i, "a", "b", "c")
+      run(ctx, i, "SPOP", "s" .. i)
+    end
+    assert.is_true(#collections.remembered < 16000 and collections.remembered_bytes <= 16 << 20)
+    assert.is_nil(remembered.of(ctx.db, { count = (1 << 17) + 1 }))
+  end)
+end)
+
 describe("collections after a replay of the log", function()
   it("are what they were, what was left to chance included", function()
     local dir = tmp.dir() .. "/data"
@@ -114,11 +240,11 @@ describe("collections after a replay of the log", function()
     client:pipeline(batch)
     local function contents(c)
       local list = {}
-      for _, command in ipairs {
+      for _, words in ipairs {
         { "SMEMBERS", "s0" }, { "SMEMBERS", "s1" }, { "SMEMBERS", "s2" }, { "SMEMBERS", "s3" }, { "SMEMBERS", "s4" },
         { "ZRANGE", "z", "0", "-1", "WITHSCORES" }, { "HGETALL", "h0" }, { "HGETALL", "h9" }, { "DBSIZE" },
       } do
-        list[#list + 1] = c:raw(command)
+        list[#list + 1] = c:raw(words)
       end
       return table.concat(list, "\n")
     end

@@ -52,9 +52,10 @@ describe("a large sorted set", function()
     model.scores[member] = score
   end
 
-  -- The spans of the nodes, as the store has them, against the members between them.
-  local function check_nodes()
-    local c, nodes, counted = open(), 0, 0
+  -- The spans of the nodes, as the store has them at the end of an entry, against the members between them.
+  local function check_nodes(key)
+    db:save_counts()
+    local c, nodes, counted = db.collections:read(key or "z", keys.ZSET), 0, 0
     local prefix = c.prefix .. "n"
     local members, past = c.prefix .. "s", c.prefix .. "t"
     local rows = handle:collect(prefix, keys.past(prefix), "both", nil, #prefix)
@@ -131,16 +132,25 @@ describe("a large sorted set", function()
     end
   end)
 
-  it("is as before, ranks included, after a command that failed", function()
+  it("is as before, ranks included, after a command that failed, wherever in an entry that was", function()
     write(function(c)
       for i = 1, 3000 do
         put(c, i)
       end
     end)
-    sort()
-    local before = model
-    for _ = 1, 5 do
-      model = { scores = {} }
+    for round = 1, 8 do
+      write(function(c) -- is in the same entry, every other time
+        for i = round * 100, round * 100 + 50 do
+          put(c, i)
+        end
+      end)
+      local before = {}
+      for member, score in pairs(model.scores) do
+        before[member] = score
+      end
+      if round % 2 == 0 then
+        check_nodes()
+      end
       db:begin()
       local c = db.collections:create("z", keys.ZSET)
       for i = 2000, 4000 do
@@ -149,11 +159,77 @@ describe("a large sorted set", function()
       zset.pop(db, c, true, 500)
       zset.pop(db, c, false, 500)
       db.collections:changed(c)
+      if round % 3 == 0 then
+        db:delete("z")
+      end
       db:rollback()
-      model = before
-      check_nodes()
+      model.scores = before
       check_ranks(10)
+      if round % 4 >= 2 then
+        check_nodes()
+      end
     end
+  end)
+
+  -- As RENAME does it.
+  local function rename(from, to)
+    local row, value = db:find(from)
+    db:move(row, value, db:find(to))
+  end
+
+  it("has its ranks under another key, and in a copy, that came in the same entry", function()
+    write(function(c)
+      for i = 1, 3000 do
+        put(c, i)
+      end
+    end)
+    for round = 1, 4 do
+      write(function(c)
+        for i = 1, 500 do
+          put(c, i)
+        end
+      end)
+      db:begin() -- COPY, as kv.copy does it
+      local from = open()
+      db.collections:write_out(from)
+      local to = db.collections:replace("copy", keys.ZSET)
+      local rows = handle:collect(from.prefix, keys.past(from.prefix), "both", nil, #from.prefix)
+      for i = 1, #rows, 2 do
+        handle:put(to.prefix .. rows[i], rows[i + 1])
+      end
+      to.count, to.more = from.count, from.more
+      db.collections:changed(to)
+      db:finish()
+      write(function(c)
+        for i = 600, 900 do
+          put(c, i)
+        end
+      end)
+      db:begin()
+      rename("z", "y")
+      if round % 2 == 0 then
+        db:rollback()
+      else
+        db:finish()
+        db:begin()
+        rename("y", "z")
+        db:finish()
+      end
+      write(function(c)
+        for i = 2000, 2200 do
+          put(c, i)
+        end
+      end)
+      check_ranks(10)
+      assert.equal(check_nodes(), open().more)
+      check_nodes("copy")
+    end
+    db:begin()
+    db:delete("z")
+    db:delete("copy")
+    db:finish()
+    db:save_counts()
+    assert.equal(0, handle:count("", keys.SLOTS_END))
   end)
 
   it("is popped from both ends in order, with new members before and between", function()
@@ -276,7 +352,9 @@ describe("a pop behind others, whose member was read ahead", function()
     ["has moved away"] = { { "ZADD", "z", "20.5", "%s" } },
     ["has moved beyond the others"] = { { "ZADD", "z", "%d", "%s" } },
     ["was removed"] = { { "ZREM", "z", "%s" } },
-    ["was removed as one of a range"] = { { "ZREMRANGEBYSCORE", "z", "4.5", "5.5" }, { "ZREMRANGEBYRANK", "z", "-1", "-1" } },
+    ["was removed as one of a range"] = {
+      { "ZREMRANGEBYSCORE", "z", "4.5", "5.5" }, { "ZREMRANGEBYRANK", "z", "-1", "-1" },
+    },
     ["was removed and came again"] = { { "ZREM", "z", "%s" }, { "ZADD", "z", "20.5", "%s" } },
     ["has come before it"] = { { "ZADD", "z", "0", "new" }, { "ZADD", "z", "99", "new" } },
     ["has moved before it"] = { { "ZADD", "z", "0", "m20" }, { "ZADD", "z", "99", "m20" } },

@@ -258,35 +258,21 @@ end
 
 -- ---- the judgement
 
-local function same(a, b)
-  for key, entry in pairs(a) do
-    local other = b[key]
-    if not other or other.text ~= entry.text or other.expiry ~= entry.expiry then
-      return false
-    end
-  end
-  for key in pairs(b) do
-    if not a[key] then
-      return false
-    end
-  end
-  return true
-end
-
 local function describe(entry)
   return entry and ("%.60s (expiry %d)"):format(entry.text, entry.expiry) or "nothing"
 end
 
+-- nil: there is none.
 local function first_difference(there, due)
   for key, entry in pairs(due) do
     local other = there[key]
     if not other or other.text ~= entry.text or other.expiry ~= entry.expiry then
-      return ("%s holds %s, and %s was acknowledged last"):format(key, describe(other), describe(entry))
+      return ("%s holds %s, not %s"):format(key, describe(other), describe(entry))
     end
   end
   for key, entry in pairs(there) do
     if not due[key] then
-      return ("%s holds %s, and was acknowledged to be gone"):format(key, describe(entry))
+      return ("%s holds %s, and should be gone"):format(key, describe(entry))
     end
   end
 end
@@ -303,16 +289,21 @@ function methods:settle(all)
     end
   end
   assert(not self.wrong, self.wrong)
-  local complaint = first_difference(there, self.state)
+  local complaints = {}
   for i = 0, self.sent - self.acked do
-    if i > 0 then
-      self.pending[self.first + i - 1].effect(self.state)
+    local command = i > 0 and self.pending[self.first + i - 1]
+    if command then
+      command.effect(self.state)
     end
-    if same(there, self.state) then
+    local complaint = first_difference(there, self.state)
+    if not complaint then
       return i
     end
+    complaints[i + 1] = ("  after %s: %s"):format(
+      command and table.concat(command.words, " "):sub(1, 60) or "the last acknowledged one", complaint)
   end
-  error(("%s: not as after any of the %d to %d commands: %s"):format(self.name, self.acked, self.sent, complaint), 2)
+  error(("%s: not as after any of the %d to %d commands:\n%s"):format(self.name, self.acked, self.sent,
+    table.concat(complaints, "\n")), 2)
 end
 
 ---All keys of a node: what they hold, and when they expire.

@@ -14,8 +14,11 @@
 -- collection with an older count. So nobody reads the row of a collection but by `db:find`.
 local errors = require "lunode.kv.errors"
 local keys = require "lunode.kv.keys"
+local zset_ranks = require "lunode.kv.zset_ranks"
 
 local M = {}
+
+local STRING = keys.STRING
 
 -- So many collections are new, and as many are older: those that are not opened again meanwhile are dropped.
 local GENERATION = 1000
@@ -34,6 +37,7 @@ local FEW_ROWS = 256
 ---@field count integer     its elements
 ---@field more integer      what the type keeps besides: see keys.lua
 ---@field index table?      what the type remembers while it is kept; nothing after a rollback
+---@field ranks table?      of a large sorted set (zset_ranks): has rows to write at the end of the log's entry
 ---@field row string?       of its meta; made when it is needed
 ---@field stored boolean    private, as all that follows: its meta row is in the store
 ---@field stored_count integer  … with this count
@@ -46,7 +50,8 @@ local FEW_ROWS = 256
 local function new(born, stored, key, type, expiry, home, version, count, more)
   return {
     key = key, type = type, expiry = expiry, home = home, version = version, count = count, more = more,
-    prefix = keys.element_prefix(home, version), index = nil, row = nil,
+    prefix = keys.element_prefix(home, version), index = nil, ranks = nil,
+    row = nil,
     stored = stored, stored_count = count, stored_more = more, dirty = false,
     command = -1, was_count = 0, was_more = 0, born = born,
   }
@@ -69,7 +74,8 @@ function M.new(db)
     dirty_count = 0,
     opened = {}, -- by the command that writes and runs, for writing
     opened_count = 0,
-    remembered = nil, -- the set whose members are: see members.lua
+    remembered = {}, -- sets some of whose members are: see remembered.lua
+    remembered_bytes = 0, -- what they take, about
     command = 0, -- its number; db.begin counts it
     -- what most commands call lies in the object itself, so that no metatable is asked each time
     read = methods.read, create = methods.create, open = methods.open, changed = methods.changed,
@@ -101,7 +107,7 @@ end
 -- nil where there is none. A key of no collection raises, unless its time has come.
 local function load(self, key)
   local db = self.db
-  local text, value = db.rows:get(key, keys.STRING)
+  local text, value = db.get_row(db.rows, key, STRING)
   if text then
     error(errors.WRONGTYPE, 0)
   elseif value == nil then
@@ -129,16 +135,14 @@ end
 -- One that was not opened for a while is new again.
 local function promote(self, key)
   local c = self.older[key]
-  if c then
-    self.older[key] = nil
-    self.kept[key] = c
-    self.kept_count = self.kept_count + 1
-  end
+  self.older[key] = nil
+  self.kept[key] = c
+  self.kept_count = self.kept_count + 1
   return c
 end
 
 local function find(self, key, type)
-  local c = self.kept[key] or promote(self, key) or load(self, key)
+  local c = self.kept[key] or self.older[key] and promote(self, key) or load(self, key)
   if c == nil then
     return nil
   elseif c.expiry and c.expiry < self.db.now then
@@ -220,8 +224,9 @@ end
 
 -- ---- writing
 
--- REQUIRES: it is stored.
-local function make_dirty(self, c)
+---Its meta row is to be written at the end of the log's entry, and its ranks. REQUIRES: it is stored.
+---@param c lunode.kv.collection
+function methods:make_dirty(c)
   c.dirty = true
   local n = self.dirty_count + 1
   self.dirty[n], self.dirty_count = c, n
@@ -242,6 +247,9 @@ local function come_or_go(self, c)
   c.stored, c.stored_count, c.stored_more = true, c.count, c.more
   self.kept[c.key] = c
   self.kept_count = self.kept_count + 1
+  if c.ranks then
+    self:make_dirty(c)
+  end
 end
 
 ---At the end of a command that has changed elements: the meta row follows.
@@ -257,7 +265,7 @@ function methods:changed(c)
   elseif c.count == 0 or not c.stored then
     come_or_go(self, c)
   elseif (c.count ~= c.stored_count or c.more ~= c.stored_more) then
-    make_dirty(self, c)
+    self:make_dirty(c)
   end
 end
 
@@ -296,13 +304,22 @@ end
 ---@param row string
 function methods:forget(row)
   local key = keys.key(row)
-  local c = self.kept[key] or promote(self, key)
+  local c = self.kept[key] or self.older[key] and promote(self, key)
   if c then
     if c.command ~= self.command then
       remember(self, c)
     end
+    self:write_out(c)
     c.dirty = false
     self.kept[key] = nil
+  end
+end
+
+---Writes those rows of a collection's elements that would be written at the end of the entry, for who reads them all.
+---@param c lunode.kv.collection
+function methods:write_out(c)
+  if c.dirty and c.ranks then
+    zset_ranks.write(self.db.store, c)
   end
 end
 
@@ -322,10 +339,13 @@ function methods:rollback()
   for i = 1, self.opened_count do
     local c = self.opened[i]
     c.count, c.more, c.index = c.was_count, c.was_more, nil
+    if c.ranks then
+      c.ranks:rollback(self.command)
+    end
     if c.born < self.command then
       c.stored = true
       self.kept[c.key] = c
-      make_dirty(self, c) -- it may have been
+      self:make_dirty(c) -- it may have been
     else
       c.dirty = false
       self.kept[c.key] = self.kept[c.key] ~= c and self.kept[c.key] or nil
@@ -341,6 +361,9 @@ function methods:save()
     local c = dirty[i]
     if c.dirty then
       store:put(meta_row(c), meta_value(c))
+      if c.ranks then
+        zset_ranks.save(store, c)
+      end
       c.dirty, c.stored_count, c.stored_more = false, c.count, c.more
     end
     dirty[i] = nil
@@ -363,7 +386,7 @@ function methods:drop()
     end
     c.dirty = false
   end
-  self.kept, self.kept_count, self.older, self.remembered = {}, 0, {}, nil
+  self.kept, self.kept_count, self.older, self.remembered, self.remembered_bytes = {}, 0, {}, {}, 0
 end
 
 return M

@@ -42,6 +42,7 @@ local function copy(db, source, target, value)
     return
   end
   local c = db.collections:read(source, type)
+  db.collections:write_out(c)
   local made = db.collections:replace(target, type)
   copy_rows(db.store, c.prefix, made.prefix)
   made.count, made.more = c.count, c.more

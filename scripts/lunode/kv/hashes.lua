@@ -59,8 +59,10 @@ command.command("HSET", {
     local db = ctx.db
     local collections = db.collections
     local c = collections:create(key, HASH)
-    local existed = db.members:put(c.prefix, field, value)
-    c.count = existed and c.count or c.count + 1
+    local existed = db.put_member(db.members, c.prefix, field, value)
+    if not existed then
+      c.count = c.count + 1
+    end
     collections:changed(c)
     return existed and 0 or 1
   end,
@@ -97,7 +99,7 @@ command.command("HSETNX", {
 local function get(ctx, key, field)
   local db = ctx.db
   local c = db.collections:read(key, HASH)
-  return c and db.members:get(c.prefix, field)
+  return c and db.get_member(db.members, c.prefix, field)
 end
 
 command.command("HGET", {
@@ -177,19 +179,20 @@ command.command("HDEL", {
 
 local function all(what)
   return function(ctx, key)
-    local c = ctx.db.collections:read(key, HASH)
-    return c and members.all(ctx.db, c.prefix, what) or {}
+    local db = ctx.db
+    local c = db.collections:read(key, HASH)
+    return c and members.reply(db, c, what, "array") or {}
   end
 end
-
-local fields_and_values = all("both")
 
 command.command("HGETALL", {
   arity = 2, flags = { "readonly" }, keys = KEY, access = "RO access", group = "hash", since = "2.0.0",
   complexity = "O(N) where N is the size of the hash.", summary = "Get all the fields and values in a hash",
   tips = UNORDERED,
   run = function(ctx, key)
-    return resp.map(fields_and_values(ctx, key))
+    local db = ctx.db
+    local c = db.collections:read(key, HASH)
+    return c and members.reply(db, c, "both", "map") or resp.map {}
   end,
 })
 

@@ -10,6 +10,8 @@ local LIST = keys.LIST
 
 local FIRST_INDEX = 1 << 62 -- of a new list: 2^62 elements fit in on either side
 
+M.FIRST_INDEX = FIRST_INDEX
+
 local FEW_ROWS = 1000 -- are read and deleted one by one; more of them, as a range
 local MOST_AT_ONCE = 1024 -- elements that a walk has in memory
 
@@ -78,11 +80,7 @@ end
 ---@param last integer
 ---@return any
 function M.reply(db, c, first, last)
-  local count = last - first + 1
-  if count > FEW_ROWS then
-    return M.range(db, c, first, last)
-  end
-  return db.elements:reply(c.prefix, c.more + first, count) or error(MISSING, 0)
+  return db.elements:reply(c.prefix, c.more + first, last - first + 1) or error(MISSING, 0)
 end
 
 ---Walks over all elements, from the first or from the last one: `for position, value in list.walk(db, c) do`. The list
@@ -117,7 +115,7 @@ end
 ---@param value any  a string or a view
 function M.push_left(db, c, value)
   local index = c.more - 1
-  db.put_element(db.elements, c.prefix, index, value)
+  db.add_element(db.elements, c.prefix, index, value)
   c.more, c.count = index, c.count + 1
 end
 
@@ -126,7 +124,7 @@ end
 ---@param value any  a string or a view
 function M.push_right(db, c, value)
   local count = c.count
-  db.put_element(db.elements, c.prefix, c.more + count, value)
+  db.add_element(db.elements, c.prefix, c.more + count, value)
   c.count = count + 1
 end
 

@@ -8,7 +8,7 @@ local resp = require "lunode.resp"
 
 local OK, null_array = resp.OK, resp.null_array
 local integer, parse_integer = numbers.integer, numbers.parse
-local LIST = keys.LIST
+local LIST, FIRST_INDEX = keys.LIST, list.FIRST_INDEX
 
 local OUT_OF_RANGE = resp.error("ERR index out of range")
 local NOT_POSITIVE = resp.error("ERR value is out of range, must be positive")
@@ -78,9 +78,10 @@ for name, about in pairs {
     end,
     short = function(ctx, key, element)
       local db = ctx.db
-      local c = list.create(db, key)
+      local collections = db.collections
+      local c = collections:create(key, LIST, FIRST_INDEX)
       push_one(db, c, element)
-      db.collections:changed(c)
+      collections:changed(c)
       return c.count
     end,
   })
@@ -148,12 +149,13 @@ for name, about in pairs {
     end,
     short = function(ctx, key)
       local db = ctx.db
-      local c = db.collections:open(key, LIST)
-      if c == nil then
+      local collections = db.collections
+      local c = collections:open(key, LIST)
+      if not c then
         return nil
       end
       local element = pop_one(db, c, true)
-      db.collections:changed(c)
+      collections:changed(c)
       return element
     end,
   })
@@ -217,20 +219,24 @@ local function clamp(c, first, last)
   return first, math.min(last < 0 and last + c.count or last, c.count - 1)
 end
 
+local function lrange(ctx, key, from, to)
+  local first, last = integer(from), integer(to)
+  local db = ctx.db
+  local c = db.collections:read(key, LIST)
+  if c == nil then
+    return {}
+  end
+  first, last = clamp(c, first, last)
+  return first <= last and list.reply(db, c, first, last) or {}
+end
+
 command.command("LRANGE", {
   arity = 4, flags = { "readonly" }, keys = KEY, access = "RO access", group = "list", since = "1.0.0",
   complexity = "O(S+N) where S is the distance of start offset from HEAD for small lists, from nearest end (HEAD or "
     .. "TAIL) for large lists; and N is the number of elements in the specified range.",
   summary = "Get a range of elements from a list",
-  run = function(ctx, key, from, to)
-    local first, last = integer(from), integer(to)
-    local c = ctx.db.collections:read(key, LIST)
-    if c == nil then
-      return {}
-    end
-    first, last = clamp(c, first, last)
-    return first <= last and list.reply(ctx.db, c, first, last) or {}
-  end,
+  run = lrange,
+  short = lrange,
 })
 
 command.command("LTRIM", {

@@ -4,6 +4,7 @@ local cursors = require "lunode.kv.cursor"
 local glob = require "lunode.kv.glob"
 local keys = require "lunode.kv.keys"
 local numbers = require "lunode.kv.numbers"
+local remembered = require "lunode.kv.remembered"
 local resp = require "lunode.resp"
 
 local M = {}
@@ -17,11 +18,8 @@ local SMALL = 128
 -- One as small as this is counted through for a random member; else the member is one of so many behind a random hash.
 local NEIGHBOURS = 16
 
--- A set that members are taken from is remembered as soon as it has no more than MOST_REMEMBERED, and so many picks
--- have been made that the rows to be read are few for each. What is added is remembered, too, up to MOST_EXTENDED.
-local MOST_REMEMBERED = 16384
-local MOST_EXTENDED = 1024
-local ROWS_PER_PICK = 4
+-- A set as small as this is read from what is remembered of it.
+local FEW = 1024
 
 local OUT_OF_RANGE = resp.error("ERR value is out of range")
 local NO_NEGATIVE = resp.error("ERR value is out of range, value must between -9223372036854775807 and "
@@ -36,6 +34,17 @@ local MOST = 1 << 26
 ---@return string[]
 function M.all(db, prefix, what)
   return db.store:collect(prefix, keys.past(prefix), what, nil, #prefix + HASH_BYTES)
+end
+
+---The same as a reply.
+---@param db lunode.kv.db
+---@param c lunode.kv.collection
+---@param what "keys"|"values"|"both"
+---@param kind "array"|"map"|"set"
+---@return any
+function M.reply(db, c, what, kind)
+  local prefix = c.prefix
+  return db.store:reply(prefix, keys.past(prefix), what, kind, c.count, #prefix + HASH_BYTES)
 end
 
 -- ---- cursors
@@ -116,146 +125,51 @@ local function pick(ctx, prefix, count, what)
   return found
 end
 
+-- The same one, of a set that is remembered. Another replica may not remember it. `view`: perhaps it is one.
+local function pick_remembered(ctx, c, rest, view)
+  local db, count = ctx.db, c.count
+  if count <= NEIGHBOURS then
+    return remembered.find(db, c, rest, 0, ctx:random(0, count - 1), view)
+  end
+  local hash = ctx:random(0, LAST_HASH)
+  local offset = ctx:random(0, NEIGHBOURS - 1)
+  return remembered.find(db, c, rest, hash, offset, view) or remembered.find(db, c, rest, 0, offset, view)
+end
+
+-- As `pick`; `set`: the collection, if it is one.
+local function pick_any(ctx, prefix, count, what, set)
+  local rest = set and remembered.of(ctx.db, set)
+  if rest then
+    return { (pick_remembered(ctx, set, rest)) }
+  end
+  return pick(ctx, prefix, count, what)
+end
+
 ---One member at random.
 ---@param ctx lunode.kv.ctx
 ---@param prefix string
 ---@param count integer  how many there are
 ---@param what "keys"|"both"
+---@param set? lunode.kv.collection  the collection, where it is a set
 ---@return string name, string? value
-function M.pick(ctx, prefix, count, what)
-  return table.unpack(pick(ctx, prefix, count, what))
-end
-
--- ---- taken at random
---
--- Where many members were taken from a set, their deleted rows lie between the few that are left, and each pick would
--- walk over thousands of them. So what is left of the set that was last taken from is remembered. That must not change
--- which member is chosen: another replica may not remember it.
-
----@class lunode.kv.remaining
----@field picks integer
----@field rows string[]?          nil: not read yet. Hashes and names, in their order
----@field gone table<integer, boolean>  those of the rows that were taken since
----@field gone_count integer
-
-local function sweep(rest)
-  local rows, gone, n = rest.rows, rest.gone, 0
-  for i = 1, #rows do
-    if not gone[i] then
-      n = n + 1
-      rows[n] = rows[i]
-    end
-  end
-  for i = #rows, n + 1, -1 do
-    rows[i] = nil
-  end
-  rest.gone, rest.gone_count = {}, 0
-end
-
--- What is remembered of a set, as far as it may be.
-local function remaining(db, c)
-  local rest, collections = c.index, db.collections
-  if not rest then
-    rest = { picks = 0, rows = nil, gone = {}, gone_count = 0 }
-    c.index = rest
-  elseif rest.rows then
-    return rest
-  end
-  rest.picks = rest.picks + 1
-  if c.count <= MOST_REMEMBERED and rest.picks * ROWS_PER_PICK >= c.count then
-    local before = collections.remembered
-    if before and before ~= c then
-      before.index = nil
-    end
-    collections.remembered = c
-    rest.rows = db.store:collect(c.prefix, keys.past(c.prefix), "keys", nil, #c.prefix)
-  end
-  return rest
-end
-
--- The first row that is not before `key`.
-local function seek(rows, key)
-  local low, high = 1, #rows + 1
-  while low < high do
-    local middle = (low + high) // 2
-    if rows[middle] < key then
-      low = middle + 1
-    else
-      high = middle
-    end
-  end
-  return low
-end
-
--- Of those that are there, from row `at` on; nil where there are not so many.
-local function skip_rows(rest, at, offset)
-  local gone = rest.gone
-  for i = at, #rest.rows do
-    if not gone[i] then
-      if offset == 0 then
-        return i
-      end
-      offset = offset - 1
-    end
-  end
-end
-
--- As `pick`.
-local function pick_remembered(ctx, rest, count)
-  if count <= NEIGHBOURS then
-    return skip_rows(rest, 1, ctx:random(0, count - 1))
-  end
-  local at = seek(rest.rows, string.pack(">I4", ctx:random(0, LAST_HASH)))
-  local offset = ctx:random(0, NEIGHBOURS - 1)
-  return skip_rows(rest, at, offset) or skip_rows(rest, 1, offset)
-end
-
-local function take_remembered(ctx, rest, count)
-  local at = pick_remembered(ctx, rest, count)
-  local member = rest.rows[at]:sub(HASH_BYTES + 1)
-  rest.gone[at], rest.gone_count = true, rest.gone_count + 1
-  if rest.gone_count * 2 > #rest.rows then
-    sweep(rest)
-  end
-  return member
+function M.pick(ctx, prefix, count, what, set)
+  return table.unpack(pick_any(ctx, prefix, count, what, set))
 end
 
 ---Takes a member at random out of a set: the one that `pick` would choose. Its count is the caller's to change.
 ---@param ctx lunode.kv.ctx
 ---@param c lunode.kv.collection
----@return string member
-function M.take(ctx, c)
-  local db, rest = ctx.db, remaining(ctx.db, c)
-  local member = rest.rows and take_remembered(ctx, rest, c.count) or M.pick(ctx, c.prefix, c.count, "keys")
-  db.members:delete(c.prefix, member)
+---@param view? boolean  the caller takes a view, too
+---@return any member
+function M.take(ctx, c, view)
+  local db = ctx.db
+  local rest = remembered.of(db, c)
+  local member = rest and pick_remembered(ctx, c, rest, view) or pick(ctx, c.prefix, c.count, "keys")[1]
+  local _, hash = db.members:delete(c.prefix, member)
+  if rest then
+    rest:remove(hash, member)
+  end
   return member
-end
-
----A member has come to a set; its row is in the store.
----@param c lunode.kv.collection
----@param member any    a string or a view
----@param hash integer
-function M.added(c, member, hash)
-  local rest = c.index
-  if not rest or not rest.rows then
-    return
-  elseif #rest.rows >= MOST_EXTENDED then
-    c.index = nil
-    return
-  end
-  if rest.gone_count > 0 then
-    sweep(rest)
-  end
-  local row = string.pack(">I4", hash) .. resp.words(member)
-  table.insert(rest.rows, seek(rest.rows, row), row)
-end
-
----Members were removed from a set, other than by `take`.
----@param c lunode.kv.collection
-function M.removed(c)
-  if c.index and c.index.rows then
-    c.index = nil
-  end
 end
 
 -- ---- several
@@ -268,17 +182,24 @@ local function swap(list, i, j, width)
   end
 end
 
+-- All members.
+local function all(db, prefix, count, what, set)
+  local rest = set and count <= FEW and remembered.of(db, set)
+  return rest and remembered.all(db, set, rest) or M.all(db, prefix, what)
+end
+
 ---Different members, at random, in a random order.
 ---@param ctx lunode.kv.ctx
 ---@param prefix string
 ---@param count integer   how many there are
 ---@param wanted integer  how many of them: at most all
 ---@param what "keys"|"both"
+---@param set? lunode.kv.collection  the collection, where it is a set
 ---@return string[]
-function M.sample(ctx, prefix, count, wanted, what)
+function M.sample(ctx, prefix, count, wanted, what, set)
   local width = what == "both" and 2 or 1
   if wanted >= count or wanted * 4 > count or count <= NEIGHBOURS then
-    local list = M.all(ctx.db, prefix, what)
+    local list = all(ctx.db, prefix, count, what, set)
     wanted = math.min(wanted, count)
     for i = 1, wanted do -- Fisher and Yates; the rest of the order does not matter
       swap(list, i, ctx:random(i, count), width)
@@ -290,7 +211,7 @@ function M.sample(ctx, prefix, count, wanted, what)
   end
   local list, seen, met = {}, {}, 0
   while met < wanted do
-    local found = pick(ctx, prefix, count, what)
+    local found = pick_any(ctx, prefix, count, what, set)
     if not seen[found[1]] then
       seen[found[1]], met = true, met + 1
       table.move(found, 1, width, #list + 1, list)
@@ -305,21 +226,22 @@ end
 ---@param count integer   how many there are
 ---@param wanted integer  how many picks
 ---@param what "keys"|"both"
+---@param set? lunode.kv.collection
 ---@return string[]
-function M.draw(ctx, prefix, count, wanted, what)
+function M.draw(ctx, prefix, count, wanted, what, set)
   local list, width = {}, what == "both" and 2 or 1
   if wanted > MOST then
     error(TOO_MANY, 0)
   elseif wanted * 4 > count then
-    local all = M.all(ctx.db, prefix, what)
+    local found = all(ctx.db, prefix, count, what, set)
     for i = 0, wanted - 1 do
       local at = ctx:random(0, count - 1) * width
-      table.move(all, at + 1, at + width, i * width + 1, list)
+      table.move(found, at + 1, at + width, i * width + 1, list)
     end
     return list
   end
   for i = 0, wanted - 1 do
-    table.move(pick(ctx, prefix, count, what), 1, width, i * width + 1, list)
+    table.move(pick_any(ctx, prefix, count, what, set), 1, width, i * width + 1, list)
   end
   return list
 end
@@ -341,12 +263,13 @@ end
 ---@param count integer
 ---@param wanted integer
 ---@param what "keys"|"both"
+---@param set? lunode.kv.collection
 ---@return string[]
-function M.random(ctx, prefix, count, wanted, what)
+function M.random(ctx, prefix, count, wanted, what, set)
   if wanted < 0 then
-    return M.draw(ctx, prefix, count, -wanted, what)
+    return M.draw(ctx, prefix, count, -wanted, what, set)
   end
-  return M.sample(ctx, prefix, count, wanted, what)
+  return M.sample(ctx, prefix, count, wanted, what, set)
 end
 
 ---A count whose double must not overflow either: with values, Redis has it so.

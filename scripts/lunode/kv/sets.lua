@@ -4,6 +4,7 @@ local errors = require "lunode.kv.errors"
 local keys = require "lunode.kv.keys"
 local members = require "lunode.kv.members"
 local numbers = require "lunode.kv.numbers"
+local remembered = require "lunode.kv.remembered"
 local resp = require "lunode.resp"
 
 local SET = keys.SET
@@ -35,7 +36,7 @@ command.command("SADD", {
       local new, hash = set:add(prefix, args[i], "")
       if new then
         added = added + 1
-        members.added(c, args[i], hash)
+        remembered.added(db, c, args[i], hash)
       end
     end
     if added > 0 then
@@ -49,13 +50,13 @@ command.command("SADD", {
     local db = ctx.db
     local collections = db.collections
     local c = collections:create(key, SET)
-    local new, hash = db.members:add(c.prefix, member, "")
+    local new, hash = db.add_member(db.members, c.prefix, member, "")
     if not new then
       return 0
     end
     c.count = c.count + 1
     if c.index then
-      members.added(c, member, hash)
+      remembered.added(db, c, member, hash)
     end
     collections:changed(c)
     return 1
@@ -66,9 +67,11 @@ command.command("SADD", {
 local function shrink(ctx, c, deleted, event)
   c.count = c.count - deleted
   ctx.db.collections:changed(c)
-  ctx:notify("s", event, c.key)
-  if c.count == 0 then
-    ctx:notify("g", "del", c.key)
+  if ctx.notifies then
+    ctx:notify("s", event, c.key)
+    if c.count == 0 then
+      ctx:notify("g", "del", c.key)
+    end
   end
 end
 
@@ -80,12 +83,13 @@ command.command("SREM", {
     local db, deleted = ctx.db, 0
     local c = db.collections:open(args[1], SET)
     for i = 2, c and #args or 0 do
-      if db.members:delete(c.prefix, args[i]) then
+      local existed, hash = db.members:delete(c.prefix, args[i])
+      if existed then
         deleted = deleted + 1
+        remembered.removed(c, args[i], hash)
       end
     end
     if deleted > 0 then
-      members.removed(c)
       shrink(ctx, c, deleted, "srem")
     end
     return deleted
@@ -107,13 +111,12 @@ command.command("SMOVE", {
     elseif source == target then
       return 1
     end
-    db.members:delete(source.prefix, member)
-    members.removed(source)
+    local _, hash = db.members:delete(source.prefix, member)
+    remembered.removed(source, member, hash)
     shrink(ctx, source, 1, "srem")
-    local new, hash = db.members:add(target.prefix, member, "")
-    if new then
+    if db.members:add(target.prefix, member, "") then
       target.count = target.count + 1
-      members.added(target, member, hash)
+      remembered.added(db, target, member, hash)
       db.collections:changed(target)
       ctx:notify("s", "sadd", to)
     end
@@ -160,8 +163,9 @@ command.command("SMEMBERS", {
   arity = 2, flags = { "readonly" }, keys = KEY, access = "RO access", group = "set", since = "1.0.0",
   complexity = "O(N) where N is the set cardinality.", summary = "Get all the members in a set", tips = UNORDERED,
   run = function(ctx, key)
-    local c = ctx.db.collections:read(key, SET)
-    return resp.set(c and members.all(ctx.db, c.prefix, "keys") or {})
+    local db = ctx.db
+    local c = db.collections:read(key, SET)
+    return c and members.reply(db, c, "keys", "set") or resp.set {}
   end,
 })
 
@@ -189,9 +193,9 @@ command.command("SRANDMEMBER", {
     local wanted = count and members.random_count(count)
     local c = ctx.db.collections:read(key, SET)
     if not count then
-      return c and (members.pick(ctx, c.prefix, c.count, "keys"))
+      return c and (members.pick(ctx, c.prefix, c.count, "keys", c))
     end
-    return c and members.random(ctx, c.prefix, c.count, wanted, "keys") or {}
+    return c and members.random(ctx, c.prefix, c.count, wanted, "keys", c) or {}
   end,
 })
 
@@ -210,13 +214,23 @@ local function pop_several(ctx, key, count)
     ctx:notify("g", "del", key)
     return resp.set(list)
   end
-  local list = members.sample(ctx, c.prefix, c.count, wanted, "keys")
+  local list = members.sample(ctx, c.prefix, c.count, wanted, "keys", c)
   for i = 1, #list do
-    db.members:delete(c.prefix, list[i])
+    local _, hash = db.members:delete(c.prefix, list[i])
+    remembered.removed(c, list[i], hash)
   end
-  members.removed(c)
   shrink(ctx, c, #list, "spop")
   return resp.set(list)
+end
+
+local function pop(ctx, key, view)
+  local c = ctx.db.collections:open(key, SET)
+  if not c then
+    return nil
+  end
+  local member = members.take(ctx, c, view)
+  shrink(ctx, c, 1, "spop")
+  return member
 end
 
 command.command("SPOP", {
@@ -230,13 +244,10 @@ command.command("SPOP", {
     elseif count then
       return pop_several(ctx, key, count)
     end
-    local c = ctx.db.collections:open(key, SET)
-    if not c then
-      return nil
-    end
-    local member = members.take(ctx, c)
-    shrink(ctx, c, 1, "spop")
-    return member
+    return pop(ctx, key)
+  end,
+  short = function(ctx, key)
+    return pop(ctx, key, true)
   end,
 })
 

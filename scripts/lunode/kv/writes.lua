@@ -635,7 +635,7 @@ end
 -- What has run in this turn becomes an entry.
 local function record(self)
   self.db:save_counts()
-  self.replica:record(self.batch:take(), self.time, self.seed)
+  self.replica:record(self.batch, self.time, self.seed)
   self.reserved, self.begun, self.open = 0, false, false -- what follows is another one, with a time and seed of its own
 end
 

@@ -11,6 +11,7 @@ local pack, unpack, sub = string.pack, string.unpack, string.sub
 local min, max = math.min, math.max
 local words = resp.words
 local decode = score.decode
+local is_node, change_ranks = ranks.is_node, ranks.change
 
 local M = {}
 
@@ -32,10 +33,7 @@ end
 ---@class lunode.kv.zset
 ---@field members string     prefixes of its rows
 ---@field scores string
----@field nodes string
 ---@field scores_past string
----@field nodes_past string
----@field ranks table?       zset_ranks'
 ---@field first string?      a key
 ---@field last string?
 ---@field ahead string[]?    keys, in the order of the pops that take them: all that there are up to the last of them
@@ -49,8 +47,7 @@ local function view(c)
   if not z then
     local prefix = c.prefix
     z = {
-      members = prefix .. "m", scores = prefix .. "s", nodes = prefix .. "n",
-      scores_past = prefix .. "t", nodes_past = prefix .. "o", ranks = nil, first = nil, last = nil,
+      members = prefix .. "m", scores = prefix .. "s", scores_past = prefix .. "t", first = nil, last = nil,
       ahead = nil, at = 1, highest = false, reach = 0, low = nil, high = nil,
     }
     c.index = z
@@ -131,12 +128,8 @@ function M.put(db, c, member, bytes)
   if old and is_near_end(z, old) then
     changed(z, old .. words(member))
   end
-  if c.more > 0 or ranks.is_node(hash) then
-    member = words(member)
-    if old then
-      ranks.remove(db, c, z, old .. member, hash)
-    end
-    ranks.insert(db, c, z, bytes .. member, hash)
+  if c.more > 0 or is_node(hash) then
+    change_ranks(db, c, z, member, hash, old, bytes)
   end
   return not old, old ~= nil
 end
@@ -155,7 +148,9 @@ function M.remove(db, c, member)
   if is_near_end(z, bytes) then
     changed(z, bytes .. member)
   end
-  ranks.remove(db, c, z, bytes .. member, hash)
+  if c.more > 0 then
+    change_ranks(db, c, z, member, hash, bytes, nil)
+  end
   return true
 end
 
@@ -169,6 +164,15 @@ local function collect(db, z, from, to, limit, offset, reverse, scores)
   return db.store:collect(from, to, "keys", limit, #z.scores + SCORE_BYTES, reverse, offset)
 end
 
+-- The same as a reply; `known`: how many rows the range has, where that is known.
+local function reply(db, c, z, from, to, limit, offset, reverse, scores, protocol, known)
+  local skip = scores and #z.scores or #z.scores + SCORE_BYTES
+  if not known then -- else the reply itself tells whether memory has them all
+    db.store:load(z.scores, z.scores_past, c.count)
+  end
+  return db.store:reply(from, to, scores and "scores" or "keys", "array", known, skip, reverse, limit, offset, protocol)
+end
+
 -- Keys between which all members are.
 local function ends(z)
   return z.scores .. (z.first or ""), z.last and z.scores .. z.last or z.scores_past
@@ -179,10 +183,10 @@ end
 ---@param c lunode.kv.collection
 ---@param from string?
 ---@param to string?
----@param options {limit: integer?, offset: integer?, reverse: boolean?, scores: boolean?}
----@return table list
+---@param options {limit: integer?, offset: integer?, reverse: boolean?, scores: boolean?, protocol: integer?}
+---@return any list  with a protocol: the reply, where it has any
 function M.range(db, c, from, to, options)
-  local z = view(c)
+  local z, protocol = view(c), options.protocol
   local first, past = ends(z)
   if from and z.scores .. from > first then
     first = z.scores .. from
@@ -192,6 +196,9 @@ function M.range(db, c, from, to, options)
   end
   if first >= past then
     return {}
+  end
+  if protocol then
+    return reply(db, c, z, first, past, options.limit, options.offset, options.reverse, options.scores, protocol)
   end
   return collect(db, z, first, past, options.limit, options.offset, options.reverse, options.scores)
 end
@@ -213,8 +220,9 @@ end
 ---@param last integer
 ---@param reverse boolean?  the ranks count from the end
 ---@param scores boolean?
----@return table list
-function M.by_rank(db, c, first, last, reverse, scores)
+---@param protocol integer?
+---@return any list  with a protocol: perhaps the reply
+function M.by_rank(db, c, first, last, reverse, scores, protocol)
   local z, limit = view(c), last - first + 1
   local from, past = ends(z)
   local offset = 0
@@ -223,12 +231,19 @@ function M.by_rank(db, c, first, last, reverse, scores)
     local key
     key, offset = ranks.seek(db, c, z, low)
     if offset > c.count - limit - low then -- the other end is nearer
-      local list = collect(db, z, from, past, limit, c.count - limit - low, true, scores)
+      offset = c.count - limit - low
+      if protocol and reverse then
+        return reply(db, c, z, from, past, limit, offset, true, scores, protocol)
+      end
+      local list = collect(db, z, from, past, limit, offset, true, scores)
       return reverse and list or reversed(list, scores and 2 or 1)
     elseif reverse then
       return reversed(collect(db, z, z.scores .. key, past, limit, offset, false, scores), scores and 2 or 1)
     end
     from = z.scores .. key
+  end
+  if protocol then
+    return reply(db, c, z, from, past, limit, offset, reverse, scores, protocol, limit == c.count and limit or nil)
   end
   return collect(db, z, from, past, limit, offset, reverse, scores)
 end
@@ -303,9 +318,11 @@ function M.pop(db, c, highest, limit)
   for i = first, last do
     local key = ahead[i]
     local member = sub(key, SCORE_BYTES + 1)
-    local _, hash = db.members:unindex(z.members, member, z.scores)
+    local bytes, hash = db.members:unindex(z.members, member, z.scores)
     c.count = c.count - 1
-    ranks.remove(db, c, z, key, hash)
+    if c.more > 0 then
+      change_ranks(db, c, z, member, hash, bytes, nil)
+    end
     local n = 2 * (i - first)
     list[n + 1], list[n + 2] = member, decode(key)
   end

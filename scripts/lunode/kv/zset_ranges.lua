@@ -82,13 +82,13 @@ local bounds = { SCORE = score_range, LEX = lex_range }
 
 -- ---- ZRANGE
 
--- What is wanted, as a function of a set: its members, or members and scores.
-local function selection(by, min, max, reverse, offset, limit, scores)
+-- What is wanted, as a function of a set: its members, or members and scores; with a protocol, perhaps as a reply.
+local function selection(by, min, max, reverse, offset, limit, scores, protocol)
   if by == "RANK" then
     local first, last = numbers.integer(min), numbers.integer(max)
     return function(db, c)
       local low, high = clamp(first, last, c.count)
-      return low and zset.by_rank(db, c, low, high, reverse, scores) or {}
+      return low and zset.by_rank(db, c, low, high, reverse, scores, protocol) or {}
     end
   elseif reverse then
     min, max = max, min
@@ -101,6 +101,7 @@ local function selection(by, min, max, reverse, offset, limit, scores)
     local from, to = range(db, c)
     return zset.range(db, c, from, to, {
       reverse = reverse, offset = offset, limit = limit >= 0 and limit or nil, scores = scores,
+      protocol = protocol,
     })
   end
 end
@@ -137,10 +138,23 @@ end
 -- args: the key, the ends, options.
 local function zrange(ctx, args, by, reverse)
   local options = parse_options(args, 4, by, reverse, false)
-  local select = selection(options.by, args[2], args[3], options.reverse, options.offset, options.limit, options.scores)
-  local c = ctx.db.collections:read(args[1], ZSET)
-  local list = c and select(ctx.db, c) or {}
-  return options.scores and zsets.reply(ctx, list) or list
+  local db, scores, session = ctx.db, options.scores, ctx.session
+  local protocol = session and session.protocol
+  local select = selection(options.by, args[2], args[3], options.reverse, options.offset, options.limit, scores, protocol)
+  local c = db.collections:read(args[1], ZSET)
+  local reply = c and select(db, c) or {}
+  return scores and type(reply) == "table" and zsets.reply(ctx, reply) or reply
+end
+
+-- Members by rank: ZRANGE as it is asked for most.
+local function zrange_plain(ctx, key, first, last)
+  local low, high, db = numbers.integer(first), numbers.integer(last), ctx.db
+  local c = db.collections:read(key, ZSET)
+  if c == nil then
+    return {}
+  end
+  low, high = clamp(low, high, c.count)
+  return low and zset.by_rank(db, c, low, high, false, false, 2) or {}
 end
 
 local MANY = "O(log(N)+M) with N being the number of elements in the sorted set and M the number of elements "
@@ -154,6 +168,7 @@ command.command("ZRANGE", {
   run = function(ctx, args)
     return zrange(ctx, args)
   end,
+  short = zrange_plain,
 })
 
 for name, entry in pairs {

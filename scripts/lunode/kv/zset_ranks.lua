@@ -2,16 +2,24 @@
 --
 -- One member in 256, chosen by its hash and so the same on every replica, is a node: its row tells its span, the number
 -- of members from it up to the next node. Sets without such members, which are the small ones, pay nothing. The nodes
--- of a set are kept in memory while its collection is: a list of chunks, each with the sum of its spans. So a rank is
--- found from a few sums, and a walk over less than a span, of 256 members on the average.
+-- of a set are kept in memory (lunode.ranks) while its collection is. So a rank is found from their sums, and a walk
+-- over less than a span, of 256 members on the average.
+--
+-- The rows of nodes that have come, or whose spans have changed, are written at the end of the log's entry: many
+-- members come and go between two nodes. A node that goes takes its row with it at once.
 --
 -- A key here is what follows the prefix of a row: score and member.
+local nodes = require "lunode.ranks"
+local resp = require "lunode.resp"
+
+local words = resp.words
+
 local M = {}
 
 local NODE_MASK = 0xFF
-local CHUNK = 256 -- nodes; a fuller chunk is halved
 
-local pack, unpack = string.pack, string.unpack
+-- What follows a collection's prefix in the rows of nodes, and in the first one past them.
+local NODE, NODES_END = "n", "o"
 
 ---Whether a member with this hash is a node.
 ---@param hash integer
@@ -20,159 +28,84 @@ function M.is_node(hash)
   return hash & NODE_MASK == 0
 end
 
--- ---- the nodes in memory
-
--- {keys, spans, sum}: nodes in order.
-local function new_chunk()
-  return { keys = {}, spans = {}, sum = 0 }
-end
-
-local function load(db, z)
-  local rows = db.store:collect(z.nodes, z.nodes_past, "both", nil, #z.nodes)
-  local ranks, chunk = { chunks = {}, sum = 0 }, nil
-  for i = 1, #rows, 2 do
-    if not chunk or #chunk.keys == CHUNK // 2 then
-      chunk = new_chunk()
-      ranks.chunks[#ranks.chunks + 1] = chunk
-    end
-    local n, span = #chunk.keys + 1, unpack(">I4", rows[i + 1])
-    chunk.keys[n], chunk.spans[n] = rows[i], span
-    chunk.sum = chunk.sum + span
-    ranks.sum = ranks.sum + span
-  end
-  z.ranks = ranks
+local function load(db, c)
+  local from = c.prefix .. NODE
+  local ranks = nodes.new()
+  ranks:load(db.store:collect(from, c.prefix .. NODES_END, "both", nil, #from))
+  c.ranks = ranks
   return ranks
-end
-
-local function ranks_of(db, z)
-  return z.ranks or load(db, z)
-end
-
--- How many of a list's keys, which are in order, are at or before `key`.
-local function count_before(list, key, of)
-  local low, high = 0, #list
-  while low < high do
-    local middle = (low + high + 1) // 2
-    if (of and list[middle].keys[1] or list[middle]) <= key then
-      low = middle
-    else
-      high = middle - 1
-    end
-  end
-  return low
-end
-
--- The last node at or before `key`: (its chunk's number, its place there), or nothing.
-local function find(ranks, key)
-  local at = count_before(ranks.chunks, key, true)
-  if at > 0 then
-    return at, count_before(ranks.chunks[at].keys, key)
-  end
-end
-
-local function add_to_span(db, z, ranks, at, place, by)
-  local chunk = ranks.chunks[at]
-  local span = chunk.spans[place] + by
-  chunk.spans[place], chunk.sum, ranks.sum = span, chunk.sum + by, ranks.sum + by
-  db.store:put(z.nodes .. chunk.keys[place], pack(">I4", span))
-end
-
-local function split(chunks, at)
-  local chunk, half = chunks[at], new_chunk()
-  local first, last = CHUNK // 2 + 1, #chunk.keys
-  for i = first, last do
-    half.keys[i - first + 1], half.spans[i - first + 1] = chunk.keys[i], chunk.spans[i]
-    half.sum = half.sum + chunk.spans[i]
-    chunk.keys[i], chunk.spans[i] = nil, nil
-  end
-  chunk.sum = chunk.sum - half.sum
-  table.insert(chunks, at + 1, half)
-end
-
--- A node behind `place` of chunk `at`; (1, 0) is before all.
-local function insert_node(db, z, ranks, at, place, key, span)
-  local chunks = ranks.chunks
-  local chunk = chunks[at]
-  if not chunk then
-    chunk = new_chunk()
-    chunks[at] = chunk
-  end
-  table.insert(chunk.keys, place + 1, key)
-  table.insert(chunk.spans, place + 1, span)
-  chunk.sum, ranks.sum = chunk.sum + span, ranks.sum + span
-  if #chunk.keys > CHUNK then
-    split(chunks, at)
-  end
-  db.store:put(z.nodes .. key, pack(">I4", span))
-end
-
-local function remove_node(db, z, ranks, at, place)
-  local chunk = ranks.chunks[at]
-  local key = table.remove(chunk.keys, place)
-  local span = table.remove(chunk.spans, place)
-  chunk.sum, ranks.sum = chunk.sum - span, ranks.sum - span
-  if #chunk.keys == 0 then
-    table.remove(ranks.chunks, at)
-  end
-  db.store:delete(z.nodes .. key)
-  return span
 end
 
 -- ---- changes
 
----A member has come: its row is there, and counted.
----@param db lunode.kv.db
----@param c lunode.kv.collection
----@param z table
----@param key string
----@param hash integer  of the member
-function M.insert(db, c, z, key, hash)
-  if c.more == 0 and not M.is_node(hash) then
-    return
-  end
-  local ranks = ranks_of(db, z)
-  local at, place = find(ranks, key)
-  if not M.is_node(hash) then
-    if at then
-      add_to_span(db, z, ranks, at, place, 1)
-    end
-    return
-  end
-  local previous = at and ranks.chunks[at].keys[place] or ""
-  local before = db.store:count(z.scores .. previous, z.scores .. key)
-  if at then
-    local span = ranks.chunks[at].spans[place] + 1
-    add_to_span(db, z, ranks, at, place, before - ranks.chunks[at].spans[place])
-    insert_node(db, z, ranks, at, place, key, span - before)
+-- Its row, and all others of the change, are in the store, and it is counted.
+local function insert_node(db, c, z, ranks, key)
+  local command = db.collections.command
+  local previous, _, span = ranks:at(key)
+  local before = db.store:count(z.scores .. (previous or z.first or ""), z.scores .. key)
+  if previous then
+    ranks:add(command, previous, before - span)
+    ranks:insert(command, key, span + 1 - before)
   else
-    insert_node(db, z, ranks, 1, 0, key, c.count - ranks.sum - before)
+    ranks:insert(command, key, c.count - ranks:sum() - before)
   end
   c.more = c.more + 1
 end
 
----A member has gone, and its row.
+local function remove_node(db, c, ranks, key)
+  local command = db.collections.command
+  local span = ranks:remove(command, key)
+  db.store:delete(c.prefix .. NODE .. key)
+  ranks:add(command, key, span - 1)
+  c.more = c.more - 1
+end
+
+---A member has come, gone or moved: its rows are as they are to be, and it is counted.
 ---@param db lunode.kv.db
 ---@param c lunode.kv.collection
----@param z table
----@param key string
----@param hash integer
-function M.remove(db, c, z, key, hash)
-  if c.more == 0 then
+---@param z lunode.kv.zset
+---@param member any    a string or a view
+---@param hash integer  of the member
+---@param old string?   its score's bytes
+---@param new string?
+function M.change(db, c, z, member, hash, old, new)
+  if c.more == 0 and hash & NODE_MASK ~= 0 then
     return
   end
-  local ranks = ranks_of(db, z)
-  local at, place = find(ranks, key)
-  if not M.is_node(hash) then
-    if at then
-      add_to_span(db, z, ranks, at, place, -1)
-    end
+  local ranks, collections = c.ranks or load(db, c), db.collections
+  if not c.dirty and c.stored then
+    collections:make_dirty(c)
+  end
+  if hash & NODE_MASK ~= 0 then
+    ranks:move(collections.command, member, old, new)
     return
   end
-  local rest = remove_node(db, z, ranks, at, place) - 1
-  c.more = c.more - 1
-  at, place = find(ranks, key)
-  if at and rest > 0 then
-    add_to_span(db, z, ranks, at, place, rest)
+  member = words(member)
+  if old then
+    remove_node(db, c, ranks, old .. member)
+  end
+  if new then
+    insert_node(db, c, z, ranks, new .. member)
+  end
+end
+
+-- ---- for the collection
+
+---Writes the rows of the nodes that have changed, at the end of the log's entry.
+---@param store lunode.store_handle
+---@param c lunode.kv.collection
+function M.save(store, c)
+  M.write(store, c)
+  c.ranks:saved()
+end
+
+---The same for who reads the rows before: they count as not written yet, as a rollback would take them back.
+---@param store lunode.store_handle
+---@param c lunode.kv.collection
+function M.write(store, c)
+  local rows, prefix = c.ranks:unsaved(), c.prefix .. NODE
+  for i = 1, #rows, 2 do
+    store:put(prefix .. rows[i], rows[i + 1])
   end
 end
 
@@ -181,53 +114,38 @@ end
 ---How many members come before `key`.
 ---@param db lunode.kv.db
 ---@param c lunode.kv.collection
----@param z table
+---@param z lunode.kv.zset
 ---@param key string
 ---@return integer
 function M.rank(db, c, z, key)
-  local ranks = c.more > 0 and ranks_of(db, z)
-  local at, place = nil, nil
+  local ranks = c.more > 0 and (c.ranks or load(db, c))
+  local node, before
   if ranks then
-    at, place = find(ranks, key)
+    node, before = ranks:at(key)
   end
-  if not at then
+  if not node then
     return db.store:count(z.scores .. (z.first or ""), z.scores .. key)
   end
-  local rank = c.count - ranks.sum
-  for i = 1, at - 1 do
-    rank = rank + ranks.chunks[i].sum
-  end
-  local chunk = ranks.chunks[at]
-  for i = 1, place - 1 do
-    rank = rank + chunk.spans[i]
-  end
-  return rank + db.store:count(z.scores .. chunk.keys[place], z.scores .. key)
+  return c.count - ranks:sum() + before + db.store:count(z.scores .. node, z.scores .. key)
 end
 
 ---A node from which the member with this rank is not far.
 ---@param db lunode.kv.db
 ---@param c lunode.kv.collection
----@param z table
+---@param z lunode.kv.zset
 ---@param rank integer
 ---@return string key, integer offset  the member is so many members behind the first one at or behind `key`
 function M.seek(db, c, z, rank)
-  local ranks = c.more > 0 and ranks_of(db, z)
-  local rest = ranks and rank - (c.count - ranks.sum) or -1
+  local ranks = c.more > 0 and (c.ranks or load(db, c))
+  local rest = ranks and rank - (c.count - ranks:sum()) or -1
   if rest < 0 then
     return z.first or "", rank
   end
-  for _, chunk in ipairs(ranks.chunks) do
-    if rest < chunk.sum then
-      for i, span in ipairs(chunk.spans) do
-        if rest < span then
-          return chunk.keys[i], rest
-        end
-        rest = rest - span
-      end
-    end
-    rest = rest - chunk.sum
+  local node, before = ranks:with(rest)
+  if not node then
+    error("the ranks of a sorted set do not add up")
   end
-  error("the ranks of a sorted set do not add up")
+  return node, rest - before
 end
 
 return M

@@ -65,6 +65,7 @@ local PURE = {
   ["lunode.msgpack"] = true, ["lunode.resp"] = true, ["lunode.slot"] = true, ["lunode.decoder"] = true,
   ["lunode.hash"] = true, ["lunode.watchdog"] = true, ["lunode.version"] = true, ["lunode.batch"] = true,
   ["lunode.mac"] = true, ["lunode.bits"] = true, ["lunode.lcs"] = true, ["lunode.score"] = true,
+  ["lunode.ranks"] = true, ["lunode.nearby"] = true,
 }
 M.PURE = PURE
 

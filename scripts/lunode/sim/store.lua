@@ -5,7 +5,9 @@
 -- and for a process that ends before they have reached the system.
 
 local directories = require "lunode.sim.store_directory"
+local resp = require "lunode.resp"
 local scans = require "lunode.sim.store_scan"
+local score = require "lunode.score"
 local store_elements = require "lunode.sim.store_elements"
 local store_members = require "lunode.sim.store_members"
 local store_rows = require "lunode.sim.store_rows"
@@ -167,6 +169,15 @@ function methods:scan(from, to, options)
 end
 
 
+-- A flat list's elements two by two.
+local function pairs_of(list)
+  local grouped = {}
+  for i = 1, #list, 2 do
+    grouped[#grouped + 1] = { list[i], list[i + 1] }
+  end
+  return grouped
+end
+
 function methods:collect(from, to, what, limit, skip, reverse, offset)
   check_open(self, "collect")
   what, limit, skip, offset = what or "both", limit or math.maxinteger, skip or 0, offset or 0
@@ -194,6 +205,33 @@ function methods:collect(from, to, what, limit, skip, reverse, offset)
     end
   end
   return list
+end
+
+function methods:load()
+  check_open(self, "load")
+  return true -- there is no disk that takes time
+end
+
+-- As a list where the real store makes a view.
+function methods:reply(from, to, what, kind, _, skip, reverse, limit, offset, protocol)
+  check_open(self, "reply")
+  if kind == "map" and what ~= nil and what ~= "both" then
+    error("bad argument #5 to 'reply' (a map is of both)", 2)
+  elseif kind == "set" and what == "scores" then
+    error("bad argument #5 to 'reply' (no array)", 2)
+  elseif kind and kind ~= "array" and kind ~= "set" and kind ~= "map" then
+    error(("bad argument #5 to 'reply' (invalid option '%s')"):format(kind), 2)
+  elseif skip and skip < 0 then
+    error("bad argument #7 to 'reply' (at least 0 expected)", 2)
+  end
+  local list = self:collect(from, to, what == "scores" and "keys" or what, limit, skip, reverse, offset)
+  if what == "scores" then
+    list = score.split(list)
+    return protocol == 3 and pairs_of(list) or list
+  elseif kind == "map" then
+    return resp.map(list)
+  end
+  return kind == "set" and resp.set(list) or list
 end
 
 function methods:count(from, to, limit)

@@ -1,7 +1,5 @@
 -- What `elements` of a simulated store makes: rows under a prefix in the order of a number, as the real store's. It
 -- knows no disk.
-local resp = require "lunode.resp"
-
 local pack = string.pack
 
 local M = {}
@@ -28,6 +26,8 @@ function methods:put(prefix, index, value)
   self.store:put(row_of(prefix, index), value)
 end
 
+methods.add = methods.put
+
 function methods:take(prefix, index)
   local row = row_of(prefix, index)
   local value = self.store:get(row)
@@ -50,8 +50,13 @@ function methods:range(prefix, first, count, reverse)
 end
 
 function methods:reply(prefix, first, count)
+  if first < 0 then
+    error("bad argument #3 to 'reply' (0 or more expected)", 2)
+  elseif count < 0 or count > math.maxinteger - first then
+    error("bad argument #4 to 'reply' (out of range)", 2)
+  end
   local list = self:range(prefix, first, count)
-  return #list == count and resp.raw(resp.encode(list)) or nil
+  return #list == count and list or nil
 end
 
 return M

@@ -1,0 +1,142 @@
+#include "store_reply.h"
+
+#include "score.h"
+
+#include <errno.h>
+#include <string.h>
+
+enum {
+    HEADER = 24, /* bytes that a length takes at most, with its line's end */
+    SCORE_BYTES = 8,
+};
+
+/* "$5\r\n" */
+static char *put_length(char *at, size_t n) {
+    char digits[HEADER];
+    size_t count = 0;
+    *at++ = '$';
+    do {
+        digits[count++] = (char)('0' + n % 10);
+        n /= 10;
+    } while (n > 0);
+    while (count > 0)
+        *at++ = digits[--count];
+    *at++ = '\r';
+    *at++ = '\n';
+    return at;
+}
+
+static char *put_bulk(char *at, const char *data, size_t len) {
+    at = put_length(at, len);
+    if (len > 0)
+        memcpy(at, data, len);
+    at += len;
+    *at++ = '\r';
+    *at++ = '\n';
+    return at;
+}
+
+/* A row's key, value, or both. */
+static int put_row(struct ln_reply *r, const struct ln_overlay_row *row, size_t start) {
+    size_t cap = row->klen - start + row->vlen + 2 * (size_t)HEADER + 4;
+    char *space;
+    int rc = ln_buffer_reserve(r->elements, cap, &space);
+    if (rc != LN_OK)
+        return rc;
+    char *at = space;
+    if (r->what != LN_REPLY_VALUES)
+        at = put_bulk(at, row->key + start, row->klen - start);
+    if (r->what != LN_REPLY_KEYS)
+        at = put_bulk(at, row->value, row->vlen);
+    ln_buffer_commit(r->elements, (size_t)(at - space));
+    return LN_OK;
+}
+
+/* A key that is a score and a member. */
+static int put_scored(struct ln_reply *r, const char *key, size_t len) {
+    if (len < SCORE_BYTES)
+        return -EINVAL;
+    int rc = r->protocol == 3 ? ln_resp_put_array(r->elements, 2) : LN_OK;
+    if (rc == LN_OK)
+        rc = ln_resp_put_bulk(r->elements, key + SCORE_BYTES, len - SCORE_BYTES);
+    return rc == LN_OK ? ln_resp_put_double(r->elements, ln_score_decode(key), r->protocol) : rc;
+}
+
+/* The end of the walk is one of its own kind: LN_EOF. */
+static int on_row(void *arg, const struct ln_overlay_row *row) {
+    struct ln_reply *r = arg;
+    size_t start = row->klen < r->skip ? row->klen : r->skip;
+    if (r->left_out < r->offset) {
+        r->left_out++;
+        return LN_OK;
+    }
+    if (r->rows == r->limit)
+        return LN_EOF;
+    r->rows++;
+    return r->what == LN_REPLY_SCORES ? put_scored(r, row->key + start, row->klen - start)
+                                      : put_row(r, row, start);
+}
+
+static int begin(struct ln_reply *r) {
+    r->rows = r->left_out = 0;
+    r->elements = ln_resp_rows_begin();
+    return r->elements ? LN_OK : -ENOMEM;
+}
+
+static int from_memory(const struct ln_store *store, struct ln_reply *r) {
+    int rc = begin(r);
+    if (rc == LN_OK)
+        rc = ln_store_walk(store, &r->range);
+    return rc == LN_EOF ? LN_OK : rc;
+}
+
+static int from_all(struct ln_store *store, struct ln_reply *r, struct ln_detail *detail) {
+    const struct ln_walk *w = &r->range;
+    struct ln_overlay_row row;
+    struct ln_scan *scan;
+    int rc = begin(r);
+    if (rc == LN_OK)
+        rc = ln_store_scan(store, w->from, w->from_len, w->to, w->to_len, w->reverse, &scan);
+    if (rc != LN_OK)
+        return rc;
+    while (rc == LN_OK && r->rows < r->limit) {
+        rc = ln_scan_next(scan, detail, &row);
+        if (rc == LN_OK)
+            rc = on_row(r, &row);
+    }
+    ln_scan_close(scan);
+    return rc == LN_EOF ? LN_OK : rc;
+}
+
+/* How many rows were met tells whether some were not, where all of them are wanted. */
+static int gather(struct ln_store *store, struct ln_reply *r, struct ln_detail *detail) {
+    const struct ln_walk *w = &r->range;
+    r->range.row = on_row;
+    r->range.arg = r;
+    if (r->known <= r->limit && r->offset == 0) {
+        int rc = from_memory(store, r);
+        if (rc != LN_OK || r->rows == r->known)
+            return rc;
+    }
+    if (ln_store_load(store, w->from, w->from_len, w->to, w->to_len, r->known))
+        return from_memory(store, r);
+    return from_all(store, r, detail);
+}
+
+static uint64_t count_of(const struct ln_reply *r) {
+    bool pairs = r->what == LN_REPLY_BOTH || (r->what == LN_REPLY_SCORES && r->protocol == 2);
+    return pairs ? r->rows * 2 : r->rows;
+}
+
+int ln_store_reply(lua_State *L, struct ln_store *store, struct ln_reply *r) {
+    struct ln_detail detail = {.text = {0}};
+    int rc = gather(store, r, &detail);
+    if (rc == LN_OK && (!r->exact || r->rows == r->known)) {
+        ln_resp_push_rows(L, r->kind, count_of(r));
+        return 1;
+    }
+    ln_resp_rows_trim();
+    if (rc != LN_OK)
+        return luaL_error(L, "%s", detail.text[0] ? detail.text : ln_status_text(rc));
+    return 0;
+}
