@@ -8,14 +8,18 @@
 
 #define BATCH_TYPE "lunode.batch"
 
-enum { KEPT = 256 << 10 };
+enum {
+    KEPT = 256 << 10,
+    FEW = 8, /* words */
+};
 
 static const char box_tag = 0;
 
 struct box {
     const void *tag;
     struct ln_buffer bytes;
-    size_t last; /* where the command begins that was added last */
+    size_t len;  /* of the commands in it */
+    size_t last; /* where the one begins that was added last */
     lua_Integer commands;
 };
 
@@ -35,74 +39,86 @@ static int batch_new(lua_State *L) {
 static int batch_free(lua_State *L) {
     struct box *box = check_batch(L);
     ln_buffer_free(&box->bytes);
+    *box = (struct box){.tag = &box_tag};
     ln_buffer_init(&box->bytes);
-    box->commands = 0;
     return 0;
 }
 
-static int failed(lua_State *L, struct box *box, size_t before, int rc) {
-    ln_buffer_truncate(&box->bytes, before);
-    return luaL_error(L, "%s", ln_status_text(rc));
+/* Where the next command goes. What one that raised has left there is written over. */
+static struct ln_buffer *begin_command(struct box *box) {
+    ln_buffer_truncate(&box->bytes, box->len);
+    return &box->bytes;
 }
 
-static int added(lua_State *L, struct box *box, size_t before) {
-    box->last = before;
+static int end_command(lua_State *L, struct box *box, int rc) {
+    if (rc != LN_OK)
+        return luaL_error(L, "%s", ln_status_text(rc));
+    box->last = box->len;
+    box->len = ln_buffer_len(&box->bytes);
     box->commands++;
-    lua_pushinteger(L, (lua_Integer)ln_buffer_len(&box->bytes));
+    lua_pushinteger(L, (lua_Integer)box->len);
     return 1;
+}
+
+/* The words at index: one, or those of a list. */
+static int put_words(lua_State *L, struct ln_buffer *bytes, int index) {
+    size_t count = ln_count_words(L, index), len = 0;
+    int rc = LN_OK;
+    for (size_t i = 0; i < count && rc == LN_OK; i++) {
+        const char *word = ln_word_at(L, index, i, &len);
+        rc = ln_batch_put_word(bytes, word, len);
+    }
+    return rc;
+}
+
+/* False: they are too many for that, or there are lists among them. */
+static bool get_few(lua_State *L, int top, struct ln_batch_text words[FEW]) {
+    if (top - 1 > FEW)
+        return false;
+    for (int i = 2; i <= top; i++) {
+        struct ln_batch_text *word = &words[i - 2];
+        if (lua_type(L, i) == LUA_TSTRING)
+            word->data = lua_tolstring(L, i, &word->len);
+        else if (!ln_view_test(L, i, &word->data, &word->len))
+            return false;
+    }
+    return true;
 }
 
 static int batch_add(lua_State *L) {
     struct box *box = check_batch(L);
+    struct ln_batch_text words[FEW];
     int top = lua_gettop(L);
     luaL_argcheck(L, top > 1, 2, "a command has a name");
-    size_t before = ln_buffer_len(&box->bytes);
-    int rc = ln_batch_put_command(&box->bytes, (size_t)(top - 1));
-    for (int i = 2; i <= top && rc == LN_OK; i++) {
-        size_t len = 0;
-        const char *word = NULL;
-        if (lua_type(L, i) == LUA_TSTRING) {
-            word = lua_tolstring(L, i, &len);
-        } else if (!ln_view_test(L, i, &word, &len)) {
-            ln_buffer_truncate(&box->bytes, before);
-            ln_check_bytes(L, i, &len); /* which raises */
-        }
-        rc = ln_batch_put_word(&box->bytes, word, len);
-    }
-    return rc == LN_OK ? added(L, box, before) : failed(L, box, before, rc);
+    if (get_few(L, top, words))
+        return end_command(L, box, ln_batch_put(begin_command(box), words, (size_t)top - 1));
+    size_t count = 0;
+    for (int i = 2; i <= top; i++)
+        count += ln_count_words(L, i);
+    struct ln_buffer *bytes = begin_command(box);
+    int rc = count < LN_BATCH_MAX ? ln_batch_put_command(bytes, count) : -E2BIG;
+    for (int i = 2; i <= top && rc == LN_OK; i++)
+        rc = put_words(L, bytes, i);
+    return end_command(L, box, rc);
 }
 
 static int batch_add_list(lua_State *L) {
-    struct box *box = check_batch(L);
-    size_t len = 0;
-    const char *name = luaL_checklstring(L, 2, &len);
     luaL_checktype(L, 3, LUA_TTABLE);
-    size_t count = lua_rawlen(L, 3), before = ln_buffer_len(&box->bytes);
-    int rc = count + 1 < LN_BATCH_MAX ? ln_batch_put_command(&box->bytes, count + 1) : -E2BIG;
-    if (rc == LN_OK)
-        rc = ln_batch_put_word(&box->bytes, name, len);
-    for (size_t i = 1; i <= count && rc == LN_OK; i++) {
-        if (lua_rawgeti(L, 3, (lua_Integer)i) != LUA_TSTRING) {
-            ln_buffer_truncate(&box->bytes, before);
-            return luaL_argerror(L, 3, "a list of strings expected");
-        }
-        const char *word = lua_tolstring(L, -1, &len);
-        rc = ln_batch_put_word(&box->bytes, word, len);
-        lua_pop(L, 1);
-    }
-    return rc == LN_OK ? added(L, box, before) : failed(L, box, before, rc);
+    lua_settop(L, 3);
+    luaL_checktype(L, 2, LUA_TSTRING);
+    return batch_add(L);
 }
 
 static int batch_undo(lua_State *L) {
     struct box *box = check_batch(L);
-    luaL_argcheck(L, ln_buffer_len(&box->bytes) > box->last, 1, "nothing to undo");
-    ln_buffer_truncate(&box->bytes, box->last);
+    luaL_argcheck(L, box->len > box->last, 1, "nothing to undo");
+    box->len = box->last;
     box->commands--;
     return 0;
 }
 
 static int batch_bytes(lua_State *L) {
-    lua_pushinteger(L, (lua_Integer)ln_buffer_len(&check_batch(L)->bytes));
+    lua_pushinteger(L, (lua_Integer)check_batch(L)->len);
     return 1;
 }
 
@@ -116,17 +132,16 @@ static int batch_take(lua_State *L) {
     size_t head_len = 0;
     const char *head = luaL_optlstring(L, 2, "", &head_len);
     luaL_Buffer all;
-    size_t len = ln_buffer_len(&box->bytes);
-    luaL_buffinitsize(L, &all, head_len + len);
+    luaL_buffinitsize(L, &all, head_len + box->len);
     luaL_addlstring(&all, head, head_len);
-    if (len > 0)
-        luaL_addlstring(&all, ln_buffer_data(&box->bytes), len);
+    if (box->len > 0)
+        luaL_addlstring(&all, ln_buffer_data(&box->bytes), box->len);
     luaL_pushresult(&all);
-    ln_buffer_consume(&box->bytes, len);
+    ln_buffer_truncate(&box->bytes, 0);
     if (box->bytes.cap > KEPT)
         ln_buffer_trim(&box->bytes);
     box->commands = 0;
-    box->last = 0;
+    box->len = box->last = 0;
     return 1;
 }
 

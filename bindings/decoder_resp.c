@@ -63,11 +63,15 @@ static void push_long(lua_State *L, const struct ln_resp_reader *r) {
     }
 }
 
-/* The value of the name, and the arguments. */
+/* The value of the name, and the arguments, or one view of all. */
 static int push_short(lua_State *L, struct resp_decoder *d, int place) {
     const struct ln_resp_reader *r = &d->reader;
     d->base.kind = LN_SHORT_MESSAGE;
     lua_rawgeti(L, d->base.values, place + 1);
+    if (ln_resp_names_at(d->names, place)->listed) {
+        ln_view_push_list(L, 1, &(struct ln_view_list){r->base, r->argv + 1, r->argc - 1});
+        return 2;
+    }
     for (uint32_t i = 1; i < r->argc; i++) {
         const char *data = r->base + r->argv[i].off;
         if (i >= ln_resp_names_at(d->names, place)->views)
@@ -81,7 +85,7 @@ static int push_short(lua_State *L, struct resp_decoder *d, int place) {
 /* The place of a name that makes it a short message, or -1. */
 static int find_short(const struct resp_decoder *d) {
     const struct ln_resp_reader *r = &d->reader;
-    if (!d->names || r->argc > 1 + LN_RESP_SHORT)
+    if (!d->names || r->argc > 1 + LN_RESP_LISTED)
         return -1;
     return ln_resp_names_find(d->names, r->base + r->argv[0].off, r->argv[0].len, r->argc - 1);
 }

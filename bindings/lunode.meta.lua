@@ -348,12 +348,13 @@ function resp.names() end
 
 ---Binds a name, in place of what it was bound to. With `views`, arguments come as views instead of strings: opaque values that
 ---`words`, `batch:add` and `rows` take like strings, and that can be returned as a reply. They end with the command:
----using one later raises.
+---using one later raises. With "list", all arguments come as one view, which stands for a list of strings where `words`, `count`,
+---`batch:add` and `rows:put_list` take one.
 ---@param name string  of 64 bytes at most, in any case
 ---@param value any
----@param min integer  arguments, from 0 to 3
+---@param min integer  arguments, from 0 to 3, with "list" to 255
 ---@param max integer
----@param views? boolean|integer  true: all arguments; a number: from that one on
+---@param views? boolean|integer|"list"  true: all arguments; a number: from that one on
 function names:bind(name, value, min, max, views) end
 
 ---@param name string
@@ -362,12 +363,18 @@ function names:unbind(name) end
 ---@param name string
 ---@param count integer  arguments
 ---@return any value  nil where the name is not bound, or not for so many
+---@return boolean? listed  its arguments come as a list
 function names:find(name, count) end
 
 ---Strings of views; strings stay as they are.
----@param ... any  strings and views
+---@param ... any  strings and views, and lists of strings and views of such, of which all are told
 ---@return string ...
 function resp.words(...) end
+
+---How many strings `words` would make.
+---@param words any  a string, a view, a list of strings or a view of one
+---@return integer
+function resp.count(words) end
 
 ---The integer that a string or a view spells as Redis reads it: no sign but "-", no spaces, no leading zeros, within 64 bits.
 ---@param text any  a string or a view
@@ -598,6 +605,14 @@ function handle:scan(from, to, options) end
 ---@return string[]
 function handle:collect(from, to, what, limit, skip, reverse, offset) end
 
+---Tells that parts of a range are asked for again and again. If they are not too many, its rows are brought into memory, at the second
+---time, and stay there up to the next flush but one: what then asks for a part of it asks the disk no more.
+---@param from string    first key, inclusive
+---@param to string      end, exclusive
+---@param count integer  rows of it, about
+---@return boolean loaded  memory has them all
+function handle:load(from, to, count) end
+
 ---The rows of a range as the reply to a command, as a view: it is for one reply, and ends with the next one that is made. What is in
 ---it is what `collect` gives, without a string of Lua's for each.
 ---@param from string      first key, inclusive
@@ -718,7 +733,7 @@ function rows:get(key, head) end
 function rows:put(key, head, text, unless) end
 
 ---`put` for each pair of a list, {key, text, key, text, …}, up to the first key whose value's head has one of the bits.
----@param list string[]
+---@param list any  of strings, or a view of such a list
 ---@param first integer   the place of the first pair's key
 ---@param head integer    0 to 255
 ---@param unless? integer (default 0) bits
@@ -747,6 +762,13 @@ function elements:get(prefix, index) end
 ---@param index integer
 ---@param value any  a string or a view
 function elements:put(prefix, index, value) end
+
+---As `put`, of a row that is not there, which the caller has to know: else an older value may come back when it is deleted. One that is deleted
+---before the store has flushed it leaves no trace.
+---@param prefix string
+---@param index integer
+---@param value any  a string or a view
+function elements:add(prefix, index, value) end
 
 ---As `get`, and deletes the row.
 ---@param prefix string
@@ -1342,7 +1364,7 @@ function batch.next(bytes, position) end
 
 ---Adds a command.
 ---@param name string
----@param ... string
+---@param ... any  strings and views; a list of strings, or a view of one, for all that are in it
 ---@return integer bytes  of the batch
 function builder:add(name, ...) end
 

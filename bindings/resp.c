@@ -6,6 +6,7 @@
 #include "view.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <string.h>
 
 #define STATE_TYPE "lunode.resp.state"
@@ -208,16 +209,21 @@ static int resp_names(lua_State *L) {
 }
 
 static int resp_words(lua_State *L) {
-    int count = lua_gettop(L);
-    for (int i = 1; i <= count; i++) {
-        size_t len = 0;
-        const char *data = ln_check_bytes(L, i, &len);
-        if (lua_type(L, i) != LUA_TSTRING) {
-            lua_pushlstring(L, data, len);
-            lua_replace(L, i);
+    int top = lua_gettop(L);
+    for (int i = 1; i <= top; i++) {
+        size_t count = ln_count_words(L, i), len = 0;
+        luaL_checkstack(L, (int)(count < INT_MAX ? count : INT_MAX), "too many words");
+        for (size_t k = 0; k < count; k++) {
+            const char *word = ln_word_at(L, i, k, &len);
+            lua_pushlstring(L, word, len);
         }
     }
-    return count;
+    return lua_gettop(L) - top;
+}
+
+static int resp_count(lua_State *L) {
+    lua_pushinteger(L, (lua_Integer)ln_count_words(L, 1));
+    return 1;
 }
 
 static int resp_integer(lua_State *L) {
@@ -352,12 +358,14 @@ static int resp_decode(lua_State *L) {
 
 /* ---- the module */
 
-static const luaL_Reg resp_functions[] = {
-    {"status", resp_status}, {"error", resp_error},     {"map", resp_map},
-    {"set", resp_set},       {"push", resp_push},       {"verbatim", resp_verbatim},
-    {"encode", resp_encode}, {"reply", resp_reply},     {"command", resp_command},
-    {"decode", resp_decode}, {"names", resp_names},     {"words", resp_words},
-    {"raw", resp_raw},       {"integer", resp_integer}, {NULL, NULL}};
+static const luaL_Reg resp_functions[] = {{"status", resp_status},   {"error", resp_error},
+                                          {"map", resp_map},         {"set", resp_set},
+                                          {"push", resp_push},       {"verbatim", resp_verbatim},
+                                          {"encode", resp_encode},   {"reply", resp_reply},
+                                          {"command", resp_command}, {"decode", resp_decode},
+                                          {"names", resp_names},     {"words", resp_words},
+                                          {"count", resp_count},     {"integer", resp_integer},
+                                          {"raw", resp_raw},         {NULL, NULL}};
 
 static void set_tostring(lua_State *L, const char *type, lua_CFunction tostring) {
     luaL_getmetatable(L, type);

@@ -54,9 +54,10 @@ static struct ln_resp_names *check_names(lua_State *L) {
     return luaL_checkudata(L, 1, LN_RESP_NAMES_TYPE);
 }
 
-static uint8_t check_count(lua_State *L, int index) {
+static uint8_t check_count(lua_State *L, int index, bool listed) {
     lua_Integer count = luaL_checkinteger(L, index);
-    luaL_argcheck(L, count >= 0 && count <= LN_RESP_SHORT, index, "from 0 to 3 expected");
+    luaL_argcheck(L, count >= 0 && count <= (listed ? LN_RESP_LISTED : LN_RESP_SHORT), index,
+                  listed ? "from 0 to 255 expected" : "from 0 to 3 expected");
     return (uint8_t)count;
 }
 
@@ -66,7 +67,11 @@ static const char *check_name(lua_State *L, size_t *len) {
     return name;
 }
 
-/* true: all of them. */
+static bool is_listed(lua_State *L, int index) {
+    return lua_type(L, index) == LUA_TSTRING && strcmp(lua_tostring(L, index), "list") == 0;
+}
+
+/* true, "list": all of them. */
 static uint8_t first_view(lua_State *L, int index) {
     if (!lua_isinteger(L, index))
         return lua_toboolean(L, index) ? 1 : LN_RESP_SHORT + 1;
@@ -80,7 +85,9 @@ static int names_bind(lua_State *L) {
     size_t len;
     const char *name = check_name(L, &len);
     luaL_checkany(L, 3);
-    uint8_t min = check_count(L, 4), max = check_count(L, 5), views = first_view(L, 6);
+    bool listed = is_listed(L, 6);
+    uint8_t min = check_count(L, 4, listed), max = check_count(L, 5, listed);
+    uint8_t views = first_view(L, 6);
     luaL_argcheck(L, max >= min, 5, "less than the least");
     struct ln_resp_name *n = &names->of[place_of(names, name, len)];
     if (n->len == 0 && names->used == PLACES / 2)
@@ -93,6 +100,7 @@ static int names_bind(lua_State *L) {
     n->min = min;
     n->max = max;
     n->views = views;
+    n->listed = listed;
     for (size_t i = 0; i < len; i++)
         n->name[i] = fold(name[i]);
     return 0;
@@ -124,7 +132,8 @@ static int names_find(lua_State *L) {
         return 0;
     lua_getiuservalue(L, 1, 1);
     lua_rawgeti(L, -1, place + 1);
-    return 1;
+    lua_pushboolean(L, names->of[place].listed);
+    return 2;
 }
 
 int ln_resp_names_new(lua_State *L) {

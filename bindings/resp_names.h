@@ -10,13 +10,18 @@
 
 #define LN_RESP_NAMES_TYPE "lunode.resp.names"
 
-enum { LN_RESP_NAME_MAX = 64, LN_RESP_SHORT = 3 /* arguments of a short message, at most */ };
+enum {
+    LN_RESP_NAME_MAX = 64,
+    LN_RESP_SHORT = 3,    /* arguments of a short message, at most; */
+    LN_RESP_LISTED = 255, /* of one whose arguments come as a list */
+};
 
 struct ln_resp_name {
     char name[LN_RESP_NAME_MAX]; /* in lower case */
     uint8_t len;                 /* 0: free */
     uint8_t min, max;            /* arguments */
     uint8_t views;               /* the first argument that comes as a view, as all after it */
+    bool listed;                 /* all come as one view of a list */
 };
 
 /* A userdata; its user value is the list of values, by the place of their names, from 1 on. */

@@ -471,6 +471,17 @@ static int store_count(lua_State *L) {
     return 1;
 }
 
+static int store_load(lua_State *L) {
+    struct store_box *box = check_store(L);
+    size_t from_len, to_len;
+    const char *from = luaL_checklstring(L, 2, &from_len);
+    const char *to = luaL_checklstring(L, 3, &to_len);
+    lua_Integer count = luaL_checkinteger(L, 4);
+    lua_pushboolean(L, count >= 0 &&
+                           ln_store_load(box->store, from, from_len, to, to_len, (uint64_t)count));
+    return 1;
+}
+
 static int store_reply(lua_State *L) {
     static const char *const whats[] = {[LN_REPLY_KEYS] = "keys",
                                         [LN_REPLY_VALUES] = "values",
@@ -667,29 +678,18 @@ static int store_remove(lua_State *L) {
 }
 
 static const luaL_Reg store_methods[] = {
-    {"get", store_get},
-    {"put", store_put},
-    {"delete", store_delete},
-    {"delete_range", store_delete_range},
-    {"begin", store_begin},
-    {"rollback", store_rollback},
-    {"scan", store_scan},
-    {"snapshot", store_snapshot},
-    {"rows", store_rows},
-    {"elements", store_elements},
-    {"members", store_members},
-    {"collect", store_collect},
-    {"count", store_count},
-    {"pending", store_pending},
-    {"reply", store_reply},
-    {"commit", store_commit},
-    {"advance", store_advance},
-    {"applied", store_applied},
-    {"room", store_room},
-    {"flush", store_flush},
-    {"stats", store_stats},
-    {"close", store_close},
-    {NULL, NULL},
+    {"get", store_get},         {"put", store_put},
+    {"delete", store_delete},   {"delete_range", store_delete_range},
+    {"begin", store_begin},     {"rollback", store_rollback},
+    {"scan", store_scan},       {"snapshot", store_snapshot},
+    {"rows", store_rows},       {"elements", store_elements},
+    {"members", store_members}, {"collect", store_collect},
+    {"count", store_count},     {"pending", store_pending},
+    {"reply", store_reply},     {"load", store_load},
+    {"commit", store_commit},   {"advance", store_advance},
+    {"applied", store_applied}, {"room", store_room},
+    {"flush", store_flush},     {"stats", store_stats},
+    {"close", store_close},     {NULL, NULL},
 };
 
 static const luaL_Reg snapshot_methods[] = {

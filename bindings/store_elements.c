@@ -126,13 +126,24 @@ static int elements_get(lua_State *L) {
     return push_value(L, box, &row) ? 1 : 0;
 }
 
-static int elements_put(lua_State *L) {
+typedef int put_fn(struct ln_store *s, const void *key, size_t klen, const void *value,
+                   size_t vlen);
+
+static int put(lua_State *L, put_fn *fn) {
     struct row row;
     size_t len;
     const char *value = ln_check_bytes(L, 4, &len);
     follow(&check_row(L, &row)->puts, &row, (uint64_t)lua_tointeger(L, 3));
-    check_written(L, ln_store_put(row.store, row.key, row_len(&row), value, len));
+    check_written(L, fn(row.store, row.key, row_len(&row), value, len));
     return 0;
+}
+
+static int elements_put(lua_State *L) {
+    return put(L, ln_store_put);
+}
+
+static int elements_add(lua_State *L) {
+    return put(L, ln_store_put_new);
 }
 
 static int elements_take(lua_State *L) {
@@ -204,8 +215,13 @@ int ln_store_elements_new(lua_State *L, struct ln_store *const *store) {
 }
 
 static const luaL_Reg elements_methods[] = {
-    {"get", elements_get},     {"put", elements_put},     {"take", elements_take},
-    {"range", elements_range}, {"reply", elements_reply}, {NULL, NULL},
+    {"get", elements_get},
+    {"put", elements_put},
+    {"add", elements_add},
+    {"take", elements_take},
+    {"range", elements_range},
+    {"reply", elements_reply},
+    {NULL, NULL},
 };
 
 void ln_store_elements_type(lua_State *L) {

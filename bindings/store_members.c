@@ -76,6 +76,13 @@ static void check_written(lua_State *L, int rc) {
         luaL_error(L, "cannot write: %s", ln_status_text(rc));
 }
 
+/* found: there is such a row, as a look has just said. */
+static void write_row(lua_State *L, const struct row *row, bool found, const char *value,
+                      size_t len) {
+    check_written(L, found ? ln_store_put(row->store, row->key, row->len, value, len)
+                           : ln_store_put_new(row->store, row->key, row->len, value, len));
+}
+
 /* A member's hash comes with the answer: some give those with certain hashes a part to play. */
 static int push_answer(lua_State *L, bool answer, const struct row *row) {
     lua_pushboolean(L, answer);
@@ -108,7 +115,7 @@ static int members_put(lua_State *L) {
     const char *value = ln_check_bytes(L, 4, &len);
     struct members_box *box = check_row(L, &row);
     bool found = is_there(L, box, &row);
-    check_written(L, ln_store_put(row.store, row.key, row.len, value, len));
+    write_row(L, &row, found, value, len);
     return push_answer(L, found, &row);
 }
 
@@ -117,8 +124,8 @@ static int members_swap(lua_State *L) {
     size_t len;
     const char *value = ln_check_bytes(L, 4, &len);
     struct members_box *box = check_row(L, &row);
-    bool same = false;
-    if (look(L, box, &row)) {
+    bool found = look(L, box, &row), same = false;
+    if (found) {
         same = box->value.len == len && memcmp(box->value.data, value, len) == 0;
         lua_pushlstring(L, box->value.data, box->value.len);
     } else {
@@ -126,7 +133,7 @@ static int members_swap(lua_State *L) {
     }
     ln_value_release(&box->value);
     if (!same)
-        check_written(L, ln_store_put(row.store, row.key, row.len, value, len));
+        write_row(L, &row, found, value, len);
     lua_pushinteger(L, row.hash);
     return 2;
 }
@@ -162,8 +169,9 @@ static int members_index(lua_State *L) {
             check_written(L, ln_store_delete(row.store, entry.key, entry.len));
         }
         make_index_row(L, &entry, value, len);
-        check_written(L, ln_store_put(row.store, entry.key, entry.len, "", 0));
-        check_written(L, ln_store_put(row.store, row.key, row.len, value, len));
+        /* The index has a row of the member under its value, and under no other. */
+        check_written(L, ln_store_put_new(row.store, entry.key, entry.len, "", 0));
+        write_row(L, &row, found, value, len);
     }
     if (found)
         lua_pushlstring(L, old, old_len);
@@ -222,7 +230,7 @@ static int members_add(lua_State *L) {
     struct members_box *box = check_row(L, &row);
     bool found = is_there(L, box, &row);
     if (!found)
-        check_written(L, ln_store_put(row.store, row.key, row.len, value, len));
+        write_row(L, &row, false, value, len);
     return push_answer(L, !found, &row);
 }
 

@@ -83,12 +83,11 @@ static int begin(struct ln_reply *r) {
     return r->elements ? LN_OK : -ENOMEM;
 }
 
-/* What memory has, where that may be all. */
 static int from_memory(const struct ln_store *store, struct ln_reply *r) {
     int rc = begin(r);
     if (rc == LN_OK)
         rc = ln_store_walk(store, &r->range);
-    return rc != LN_OK || r->rows == r->known ? rc : -EAGAIN;
+    return rc == LN_EOF ? LN_OK : rc;
 }
 
 static int from_all(struct ln_store *store, struct ln_reply *r, struct ln_detail *detail) {
@@ -109,14 +108,19 @@ static int from_all(struct ln_store *store, struct ln_reply *r, struct ln_detail
     return rc == LN_EOF ? LN_OK : rc;
 }
 
+/* How many rows were met tells whether some were not, where all of them are wanted. */
 static int gather(struct ln_store *store, struct ln_reply *r, struct ln_detail *detail) {
-    int rc = -EAGAIN;
+    const struct ln_walk *w = &r->range;
     r->range.row = on_row;
     r->range.arg = r;
-    if (r->known <= r->limit &&
-        r->offset == 0) /* else rows met do not tell of those that are not */
-        rc = from_memory(store, r);
-    return rc == -EAGAIN ? from_all(store, r, detail) : rc;
+    if (r->known <= r->limit && r->offset == 0) {
+        int rc = from_memory(store, r);
+        if (rc != LN_OK || r->rows == r->known)
+            return rc;
+    }
+    if (ln_store_load(store, w->from, w->from_len, w->to, w->to_len, r->known))
+        return from_memory(store, r);
+    return from_all(store, r, detail);
 }
 
 static uint64_t count_of(const struct ln_reply *r) {

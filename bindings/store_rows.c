@@ -113,9 +113,11 @@ static int rows_get(lua_State *L) {
     return results;
 }
 
-static void put(lua_State *L, struct ln_rows *box, const char *row, size_t row_len,
+/* found: there is such a row, as a look has just said. */
+static void put(lua_State *L, struct ln_rows *box, bool found, const char *row, size_t row_len,
                 const char *value, size_t value_len) {
-    int rc = ln_store_put(*box->store, row, row_len, value, value_len);
+    int rc = found ? ln_store_put(*box->store, row, row_len, value, value_len)
+                   : ln_store_put_new(*box->store, row, row_len, value, value_len);
     if (rc != LN_OK)
         luaL_error(L, "cannot write: %s", ln_status_text(rc));
 }
@@ -139,7 +141,7 @@ static bool change(lua_State *L, struct ln_rows *box, const struct change *c, in
         char *stored = row + row_len;
         stored[0] = (char)c->head;
         memcpy(stored + 1, c->text, c->text_len);
-        put(L, box, row, row_len, stored, c->text_len + 1);
+        put(L, box, found, row, row_len, stored, c->text_len + 1);
     }
     return found;
 }
@@ -158,44 +160,36 @@ static int rows_put(lua_State *L) {
     return 1;
 }
 
-/* Borrows from the list. */
-static const char *item(lua_State *L, int list, lua_Integer i, size_t *len) {
-    if (lua_rawgeti(L, list, i) != LUA_TSTRING)
-        luaL_argerror(L, list, "a list of strings expected");
-    const char *text = lua_tolstring(L, -1, len);
-    lua_pop(L, 1);
-    return text;
-}
-
-static void list_ahead(lua_State *L, const struct ln_rows *box, lua_Integer at, lua_Integer end) {
+static void list_ahead(lua_State *L, const struct ln_rows *box, size_t at, size_t count) {
     struct ln_store_key keys[LN_STORE_AHEAD];
-    size_t count = 0;
-    for (; at < end && count < LN_STORE_AHEAD; at += 2, count++)
-        keys[count].key = item(L, 2, at, &keys[count].len);
-    ln_store_rows_ahead(box, keys, count);
+    size_t n = 0;
+    for (; at + 1 < count && n < LN_STORE_AHEAD; at += 2, n++)
+        keys[n].key = ln_word_at(L, 2, at, &keys[n].len);
+    ln_store_rows_ahead(box, keys, n);
 }
 
 static int rows_put_list(lua_State *L) {
     struct ln_rows *box = check_rows(L);
-    luaL_checktype(L, 2, LUA_TTABLE);
-    lua_Integer first = luaL_checkinteger(L, 3), end = (lua_Integer)lua_rawlen(L, 2), created = 0;
+    size_t count = ln_count_words(L, 2), created = 0;
+    lua_Integer first = luaL_checkinteger(L, 3);
     struct change c = {.head = check_head(L, 4), .unless = (int)luaL_optinteger(L, 5, 0)};
-    luaL_argcheck(L, first > 0 && first <= end + 1, 3, "a place in the list expected");
+    luaL_argcheck(L, first > 0 && (lua_Unsigned)first <= count + 1, 3,
+                  "a place in the list expected");
     int top = lua_gettop(L), old;
-    lua_Integer at = first;
-    for (; at < end; at += 2) {
-        if ((at - first) % (2 * (lua_Integer)LN_STORE_AHEAD) == 0)
-            list_ahead(L, box, at, end);
-        c.key = item(L, 2, at, &c.len);
-        c.text = item(L, 2, at + 1, &c.text_len);
+    size_t from = (size_t)first - 1, at = from;
+    for (; at + 1 < count; at += 2) {
+        if ((at - from) % ((size_t)2 * LN_STORE_AHEAD) == 0)
+            list_ahead(L, box, at, count);
+        c.key = ln_word_at(L, 2, at, &c.len);
+        c.text = ln_word_at(L, 2, at + 1, &c.text_len);
         bool found = change(L, box, &c, &old);
         lua_settop(L, top);
         if (found && (old & c.unless) != 0)
             break;
         created += !found;
     }
-    lua_pushinteger(L, at);
-    lua_pushinteger(L, created);
+    lua_pushinteger(L, (lua_Integer)at + 1);
+    lua_pushinteger(L, (lua_Integer)created);
     return 2;
 }
 
@@ -223,7 +217,7 @@ static int rows_add(lua_State *L) {
     if (!fits)
         return 0;
     text[0] = (char)head;
-    put(L, box, row, row_len, text, 1 + ln_resp_format_integer(sum, text + 1));
+    put(L, box, found, row, row_len, text, 1 + ln_resp_format_integer(sum, text + 1));
     lua_pushinteger(L, sum);
     lua_pushboolean(L, !found);
     return 2;

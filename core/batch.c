@@ -56,6 +56,29 @@ int ln_batch_put_word(struct ln_buffer *b, const void *word, size_t len) {
     return LN_OK;
 }
 
+int ln_batch_put(struct ln_buffer *b, const struct ln_batch_text *words, size_t count) {
+    char *space = NULL;
+    size_t most = LN_VARINT_BYTES;
+    assert(count > 0);
+    for (size_t i = 0; i < count; i++) {
+        if (words[i].len >= LN_BATCH_MAX)
+            return -E2BIG;
+        most += LN_VARINT_BYTES + words[i].len;
+    }
+    int rc = ln_buffer_reserve(b, most, &space);
+    if (rc != LN_OK)
+        return rc;
+    char *p = space + ln_varint_put(count, (uint8_t *)space);
+    for (size_t i = 0; i < count; i++) {
+        p += ln_varint_put(words[i].len, (uint8_t *)p);
+        if (words[i].len > 0)
+            memcpy(p, words[i].data, words[i].len);
+        p += words[i].len;
+    }
+    ln_buffer_commit(b, (size_t)(p - space));
+    return LN_OK;
+}
+
 int ln_batch_next(const uint8_t *data, size_t len, size_t *at, uint32_t *words) {
     size_t behind = *at;
     uint32_t n = 0;

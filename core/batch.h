@@ -30,6 +30,14 @@ int ln_batch_put_command(struct ln_buffer *b, size_t words);
 /* LN_OK; or -ENOMEM, -E2BIG, and nothing was appended. */
 int ln_batch_put_word(struct ln_buffer *b, const void *word, size_t len);
 
+/* The same at once: a command of so many words. LN_OK; or -ENOMEM, -E2BIG, and nothing was
+ * appended. REQUIRES: count > 0. */
+struct ln_batch_text {
+    const char *data;
+    size_t len;
+};
+int ln_batch_put(struct ln_buffer *b, const struct ln_batch_text *words, size_t count);
+
 /* Reads the head of a command at data[*at]: 1, its words, and *at is behind the head; 0: the batch
  * ends here; -EPROTO: malformed. There are at least *words bytes behind. */
 int ln_batch_next(const uint8_t *data, size_t len, size_t *at, uint32_t *words);

@@ -38,6 +38,29 @@ static void commands_come_back_as_they_were_put(void **state) {
     ln_buffer_free(&b);
 }
 
+static void a_command_put_at_once_is_the_same(void **state) {
+    (void)state;
+    struct ln_buffer b, once;
+    struct ln_batch_text words[300] = {{"MSET", 4}, {NULL, 0}, {"a\0b", 3}};
+    ln_buffer_init(&b);
+    ln_buffer_init(&once);
+    for (size_t i = 3; i < 300; i++)
+        words[i] = (struct ln_batch_text){"0123456789", i % 11};
+    for (size_t count = 1; count <= 300; count += count < 3 ? 1 : 99) {
+        assert_int_equal(ln_batch_put_command(&b, count), LN_OK);
+        for (size_t i = 0; i < count; i++)
+            assert_int_equal(ln_batch_put_word(&b, words[i].data, words[i].len), LN_OK);
+        assert_int_equal(ln_batch_put(&once, words, count), LN_OK);
+        assert_int_equal(ln_buffer_len(&once), ln_buffer_len(&b));
+        assert_memory_equal(bytes(&once), bytes(&b), ln_buffer_len(&b));
+    }
+    words[1].len = (size_t)LN_BATCH_MAX;
+    assert_int_equal(ln_batch_put(&once, words, 2), -E2BIG);
+    assert_int_equal(ln_buffer_len(&once), ln_buffer_len(&b));
+    ln_buffer_free(&once);
+    ln_buffer_free(&b);
+}
+
 static void numbers_take_as_few_bytes_as_they_can(void **state) {
     (void)state;
     uint8_t out[LN_VARINT_BYTES];
@@ -99,6 +122,7 @@ static void what_is_malformed_is_refused(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(commands_come_back_as_they_were_put),
+        cmocka_unit_test(a_command_put_at_once_is_the_same),
         cmocka_unit_test(numbers_take_as_few_bytes_as_they_can),
         cmocka_unit_test(every_batch_that_is_cut_is_refused),
         cmocka_unit_test(what_is_malformed_is_refused),

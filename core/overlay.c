@@ -34,7 +34,7 @@ struct ln_overlay_undo {
     uint64_t seq;
     char *value;
     uint32_t vlen, vcap;
-    bool deleted;
+    bool deleted, out;
     bool fresh; /* there was no such row */
 };
 
@@ -141,16 +141,35 @@ static int undo_reserve(struct ln_overlay *o) {
 /* Opens a new span: from here on, the first change of a row saves what it was. */
 static void mark_here(struct ln_overlay *o) {
     o->undo_len = 0;
+    o->leaving = 0;
     o->mark = o->seq;
     o->ranges_saved = false;
     o->mark_block = o->block;
     o->mark_used = o->block ? o->block->used : 0;
 }
 
+/* As no rollback brings them back any more. */
+static void let_go(struct ln_overlay *o) {
+    for (size_t i = 0; i < o->undo_len; i++) {
+        struct ln_overlay_node *n = o->undo[i].node;
+        if (!n->deleted || !n->only_here || n->out)
+            continue;
+        ln_overlay_index_remove(o, n);
+        n->out = true;
+        o->version++;
+    }
+}
+
 void ln_overlay_begin(struct ln_overlay *o) {
     for (size_t i = 0; o->large && i < o->undo_len; i++)
         value_free(o, o->undo[i].value, o->undo[i].vcap);
+    if (o->leaving > 0 && !o->distrusts)
+        let_go(o);
     mark_here(o);
+}
+
+void ln_overlay_distrust(struct ln_overlay *o) {
+    o->distrusts = true;
 }
 
 /* ---- rows */
@@ -206,8 +225,8 @@ static int assign(struct ln_overlay *o, struct ln_overlay_node *n, const void *v
     if (vlen)
         memmove(to, value, vlen); /* the value may lie in the very memory that is overwritten */
     if (saves)
-        o->undo[o->undo_len++] =
-            (struct ln_overlay_undo){n, n->seq, n->value, n->vlen, n->vcap, n->deleted, false};
+        o->undo[o->undo_len++] = (struct ln_overlay_undo){n,       n->seq,     n->value, n->vlen,
+                                                          n->vcap, n->deleted, n->out,   false};
     else if (to != n->value)
         value_free(o, n->value, n->vcap);
     o->bytes = o->bytes - n->vlen + vlen;
@@ -219,16 +238,24 @@ static int assign(struct ln_overlay *o, struct ln_overlay_node *n, const void *v
     return LN_OK;
 }
 
+/* What a row gets. */
+struct change {
+    const char *value;
+    uint32_t vlen;
+    bool deleted, only_here;
+};
+
 /* A row that is not there yet. */
-static int add(struct ln_overlay *o, uint64_t hash, const void *key, size_t klen, const void *value,
-               uint32_t vlen, bool deleted) {
+static int add(struct ln_overlay *o, uint64_t hash, const void *key, size_t klen,
+               const struct change *c) {
     struct ln_overlay_path path;
     if (ln_overlay_table_reserve(o, hash) != LN_OK ||
         ln_overlay_index_reserve(o, key, klen, &path) != LN_OK)
         return -ENOMEM;
     struct ln_overlay_node *n = node_new(o, key, klen);
-    if (!n || assign(o, n, value, vlen, deleted) != LN_OK)
+    if (!n || assign(o, n, c->value, c->vlen, c->deleted) != LN_OK)
         return -ENOMEM; /* a node made here stays in the arena, and nobody knows it */
+    n->only_here = c->only_here;
     o->undo[o->undo_len++] = (struct ln_overlay_undo){.node = n, .fresh = true};
     ln_overlay_index_add(o, n, &path);
     ln_overlay_table_add(o, hash, n);
@@ -244,27 +271,57 @@ static void take_back(struct ln_overlay *o, const struct ln_overlay_node *n) {
     o->bytes -= n->klen;
 }
 
-static int set(struct ln_overlay *o, const void *key, size_t klen, const void *value, size_t vlen,
-               bool deleted) {
-    assert(klen < UINT32_MAX && vlen < UINT32_MAX);
+/* A row that came and went, and comes again. */
+static int bring_back(struct ln_overlay *o, struct ln_overlay_node *n, const struct change *c) {
+    struct ln_overlay_path path;
+    if (ln_overlay_index_reserve(o, n->key, n->klen, &path) != LN_OK ||
+        assign(o, n, c->value, c->vlen, c->deleted) != LN_OK)
+        return -ENOMEM;
+    ln_overlay_index_add(o, n, &path);
+    n->out = false;
+    return LN_OK;
+}
+
+static int set(struct ln_overlay *o, const void *key, size_t klen, const struct change *c) {
+    assert(klen < UINT32_MAX);
+    int rc;
     uint64_t hash = ln_overlay_hash(o, key, klen);
     struct ln_overlay_node *n = ln_overlay_table_find(&o->table, hash, key, klen);
+    if (n && n->out && c->deleted)
+        return LN_OK;
     if (undo_reserve(o) != LN_OK)
         return -ENOMEM;
     o->seq++;
-    int rc = n ? assign(o, n, value, (uint32_t)vlen, deleted)
-               : add(o, hash, key, klen, value, (uint32_t)vlen, deleted);
-    o->version += rc == LN_OK;
-    return rc;
+    if (!n)
+        rc = add(o, hash, key, klen, c);
+    else if (n->out)
+        rc = bring_back(o, n, c);
+    else
+        rc = assign(o, n, c->value, c->vlen, c->deleted);
+    if (rc != LN_OK)
+        return rc;
+    o->leaving += n && n->only_here && c->deleted;
+    o->version++;
+    if (o->range_count > 0)
+        ln_overlay_ranges_written(o, key, klen);
+    return LN_OK;
 }
 
 int ln_overlay_put(struct ln_overlay *o, const void *key, size_t klen, const void *value,
                    size_t vlen) {
-    return set(o, key, klen, value, vlen, false);
+    assert(vlen < UINT32_MAX);
+    return set(o, key, klen, &(struct change){.value = value, .vlen = (uint32_t)vlen});
+}
+
+int ln_overlay_put_new(struct ln_overlay *o, const void *key, size_t klen, const void *value,
+                       size_t vlen) {
+    assert(vlen < UINT32_MAX);
+    return set(o, key, klen,
+               &(struct change){.value = value, .vlen = (uint32_t)vlen, .only_here = true});
 }
 
 int ln_overlay_delete(struct ln_overlay *o, const void *key, size_t klen) {
-    return set(o, key, klen, NULL, 0, true);
+    return set(o, key, klen, &(struct change){.deleted = true});
 }
 
 void ln_overlay_rollback(struct ln_overlay *o) {
@@ -283,6 +340,10 @@ void ln_overlay_rollback(struct ln_overlay *o) {
         n->vlen = u->vlen;
         n->vcap = u->vcap;
         n->deleted = u->deleted;
+        if (u->out) { /* it had come back */
+            ln_overlay_index_remove(o, n);
+            n->out = true;
+        }
     }
     ln_overlay_ranges_restore(o);
     arena_cut(o, o->mark_block, o->mark_used);
@@ -307,6 +368,7 @@ void ln_overlay_clear(struct ln_overlay *o) {
     ln_overlay_table_clear(o);
     o->count = o->bytes = 0;
     o->range_count = 0;
+    o->distrusts = false;
     o->version++;
     mark_here(o);
 }

@@ -53,10 +53,11 @@ struct ln_range {
     const char *from, *to;
     size_t from_len, to_len;
     uint64_t seq; /* private */
+    bool written; /* rows in it may have been written since; else none of them stands */
 };
 
 struct ln_overlay {     /* all fields private but the first five */
-    size_t count;       /* rows, tombstones included */
+    size_t count;       /* rows, tombstones and those that came and went included */
     size_t bytes;       /* of their keys and values */
     size_t memory;      /* that they take; more, where rows were written again and again */
     uint64_t version;   /* grows with each change */
@@ -71,6 +72,8 @@ struct ln_overlay {     /* all fields private but the first five */
     size_t mark_used;
     struct ln_overlay_undo *undo; /* what the rows changed since the mark were before */
     size_t undo_len, undo_cap;
+    size_t leaving;                  /* deletions of new rows since the mark */
+    bool distrusts;                  /* what is new has to be deleted below, too */
     struct ln_overlay_large *larges; /* values that have an allocation of their own */
     size_t large;                    /* how many */
     struct ln_range *ranges, *saved_ranges;
@@ -94,6 +97,15 @@ void ln_overlay_free(struct ln_overlay *o);
 int ln_overlay_put(struct ln_overlay *o, const void *key, size_t klen, const void *value,
                    size_t vlen);
 int ln_overlay_delete(struct ln_overlay *o, const void *key, size_t klen);
+
+/* As put. The caller knows that there is no such row, neither here nor below, or that a deleted
+ * range covers it here. When it is deleted, it is gone with the next move of the mark: out of the
+ * order, with no tombstone. ln_overlay_get knows it as deleted. */
+int ln_overlay_put_new(struct ln_overlay *o, const void *key, size_t klen, const void *value,
+                       size_t vlen);
+
+/* From now on, who knows what lies below: each deletion leaves a tombstone. Until clear. */
+void ln_overlay_distrust(struct ln_overlay *o);
 
 /* Deletes all rows of a range, here and below. As above. An empty range changes nothing. */
 int ln_overlay_delete_range(struct ln_overlay *o, const void *from, size_t from_len, const void *to,

@@ -12,6 +12,8 @@ struct ln_overlay_node {
     char *value;
     uint32_t klen, vlen, vcap;
     bool deleted;
+    bool only_here; /* no row below has this key */
+    bool out;       /* of the order: it came and went, and there is nothing to tell those below */
     char key[];
 };
 
@@ -85,6 +87,9 @@ void ln_overlay_table_clear(struct ln_overlay *o);
 bool ln_overlay_table_reap(struct ln_overlay *o, size_t memory);
 
 /* ---- ranges */
+
+/* A row of that key was written. REQUIRES: after that. */
+void ln_overlay_ranges_written(struct ln_overlay *o, const void *key, size_t klen);
 
 /* Makes the ranges those of the mark. */
 void ln_overlay_ranges_restore(struct ln_overlay *o);

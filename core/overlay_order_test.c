@@ -92,17 +92,33 @@ enum { MOST = 6000 };
 struct row {
     struct key key;
     unsigned value;
+    bool deleted;
+    bool only_here, out; /* nothing below has it; it is gone without a trace */
 };
 
 static struct row now[MOST], marked[MOST];
 static size_t now_count, marked_count;
 
+static const struct row *seen[MOST]; /* those in the order, once they are looked at */
+static size_t seen_count;
+
+static void look(void) {
+    seen_count = 0;
+    for (size_t i = 0; i < now_count; i++)
+        if (!now[i].out)
+            seen[seen_count++] = &now[i];
+}
+
+static int compare(const struct key *a, const struct key *b) {
+    return ln_key_compare(a->bytes, a->len, b->bytes, b->len);
+}
+
+/* The first row of the model that is not below key. */
 static size_t place_of(const struct key *k) {
     size_t low = 0, high = now_count;
     while (low < high) {
         size_t middle = low + (high - low) / 2;
-        const struct key *m = &now[middle].key;
-        if (ln_key_compare(m->bytes, m->len, k->bytes, k->len) < 0)
+        if (compare(&now[middle].key, k) < 0)
             low = middle + 1;
         else
             high = middle;
@@ -110,21 +126,50 @@ static size_t place_of(const struct key *k) {
     return low;
 }
 
-static void put(struct ln_overlay *o, const struct key *k) {
-    static unsigned value;
+/* The same among those seen. */
+static size_t seen_place_of(const struct key *k) {
+    size_t at = 0;
+    while (at < seen_count && compare(&seen[at]->key, k) < 0)
+        at++;
+    return at;
+}
+
+static struct row *make_row(const struct key *k, bool *fresh) {
     size_t at = place_of(k);
-    bool there = at < now_count && now[at].key.len == k->len &&
-                 memcmp(now[at].key.bytes, k->bytes, k->len) == 0;
-    if (!there) {
+    *fresh = at == now_count || compare(&now[at].key, k) != 0;
+    if (*fresh) {
         memmove(now + at + 1, now + at, (now_count - at) * sizeof *now);
         now_count++;
+        now[at] = (struct row){.key = *k};
     }
-    now[at] = (struct row){*k, ++value};
-    assert_int_equal(ln_overlay_put(o, k->bytes, k->len, &value, sizeof value), LN_OK);
+    return &now[at];
+}
+
+static void put(struct ln_overlay *o, const struct key *k) {
+    static unsigned value;
+    bool fresh;
+    struct row *row = make_row(k, &fresh);
+    value++;
+    if ((fresh || row->deleted) && below(2)) {
+        row->only_here |= fresh;
+        assert_int_equal(ln_overlay_put_new(o, k->bytes, k->len, &value, sizeof value), LN_OK);
+    } else {
+        assert_int_equal(ln_overlay_put(o, k->bytes, k->len, &value, sizeof value), LN_OK);
+    }
+    row->value = value;
+    row->deleted = row->out = false;
+}
+
+static void drop(struct ln_overlay *o, const struct key *k) {
+    bool fresh;
+    make_row(k, &fresh)->deleted = true;
+    assert_int_equal(ln_overlay_delete(o, k->bytes, k->len), LN_OK);
 }
 
 static void begin(struct ln_overlay *o) {
     ln_overlay_begin(o);
+    for (size_t i = 0; i < now_count; i++)
+        now[i].out |= now[i].only_here && now[i].deleted;
     memcpy(marked, now, now_count * sizeof *now);
     marked_count = now_count;
 }
@@ -142,26 +187,31 @@ static void clear(struct ln_overlay *o) {
 
 /* ---- the comparison */
 
-/* The cursor stands on row i of the model; where there is none, past an end. */
+static void assert_row(const struct ln_overlay_row *row, const struct row *expected) {
+    assert_int_equal(row->klen, expected->key.len);
+    assert_memory_equal(row->key, expected->key.bytes, row->klen);
+    assert_int_equal(row->deleted, expected->deleted);
+    assert_int_equal(row->vlen, row->deleted ? 0 : sizeof expected->value);
+    assert_memory_equal(row->value, &expected->value, row->vlen);
+}
+
+/* The cursor stands on row i of those seen; where there is none, past an end. */
 static void assert_place(const struct ln_overlay *o, struct ln_overlay_cursor c, size_t i) {
     const struct ln_overlay_node *n = ln_overlay_at(&c);
-    if (i >= now_count) {
+    if (i >= seen_count) {
         assert_null(n);
         return;
     }
     assert_non_null(n);
     struct ln_overlay_row row = ln_overlay_row(o, n);
-    assert_int_equal(row.klen, now[i].key.len);
-    assert_memory_equal(row.key, now[i].key.bytes, row.klen);
-    assert_int_equal(row.vlen, sizeof now[i].value);
-    assert_memory_equal(row.value, &now[i].value, row.vlen);
+    assert_row(&row, seen[i]);
 }
 
 static void walk(const struct ln_overlay *o, struct ln_overlay_cursor c, size_t at, size_t steps) {
     size_t end = (size_t)-1; /* past the first row backwards, too */
     for (; steps > 0; steps--) {
         assert_place(o, c, at);
-        if (at >= now_count)
+        if (at >= seen_count)
             return;
         bool forward = below(3) > 0;
         if (forward)
@@ -175,31 +225,43 @@ static void walk(const struct ln_overlay *o, struct ln_overlay_cursor c, size_t 
 static void look_around(const struct ln_overlay *o, enum shape shape) {
     struct key k =
         now_count && below(2) ? now[below(now_count)].key : make_key(below(2) ? shape : SHORT);
-    size_t at = place_of(&k);
+    look();
+    size_t at = seen_place_of(&k);
     walk(o, ln_overlay_seek(o, k.bytes, k.len), at, below(200));
     walk(o, ln_overlay_seek_before(o, k.bytes, k.len), at - 1, below(200));
 }
 
 static void compare_all(const struct ln_overlay *o) {
     struct ln_overlay_cursor c = ln_overlay_first(o);
-    assert_int_equal(o->count, now_count);
-    for (size_t i = 0; i <= now_count; i++, ln_overlay_next(&c))
+    struct ln_overlay_row row;
+    look();
+    for (size_t i = 0; i <= seen_count; i++, ln_overlay_next(&c))
         assert_place(o, c, i);
     c = ln_overlay_last(o);
-    for (size_t i = now_count; i-- > 0; ln_overlay_prev(&c))
+    for (size_t i = seen_count; i-- > 0; ln_overlay_prev(&c))
         assert_place(o, c, i);
     assert_null(ln_overlay_at(&c));
-    for (size_t i = 0; i < now_count; i++)
-        assert_place(o, ln_overlay_seek(o, now[i].key.bytes, now[i].key.len), i);
+    for (size_t i = 0; i < seen_count; i++)
+        assert_place(o, ln_overlay_seek(o, seen[i]->key.bytes, seen[i]->key.len), i);
+    assert_int_equal(o->count, now_count);
+    for (size_t i = 0; i < now_count; i++) { /* also what is out of the order */
+        assert_true(ln_overlay_get(o, now[i].key.bytes, now[i].key.len, &row));
+        assert_row(&row, &now[i]);
+    }
 }
 
 static void live(struct ln_overlay *o, size_t phases) {
     for (size_t phase = 0; phase < phases; phase++) {
         enum shape shape = (enum shape)below(SHAPES), other = (enum shape)below(SHAPES);
-        size_t mixed = below(3) ? 0 : below(100);
+        size_t mixed = below(3) ? 0 : below(100), deleted = below(2) ? 0 : below(90);
         for (size_t i = below(1500); i > 0 && now_count + 1 < MOST; i--) {
             struct key k = make_key(below(100) < mixed ? other : shape);
-            put(o, &k);
+            if (now_count && below(100) < deleted)
+                k = now[below(now_count)].key;
+            if (below(100) < deleted)
+                drop(o, &k);
+            else
+                put(o, &k);
             if (below(100) == 0)
                 look_around(o, shape);
             if (below(500) == 0)
@@ -286,6 +348,43 @@ static void pages_leave_with_their_rows(void **state) {
     assert_int_equal(o.memory, 0);
 }
 
+/* As a queue does it: what was taken out at one end costs a walk nothing. */
+static void rows_that_came_and_went_are_not_met(void **state) {
+    (void)state;
+    struct ln_overlay o;
+    struct ln_overlay_row row;
+    ln_overlay_init(&o);
+    for (uint64_t i = 0; i < 10000; i++) {
+        struct key in = element(1), out = element(1);
+        append_number(&in, i, 8);
+        assert_int_equal(ln_overlay_put_new(&o, in.bytes, in.len, "v", 1), LN_OK);
+        append_number(&out, i - 10, 8);
+        if (i >= 10)
+            assert_int_equal(ln_overlay_delete(&o, out.bytes, out.len), LN_OK);
+        ln_overlay_begin(&o);
+        assert_true(i < 10 || (ln_overlay_get(&o, out.bytes, out.len, &row) && row.deleted));
+    }
+    size_t met = 0;
+    for (struct ln_overlay_cursor c = ln_overlay_first(&o); ln_overlay_at(&c); ln_overlay_next(&c))
+        met++;
+    assert_int_equal(met, 10);
+    assert_in_range(pages_of(&o), 1, 2);
+    ln_overlay_free(&o);
+}
+
+static void who_knows_what_lies_below_leaves_tombstones(void **state) {
+    (void)state;
+    struct ln_overlay o;
+    ln_overlay_init(&o);
+    assert_int_equal(ln_overlay_put_new(&o, "k", 1, "v", 1), LN_OK);
+    ln_overlay_distrust(&o);
+    assert_int_equal(ln_overlay_delete(&o, "k", 1), LN_OK);
+    ln_overlay_begin(&o);
+    struct ln_overlay_cursor c = ln_overlay_first(&o);
+    assert_true(ln_overlay_row(&o, ln_overlay_at(&c)).deleted);
+    ln_overlay_free(&o);
+}
+
 /* Two that went through the same have their rows at the same places of their pages. */
 static void the_same_calls_build_the_same_pages(void **state) {
     (void)state;
@@ -316,6 +415,8 @@ int main(void) {
         cmocka_unit_test(rows_stand_as_in_a_sorted_array),
         cmocka_unit_test(rows_that_come_in_order_fill_their_pages),
         cmocka_unit_test(pages_leave_with_their_rows),
+        cmocka_unit_test(rows_that_came_and_went_are_not_met),
+        cmocka_unit_test(who_knows_what_lies_below_leaves_tombstones),
         cmocka_unit_test(the_same_calls_build_the_same_pages),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -57,9 +57,11 @@ void ln_layer_release(struct ln_store *s, struct ln_layer *layer) {
  * What is newer lies in the layers above; it replaces this one when it has reached the engine
  * itself. */
 void ln_store_keep_flushed(struct ln_store *s, struct ln_layer *layer) {
+    ln_store_cool(s); /* it is older than what goes */
     if (s->flushed)
         ln_layer_release(s, s->flushed);
     s->flushed = NULL;
+    s->epoch++;
     if (layer && layer->rows.memory <= s->options.cache)
         s->flushed = layer;
     else if (layer)
@@ -289,8 +291,11 @@ int ln_store_get(struct ln_store *s, const void *key, size_t klen, struct ln_det
         *value = (struct ln_value){.data = row.value, .len = row.vlen};
         return LN_OK;
     }
-    if (!ln_row_cache_get(s->cache, key, klen, &cached))
-        return get_stored(s, key, klen, detail, value);
+    if (!ln_row_cache_get(s->cache, key, klen, &cached)) {
+        if (!s->warm || !ln_overlay_get(&s->warm->rows, key, klen, &row))
+            return get_stored(s, key, klen, detail, value);
+        cached = (struct ln_cached){row.value, row.vlen, row.deleted};
+    }
     if (cached.absent)
         return -ENOENT;
     *value = (struct ln_value){.data = cached.value, .len = cached.vlen};
@@ -340,15 +345,28 @@ static int written(struct ln_store *s, int rc) {
     return LN_OK;
 }
 
-int ln_store_put(struct ln_store *s, const void *key, size_t klen, const void *value, size_t vlen) {
+typedef int put_fn(struct ln_overlay *o, const void *key, size_t klen, const void *value,
+                   size_t vlen);
+
+static int put(struct ln_store *s, put_fn *fn, const void *key, size_t klen, const void *value,
+               size_t vlen) {
     if (klen > LN_STORE_MAX_BYTES || vlen > LN_STORE_MAX_BYTES)
         return -E2BIG;
     if (s->failed != LN_OK)
         return s->failed;
-    int rc = ln_overlay_put(&s->active->rows, key, klen, value, vlen);
+    int rc = fn(&s->active->rows, key, klen, value, vlen);
     if (rc == LN_OK) /* last: key and value may be borrowed from there */
         ln_row_cache_drop(s->cache, key, klen);
     return written(s, rc);
+}
+
+int ln_store_put(struct ln_store *s, const void *key, size_t klen, const void *value, size_t vlen) {
+    return put(s, ln_overlay_put, key, klen, value, vlen);
+}
+
+int ln_store_put_new(struct ln_store *s, const void *key, size_t klen, const void *value,
+                     size_t vlen) {
+    return put(s, ln_overlay_put_new, key, klen, value, vlen);
 }
 
 int ln_store_delete(struct ln_store *s, const void *key, size_t klen) {
@@ -428,16 +446,15 @@ static int commit_active(struct ln_store *s, bool sync) {
     size_t bytes = rows->bytes;
     int rc = ln_write_batch(&w);
     if (rc != LN_OK) {
+        ln_overlay_distrust(rows); /* the batch may have come through all the same */
         ln_store_failed(s, rc, &w.detail);
         return rc;
     }
     s->leftovers = w.leftovers;
     ln_store_keep_flushed(s, NULL); /* the engine has newer rows */
     s->unsynced = !sync;
-    if (w.leftovers) { /* the rows of a range are many: the thread goes on */
-        rc = ln_store_seal(s);
-        return rc == LN_OK ? ln_store_kick(s) : rc;
-    }
+    if (w.leftovers && (rc = ln_store_park_leftovers(s)) != LN_OK)
+        return rc; /* all of it is still here, and may be written again */
     s->epoch++;
     s->batches += bytes > 0 || !ln_layer_empty(s->active);
     s->purged += w.purged;
@@ -487,23 +504,24 @@ size_t ln_store_pending(const struct ln_store *s) {
 void ln_store_stats(struct ln_store *s, struct ln_store_stats *out) {
     struct ln_row_cache_stats cache;
     ln_row_cache_stats(s->cache, &cache);
-    *out = (struct ln_store_stats){.pending = ln_store_pending(s),
-                                   .pending_bytes = s->active->rows.bytes,
-                                   .overlay_bytes = ln_store_memory(s),
-                                   .frozen = s->frozen_count,
-                                   .batches = s->batches,
-                                   .applied = s->index,
-                                   .durable = s->durable_index,
-                                   .flushed_bytes = s->flushed_bytes,
-                                   .flush_time = s->flush_time,
-                                   .purged = s->purged,
-                                   .cache_hits = cache.hits,
-                                   .cache_misses = cache.misses,
-                                   .cache_rows = cache.rows,
-                                   .cache_bytes = cache.bytes,
-                                   .disk_bytes = s->engine ? s->ops->disk_bytes(s->engine) : 0,
-                                   .engine = s->ops->name,
-                                   .full = s->full != LN_OK};
+    *out =
+        (struct ln_store_stats){.pending = ln_store_pending(s),
+                                .pending_bytes = s->active->rows.bytes,
+                                .overlay_bytes = ln_store_memory(s),
+                                .frozen = s->frozen_count,
+                                .batches = s->batches,
+                                .applied = s->index,
+                                .durable = s->durable_index,
+                                .flushed_bytes = s->flushed_bytes,
+                                .flush_time = s->flush_time,
+                                .purged = s->purged,
+                                .cache_hits = cache.hits,
+                                .cache_misses = cache.misses,
+                                .cache_rows = cache.rows,
+                                .cache_bytes = cache.bytes + (s->warm ? s->warm->rows.memory : 0),
+                                .disk_bytes = s->engine ? s->ops->disk_bytes(s->engine) : 0,
+                                .engine = s->ops->name,
+                                .full = s->full != LN_OK};
     for (size_t i = 0; i < s->frozen_count; i++)
         out->pending_bytes += s->frozen[i]->rows.bytes;
 }

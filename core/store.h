@@ -117,6 +117,11 @@ void ln_value_release(struct ln_value *value);
 int ln_store_put(struct ln_store *s, const void *key, size_t klen, const void *value, size_t vlen);
 int ln_store_delete(struct ln_store *s, const void *key, size_t klen);
 
+/* As put. REQUIRES: there is no such row, as ln_store_get would say (else a later delete may bring
+ * an older value back). It costs the engine nothing where it is deleted before it was flushed. */
+int ln_store_put_new(struct ln_store *s, const void *key, size_t klen, const void *value,
+                     size_t vlen);
+
 /* Deletes the rows with from <= key < to (to == NULL: no end), however many, with one marker: as of
  * now they are gone from all reads and scans; the engine's rows go in the background. */
 int ln_store_delete_range(struct ln_store *s, const void *from, size_t from_len, const void *to,
@@ -202,6 +207,12 @@ struct ln_walk {
  * who knows how many there are, and scans where they were not all met. Takes a tenth of what a scan
  * does. LN_OK, or what row has returned. */
 int ln_store_walk(const struct ln_store *s, const struct ln_walk *walk);
+
+/* Whether memory has all rows of a range, so that a walk meets them all. Where it has not, and the
+ * range was asked for before, they are brought from the engine, if they are not too many. Scans of
+ * what lies within do without the engine, too. count: how many rows there are, about. */
+bool ln_store_load(struct ln_store *s, const char *from, size_t from_len, const char *to,
+                   size_t to_len, uint64_t count);
 
 /* ---- snapshots */
 

@@ -132,9 +132,9 @@ static int fold(struct ln_store *s) {
     struct ln_layer *rest = s->frozen[0];
     struct ln_layer *above = s->frozen_count > 1 ? s->frozen[1] : s->active;
     struct ln_overlay_row newer;
-    struct ln_overlay_cursor c = ln_overlay_first(&rest->rows);
-    for (const struct ln_overlay_node *n; (n = ln_overlay_at(&c)); ln_overlay_next(&c)) {
-        struct ln_overlay_row row = ln_overlay_row(&rest->rows, n);
+    struct ln_overlay_cursor at = ln_overlay_first(&rest->rows);
+    for (; ln_overlay_at(&at); ln_overlay_next(&at)) {
+        struct ln_overlay_row row = ln_overlay_row(&rest->rows, ln_overlay_at(&at));
         if (!ln_overlay_get(&above->rows, row.key, row.klen, &newer) &&
             ln_overlay_put(&above->rows, row.key, row.klen, row.value, row.vlen) != LN_OK)
             return -ENOMEM;
@@ -262,6 +262,24 @@ static void park(struct ln_store *s) {
         (void)ln_store_kick(s);
 }
 
+int ln_store_park_leftovers(struct ln_store *s) {
+    struct ln_layer *rest = ln_layer_new();
+    struct ln_detail detail = {{0}};
+    bool found;
+    int rc = rest ? ln_read_leftovers(s->engine, &rest->rows, &detail, &found) : -ENOMEM;
+    if (rc != LN_OK) {
+        if (rest)
+            ln_layer_release(NULL, rest);
+        return rc;
+    }
+    rest->index = s->index;
+    rest->number = s->number;
+    s->frozen[s->frozen_count++] = rest;
+    s->parked = true;
+    ln_store_tell(s);
+    return LN_OK;
+}
+
 static void on_retry(struct ln_timer *timer) {
     struct ln_store *s = LN_OWNER(struct ln_store, retry, timer);
     (void)ln_store_recover(s, NULL);
@@ -382,7 +400,9 @@ static void on_async(struct ln_async *async) {
 }
 
 static void on_tell(struct ln_job *job) {
-    deliver(LN_OWNER(struct ln_store, tell_job, job));
+    struct ln_store *s = LN_OWNER(struct ln_store, tell_job, job);
+    ln_store_maybe_seal(s);
+    deliver(s);
 }
 
 void ln_store_tell(struct ln_store *s) {
@@ -450,6 +470,7 @@ static int reopen(struct ln_store *s) {
     if (snprintf(path, sizeof path, "%s/db", s->dir) >= (int)sizeof path)
         return -ENAMETOOLONG;
     ln_scan_drop_iters(s->scans);
+    ln_store_cool(s);
     ln_snapshots_lose(s);
     s->epoch++;
     if (s->engine)

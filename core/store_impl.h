@@ -52,15 +52,17 @@ struct ln_store {
     struct ln_layer *frozen[LN_STORE_FROZEN]; /* the oldest first */
     size_t frozen_count;
     struct ln_layer *flushed; /* NULL, or the last one, which the engine has: for point reads */
-    uint64_t epoch;           /* grows when the layers or the engine change */
-    int64_t active_since;     /* of its first write */
-    uint64_t index;           /* of the last advance */
-    bool logged, dirty;       /* there was an advance; there were writes since */
-    bool leftovers;           /* the engine may have marks of deleted ranges */
-    bool unsynced;            /* something was committed without sync */
-    bool purging;             /* frozen[0] is durable, and rows of its ranges are being deleted */
-    bool parked;              /* frozen[0] is what a paused purge has left; nobody works at it */
-    uint64_t number;          /* of the active layer */
+    struct ln_layer *warm;    /* NULL, or what the engine has in some ranges: see store_warm.c */
+    uint64_t warm_hits, warm_loads, warm_pause;
+    uint64_t epoch;       /* grows when the layers or the engine change */
+    int64_t active_since; /* of its first write */
+    uint64_t index;       /* of the last advance */
+    bool logged, dirty;   /* there was an advance; there were writes since */
+    bool leftovers;       /* the engine may have marks of deleted ranges */
+    bool unsynced;        /* something was committed without sync */
+    bool purging;         /* frozen[0] is durable, and rows of its ranges are being deleted */
+    bool parked;          /* frozen[0] is what a paused purge has left; nobody works at it */
+    uint64_t number;      /* of the active layer */
     uint64_t durable_number, durable_index, wanted_number;
 
     struct ln_flusher flusher;
@@ -120,6 +122,10 @@ int ln_store_seal(struct ln_store *s);
 int ln_store_kick(struct ln_store *s);
 /* Seals where it is time to. */
 void ln_store_maybe_seal(struct ln_store *s);
+/* The active layer was written, but the rows of its ranges are many: what is left of them lies
+ * below from now on, and the thread goes on in one of the next turns. REQUIRES: nothing is frozen.
+ */
+int ln_store_park_leftovers(struct ln_store *s);
 /* Waits until no layer is frozen. LN_OK, or why that cannot be. */
 int ln_store_wait(struct ln_store *s, struct ln_detail *detail);
 /* What the end of a write means, whoever wrote. */
@@ -133,6 +139,14 @@ void ln_store_tell(struct ln_store *s);
 int ln_store_flusher_init(struct ln_store *s);
 void ln_store_flusher_free(struct ln_store *s);
 size_t ln_store_memory(const struct ln_store *s);
+
+/* store_warm.c */
+
+/* Whether memory has all rows of a range. */
+bool ln_store_has_all(struct ln_store *s, const char *from, size_t from_len, const char *to,
+                      size_t to_len);
+/* Forgets what was brought. */
+void ln_store_cool(struct ln_store *s);
 
 /* store_scan.c */
 void ln_scan_drop_iter(struct ln_scan *scan);

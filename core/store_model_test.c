@@ -21,13 +21,14 @@ static struct value now[KEYS], mark[KEYS], history[HISTORY][KEYS];
 static uint64_t applied;
 static const struct ln_engine_ops *ops;
 static struct ln_store *s;
-static size_t flushes, purged, reopens, walked;
+static size_t flushes, purged, reopens, walked, loaded;
 
 static struct cursor {
     struct ln_scan *scan; /* or NULL */
     struct value *rows;   /* what it walks over */
     int next, end;        /* indices: the first key it may meet, and where it ends (exclusive) */
     int step, most;
+    bool all; /* its rows are in memory */
 } scans[SCANS];
 
 static struct shot {
@@ -85,6 +86,7 @@ static void write_one(void) {
     size_t i = below(KEYS);
     char bytes[3000];
     struct value *v = &now[i];
+    bool absent = !v->there && below(3) != 0;
     v->there = below(3) != 0;
     if (!v->there) {
         v->len = 0;
@@ -94,7 +96,8 @@ static void write_one(void) {
     v->len = (uint16_t)below(below(10) ? 40 : sizeof bytes);
     v->fill = (char)below(256);
     memset(bytes, v->fill, v->len);
-    assert_int_equal(ln_store_put(s, keys[i], klens[i], bytes, v->len), LN_OK);
+    assert_int_equal(
+        (absent ? ln_store_put_new : ln_store_put)(s, keys[i], klens[i], bytes, v->len), LN_OK);
 }
 
 static void delete_range(void) {
@@ -174,12 +177,13 @@ static bool in_memory(int i) {
     bool found = ln_overlay_get(&s->active->rows, keys[i], klens[i], &row);
     for (size_t k = 0; k < s->frozen_count; k++)
         found |= ln_overlay_get(&s->frozen[k]->rows, keys[i], klens[i], &row);
-    return found || (s->flushed && ln_overlay_get(&s->flushed->rows, keys[i], klens[i], &row));
+    found |= s->flushed && ln_overlay_get(&s->flushed->rows, keys[i], klens[i], &row);
+    return found || (s->warm && ln_overlay_get(&s->warm->rows, keys[i], klens[i], &row));
 }
 
 static int on_walked(void *arg, const struct ln_overlay_row *row) {
     struct cursor *c = arg;
-    while (is_within(c) && !(c->rows[c->next].there && in_memory(c->next)))
+    while (is_within(c) && !(c->rows[c->next].there && (c->all || in_memory(c->next))))
         c->next += c->step;
     assert_true(is_within(c));
     assert_int_equal(row->klen, klens[c->next]);
@@ -190,14 +194,19 @@ static int on_walked(void *arg, const struct ln_overlay_row *row) {
     return c->most-- > 0 ? LN_OK : LN_EOF;
 }
 
+/* Some of the same few ranges are brought into memory first, and then all rows must be met. */
 static void walk_some(void) {
-    int from = (int)below(KEYS), to = below(2) ? KEYS : (int)below(KEYS);
-    bool reverse = below(2) == 0;
+    bool reverse = below(2) == 0, all = below(2) == 0;
+    int from = all ? (int)below(4) * 10 : (int)below(KEYS);
+    int to = all ? from + 10 + (int)below(2) * 5 : below(2) ? KEYS : (int)below(KEYS);
+    all = all && ln_store_load(s, keys[from], klens[from], keys[to], klens[to], 10);
+    loaded += all;
     struct cursor c = {.rows = now,
                        .step = reverse ? -1 : 1,
                        .next = reverse ? to - 1 : from,
                        .end = reverse ? from - 1 : to,
-                       .most = below(4) ? INT_MAX : (int)below(10)};
+                       .most = below(4) ? INT_MAX : (int)below(10),
+                       .all = all};
     struct ln_walk walk = {.from = keys[from],
                            .from_len = klens[from],
                            .to = to < KEYS ? keys[to] : NULL,
@@ -208,7 +217,7 @@ static void walk_some(void) {
     if (ln_store_walk(s, &walk) == LN_EOF)
         return;
     for (; is_within(&c); c.next += c.step)
-        assert_false(now[c.next].there && in_memory(c.next));
+        assert_false(now[c.next].there && (all || in_memory(c.next)));
 }
 
 static void take_snapshot(void) {
@@ -257,6 +266,17 @@ static void on_cancelled(struct ln_store_flush *f, int status, const struct ln_d
     free(f);
 }
 
+/* Its cache has room for an overlay, or has not. */
+static struct ln_store *open_one(void) {
+    return open_with(&(struct ln_store_options){.create = true,
+                                                .cache = below(2) ? 1 << 14 : 1 << 20,
+                                                .overlay = 2000,
+                                                .limit = 1 << 20,
+                                                .max_age = INT64_MAX,
+                                                .engine = ops->name},
+                     NULL);
+}
+
 static void reopen(void) {
     struct ln_store_stats stats;
     for (struct ln_store_flush *f = s->flushes; f; f = f->next)
@@ -270,13 +290,7 @@ static void reopen(void) {
     purged += stats.purged;
     ln_store_close(s);
     assert_int_equal(ln_loop_step(loop, 0), LN_OK); /* frees it */
-    s = open_with(&(struct ln_store_options){.create = true,
-                                             .cache = 1 << 14,
-                                             .overlay = 2000,
-                                             .limit = 1 << 20,
-                                             .max_age = INT64_MAX,
-                                             .engine = ops->name},
-                  NULL);
+    s = open_one();
     assert_true(ln_store_applied(s) >= durable && ln_store_applied(s) <= applied);
     assert_true(applied - ln_store_applied(s) < HISTORY);
     applied = ln_store_applied(s);
@@ -321,23 +335,17 @@ static void run(const char *name) {
     memset(mark, 0, sizeof mark);
     memset(history, 0, sizeof history);
     applied = 0;
-    flushes = purged = reopens = walked = 0;
+    flushes = purged = reopens = walked = loaded = 0;
     seed = 7;
     ln_write_inline_rows = 5; /* so that marks are needed */
     ln_write_piece_rows = 2;  /* and purges are paused */
-    s = open_with(&(struct ln_store_options){.create = true,
-                                             .cache = 1 << 14,
-                                             .overlay = 2000,
-                                             .limit = 1 << 20,
-                                             .max_age = INT64_MAX,
-                                             .engine = name},
-                  NULL);
+    s = open_one();
     advance();
     int count = getenv("LUNODE_FULL") ? 400000 : 40000;
     for (int i = 0; i < count; i++)
         any_one();
     reopen();
-    assert_true(flushes > 100 && reopens > 3 && walked > 10000);
+    assert_true(flushes > 100 && reopens > 3 && walked > 10000 && loaded > 500);
     assert_true(ops->ranges || purged > 100);
     ln_store_close(s);
     (void)ln_loop_step(loop, 0);

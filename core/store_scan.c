@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { LAYERS = LN_STORE_FROZEN + 1 };
+enum { LAYERS = LN_STORE_FROZEN + 3 };
 
 /* A cursor over ordered sources, the newest first, the engine last. Each stands on its first row
  * not yet passed, or on the row handed out last (on). Where a source has changed since, its place
@@ -189,7 +189,31 @@ static int place_all(struct ln_scan *scan, struct ln_detail *detail) {
     for (size_t i = 0; i < scan->count; i++)
         place_node(scan, &scan->layers[i]);
     scan->skipped = false;
-    return place_iter(scan, detail);
+    return scan->iter ? place_iter(scan, detail) : LN_OK;
+}
+
+/* Whether memory has all that is still to come. */
+static bool needs_no_engine(const struct ln_scan *scan) {
+    if (scan->snapshot || !scan->has_last || !scan->has_end)
+        return false;
+    return scan->reverse
+               ? ln_store_has_all(scan->store, scan->end, scan->end_len, scan->last, scan->last_len)
+               : ln_store_has_all(scan->store, scan->last, scan->last_len, scan->end,
+                                  scan->end_len);
+}
+
+static int open_engine(struct ln_scan *scan) {
+    struct ln_store *s = scan->store;
+    scan->on_iter = false;
+    scan->iter_ended = needs_no_engine(scan);
+    if (scan->iter_ended) {
+        if (s->flushed)
+            scan->layers[scan->count++].layer = s->flushed;
+        scan->layers[scan->count++].layer = s->warm;
+        return LN_OK;
+    }
+    scan->iter = s->ops->iter_open(s->engine, scan->snapshot ? scan->snapshot->engine : NULL);
+    return scan->iter ? LN_OK : -ENOMEM;
 }
 
 static int open_sources(struct ln_scan *scan, struct ln_detail *detail) {
@@ -209,10 +233,9 @@ static int open_sources(struct ln_scan *scan, struct ln_detail *detail) {
         scan->layers[scan->count++].layer = snapshot->layers[i];
     for (size_t i = s->frozen_count; !snapshot && i > 0; i--)
         scan->layers[scan->count++].layer = s->frozen[i - 1];
-    scan->iter = s->ops->iter_open(s->engine, snapshot ? snapshot->engine : NULL);
-    if (!scan->iter)
-        return -ENOMEM;
-    int rc = place_all(scan, detail);
+    int rc = open_engine(scan);
+    if (rc == LN_OK)
+        rc = place_all(scan, detail);
     scan->epoch = snapshot ? snapshot->epoch : s->epoch;
     scan->started = rc == LN_OK;
     return rc;
@@ -291,14 +314,15 @@ static int skip_range(struct ln_scan *scan, size_t i, const struct ln_range *r,
     return LN_OK;
 }
 
-/* As long as source i stands in a range that a newer layer has deleted, moves it. */
+/* As long as source i stands in a range that a newer layer has deleted, moves it; or its own layer,
+ * where that has written nothing there since. */
 static int uncover(struct ln_scan *scan, size_t i, struct ln_detail *detail,
                    struct ln_overlay_row *row) {
     int rc = row_of(scan, i, detail, row);
-    for (size_t newer = 0; rc == LN_OK && newer < i;) {
+    for (size_t newer = 0; rc == LN_OK && newer <= i && newer < scan->count;) {
         const struct ln_range *r =
             ln_overlay_covering(&scan->layers[newer].layer->rows, row->key, row->klen);
-        if (!r) {
+        if (!r || (newer == i && r->written)) {
             newer++;
             continue;
         }

@@ -3,15 +3,14 @@
 
 #include <errno.h>
 
-enum { LAYERS = LN_STORE_FROZEN + 2 };
-
-static const struct ln_overlay_cursor NOWHERE;
+enum { LAYERS = LN_STORE_FROZEN + 3 };
 
 /* A layer, and its first row that is not passed yet. */
 struct source {
     const struct ln_overlay *rows;
-    struct ln_overlay_cursor at; /* past an end: none is left */
+    struct ln_overlay_cursor at;
     struct ln_overlay_row row;
+    bool live; /* false: none is left */
 };
 
 struct walk {
@@ -21,26 +20,31 @@ struct walk {
     bool ranges; /* one of them has deleted ranges */
 };
 
-/* The row of its node, unless that lies past the end. */
+/* The row of its place, unless that lies past the end. */
 static void settle(const struct walk *w, struct source *s) {
     const struct ln_walk *r = w->range;
     const struct ln_overlay_node *node = ln_overlay_at(&s->at);
+    s->live = node != NULL;
     if (!node)
         return;
     s->row = ln_overlay_row(s->rows, node);
-    bool past = r->reverse
-                    ? ln_key_compare(s->row.key, s->row.klen, r->from, r->from_len) < 0
-                    : r->to && ln_key_compare(s->row.key, s->row.klen, r->to, r->to_len) >= 0;
-    if (past)
-        s->at = NOWHERE;
+    if (r->reverse)
+        s->live = ln_key_compare(s->row.key, s->row.klen, r->from, r->from_len) >= 0;
+    else if (r->to)
+        s->live = ln_key_compare(s->row.key, s->row.klen, r->to, r->to_len) < 0;
 }
 
 /* To the first row that is not before key; backwards, to the last one before it; NULL: no end. */
 static void seek(const struct walk *w, struct source *s, const char *key, size_t klen) {
-    if (!w->range->reverse)
-        s->at = key ? ln_overlay_seek(s->rows, key, klen) : NOWHERE;
-    else
-        s->at = key ? ln_overlay_seek_before(s->rows, key, klen) : ln_overlay_last(s->rows);
+    if (!key && w->range->reverse) {
+        s->at = ln_overlay_last(s->rows);
+    } else if (!key) {
+        s->live = false;
+        return;
+    } else {
+        s->at = w->range->reverse ? ln_overlay_seek_before(s->rows, key, klen)
+                                  : ln_overlay_seek(s->rows, key, klen);
+    }
     settle(w, s);
 }
 
@@ -72,7 +76,7 @@ static struct source *pick(struct walk *w) {
     struct source *best = NULL;
     for (size_t i = 0; i < w->count; i++) {
         struct source *s = &w->sources[i];
-        if (!ln_overlay_at(&s->at))
+        if (!s->live)
             continue;
         int order =
             best ? ln_key_compare(s->row.key, s->row.klen, best->row.key, best->row.klen) : 0;
@@ -95,7 +99,7 @@ static bool uncover(const struct walk *w, struct source *s) {
         else if (r->from_len > 0)
             seek(w, s, r->from, r->from_len);
         else
-            s->at = NOWHERE;
+            s->live = false;
         return true;
     }
     return false;
@@ -110,6 +114,8 @@ int ln_store_walk(const struct ln_store *s, const struct ln_walk *range) {
         add(&w, s->frozen[i - 1]);
     if (s->flushed)
         add(&w, s->flushed);
+    if (s->warm)
+        add(&w, s->warm);
     while (rc == LN_OK && (at = pick(&w))) {
         if (w.ranges && uncover(&w, at))
             continue;

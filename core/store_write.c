@@ -171,8 +171,7 @@ static int put_survivors(struct ln_write *w, const struct mark *mark, struct ln_
 static int row_within(struct ln_write *w, struct ln_engine_iter *it, const struct mark *mark,
                       struct ln_overlay_row *row) {
     int rc = it->ops->iter_row(it, &w->detail, row);
-    if (rc == LN_OK && mark->to &&
-        ln_key_compare(row->key, row->klen, mark->to, mark->to_len) >= 0)
+    if (rc == LN_OK && mark->to && ln_key_compare(row->key, row->klen, mark->to, mark->to_len) >= 0)
         rc = LN_EOF;
     return rc;
 }
@@ -390,9 +389,8 @@ static int purge_behind(struct ln_write *w, struct mark *mark, struct ln_key *at
     if (it) /* it keeps the engine from letting go of what is compacted */
         ops->iter_close(it);
     if ((rc == LN_OK || rc == LN_EOF) && rows >= COMPACT_LEAST) {
-        const struct mark end = rc == LN_OK ? *mark
-                                            : (struct mark){.from = mark->to,
-                                                            .from_len = mark->to_len};
+        const struct mark end =
+            rc == LN_OK ? *mark : (struct mark){.from = mark->to, .from_len = mark->to_len};
         ops->compact(w->engine, from.from, from.from_len, end.from, end.from_len);
     }
     return rc;

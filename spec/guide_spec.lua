@@ -70,7 +70,7 @@ local function run_lua(block, dir, serves)
   tmp.write(dir .. "/" .. file, block.code)
   local expected = page.expected(block)
   if not serves then
-    assert.same({ 0, expected, "" }, { lunode.run { "run", file, cwd = dir, seconds = 30 } })
+    assert.same({ 0, expected, "" }, { lunode.run { "run", file, cwd = dir, seconds = 55 } })
     return
   end
   local server = lunode.start { "run", file, cwd = dir }
@@ -82,7 +82,7 @@ end
 
 local function run_sh(block, dir)
   local path = dir .. "/bin:" .. TREE .. "/bin:" .. os.getenv("PATH")
-  local words = { "sh", "-eu", "-c", block.code, cwd = dir, env = { PATH = path }, seconds = 30 }
+  local words = { "sh", "-eu", "-c", block.code, cwd = dir, env = { PATH = path }, seconds = 55 }
   assert.same({ 0, page.expected(block), "" }, { process.run(words) })
 end
 

@@ -69,9 +69,9 @@ describe("docs/testing.md", function()
         local code, out, err
         if block.kind == "lua" then
           local file = tmp.write(("%s/line_%d.lua"):format(dir, block.line), block.code)
-          code, out, err = lunode.run { "run", file, cwd = dir, seconds = 30 }
+          code, out, err = lunode.run { "run", file, cwd = dir, seconds = 55 }
         else
-          local words = { "sh", "-eu", "-c", block.code, cwd = dir, seconds = 28 }
+          local words = { "sh", "-eu", "-c", block.code, cwd = dir, seconds = 55 }
           words.env = { LUNODE_TEST_TIMES = dir .. "/times", LUNODE_FULL = false } -- as a reader runs it
           code, out, err = process.run(words)
         end

@@ -173,7 +173,11 @@ describe("lunode backup", function()
   end)
 
   it("says that the disk is full, leaves nothing there, and the node serves on", function()
-    local disk = data.small_disk("8m")
+    local disk, why = data.small_disk("8m")
+    if not disk then
+      pending(why)
+      return
+    end
     local node = lunode.kv {}
     local client = node:client()
     data.fill(client, 24, 1 << 20)
@@ -300,7 +304,11 @@ describe("BGSAVE", function()
   end)
 
   it("that finds the disk full tells so, and nothing is left of it", function()
-    local disk = data.small_disk("48m")
+    local disk, why = data.small_disk("48m")
+    if not disk then
+      pending(why)
+      return
+    end
     local node = lunode.kv { dir = disk .. "/data" }
     local client = node:client()
     data.fill(client, 6, 1 << 20)

@@ -38,7 +38,7 @@ describe("docs/guide/cluster.md", function()
       script[#script + 1] = block.code .. ("printf '%s\\n'\n"):format("\\001")
     end
     tmp.write(dir .. "/page.sh", with_free_ports(table.concat(script)))
-    local code, out, err = process.run { "bash", "page.sh", cwd = dir, seconds = 28 }
+    local code, out, err = process.run { "bash", "page.sh", cwd = dir, seconds = 55 }
     err = err:gsub("[^\n]* Killed [^\n]*\n", "") -- the shell notices
     local printed = {}
     for text in out:gmatch("(.-)" .. MARK .. "\n") do

@@ -35,8 +35,20 @@ describe("names", function()
     end
   end)
 
+  it("tell which of them take a list", function()
+    local names = resp.names()
+    names:bind("mset", 1, 2, 255, "list")
+    names:bind("get", 2, 1, 1, true)
+    assert.same({ 1, true }, { names:find("mset", 255) })
+    assert.same({ 2, false }, { names:find("get", 1) })
+    assert.is_nil(names:find("mset", 256))
+    names:bind("mset", 1, 2, 3, true)
+    assert.same({ 1, false }, { names:find("mset", 2) })
+  end)
+
   it("refuse what cannot be", function()
     local names = resp.names()
+    misuse("from 0 to 255 expected", function() names:bind("x", 1, 0, 256, "list") end)
     misuse("a name has 1 to 64 bytes", function() names:bind("", 1, 0, 0) end)
     misuse("a name has 1 to 64 bytes", function() names:bind(("x"):rep(65), 1, 0, 0) end)
     misuse("from 0 to 3 expected", function() names:bind("x", 1, 0, 4) end)
@@ -130,6 +142,39 @@ local function contract(world)
     till(seen, 1)
     local view = world.simulated and "string" or "userdata"
     assert.same({ "string", view, view }, types)
+  end)
+
+  it("give all arguments as one list", function()
+    local b, store, told = batch.new(), assert(world.store.open(world.directory())), {}
+    local rows = store:rows "k"
+    local client, seen = serve(function(names)
+      names:bind("mset", "MSET", 0, 40, "list")
+    end, function(_, list)
+      told[#told + 1] = resp.count(list)
+      if resp.count(list) % 2 == 0 then
+        b:add("MSET", list)
+        rows:put_list(list, 1, 0)
+      end
+      return resp.OK
+    end)
+    local many = {}
+    for i = 1, 40 do
+      many[i] = "word" .. i
+    end
+    local text = table.concat(many, " ")
+    client:write("mset a 1 b '2 3'\r\nMSET\r\nmset odd\r\nmset " .. text .. "\r\nmset " .. text .. " more\r\n")
+    till(seen, 5)
+    assert.same({ 4, 0, 1, 40 }, { table.unpack(told, 1, 4) })
+    assert.same({ "short MSET a 1 b 2 3", "short MSET", "short MSET odd", "short MSET " .. text,
+      "message mset " .. text .. " more" }, seen)
+    assert.same({ "1", "2 3", "word40" }, { rows:get("a", 0), (rows:get("b", 0)), (rows:get("word39", 0)) })
+    local payload = b:take()
+    local position, name, word = batch.next(payload)
+    assert.same({ "MSET", "a" }, { name, word })
+    local _
+    _, name = batch.next(payload, position)
+    assert.equal("MSET", name)
+    store:close()
   end)
 
   it("give arguments that end with their command", function()

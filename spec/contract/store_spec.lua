@@ -611,6 +611,66 @@ local function contract(world, engine)
     end
   end)
 
+  it("forgets what came and went, whatever the disk had of it", function()
+    local s, dir = new()
+    local elements, members, model, kept = s:elements(), s:members(), {}, {}
+    local first, last, seed = 0, 0, 7
+    local function below(n)
+      seed = (seed * 1103515245 + 12345) % 2147483648
+      return (seed >> 8) % n
+    end
+    local function copy(from)
+      local to = {}
+      for key, value in pairs(from) do
+        to[key] = value
+      end
+      return to
+    end
+    local marks = { first, last }
+    for step = 1, 400 do
+      local dice, name = below(100), "m" .. below(9)
+      if dice < 25 then
+        elements:add("e", last, "v" .. last)
+        last = last + 1
+      elseif dice < 50 then
+        assert.equal(first < last and "v" .. first or nil, elements:take("e", first))
+        first = math.min(first + 1, last)
+      elseif dice < 70 then
+        assert.equal(not model[name], (members:add("m", name, "x")))
+        model[name] = true
+      elseif dice < 90 then
+        assert.equal(model[name] or false, (members:delete("m", name)))
+        model[name] = nil
+      elseif dice < 95 then
+        s:begin()
+        kept, marks = copy(model), { first, last }
+      elseif dice < 97 then
+        s:rollback()
+        model, first, last = copy(kept), marks[1], marks[2]
+      elseif dice < 99 or step % 3 > 0 then
+        assert(s:commit())
+        kept, marks = copy(model), { first, last }
+      else
+        assert(s:commit())
+        s:close()
+        s = open(dir)
+        elements, members, kept, marks = s:elements(), s:members(), copy(model), { first, last }
+      end
+      if step % 50 == 0 then
+        local names, met = 0, 0
+        for _ in pairs(model) do
+          names = names + 1
+        end
+        for _ in s:scan("m", "n") do
+          met = met + 1
+        end
+        assert.equal(names, met)
+        assert.equal(last - first, #elements:range("e", first, 400))
+      end
+    end
+    assert.is_true(last > 50)
+  end)
+
   it("has the members under a prefix, in the order of their hashes", function()
     local s = new()
     local members, row = s:members(), require("lunode.slot").row

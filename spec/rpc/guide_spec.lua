@@ -19,7 +19,7 @@ describe("the guide to RPC", function()
       for _, each in ipairs { server, store, clock } do each:close() end
     ]]
     local path = tmp.write(tmp.dir() .. "/guide.lua", table.concat(blocks, "\n"))
-    local code, out, err = lunode.run { "run", path, seconds = 20 }
+    local code, out, err = lunode.run { "run", path, seconds = 55 }
     assert.equal("", err)
     assert.equal("all of it\n", out)
     assert.equal(0, code)

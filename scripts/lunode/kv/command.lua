@@ -24,6 +24,7 @@ local M = {}
 ---@field views? fun(ctx: lunode.kv.ctx, ...): any  runs instead for as few arguments as it has parameters, three at
 ---   most, while nobody asks for keyspace events: they are views, see resp.names
 ---@field short? fun(ctx: lunode.kv.ctx, key: string, ...): any  as views, but the first argument is a string
+---@field list? fun(ctx: lunode.kv.ctx, args: any): any  as views, of 63 arguments at most: all are one view of a list
 ---@field flags? string[]         Redis's: "write", "readonly", "fast", "admin", "no_auth", …
 ---@field keys? integer[]         {first, last, step}
 ---@field access? string|string[] how keys are used, as Redis's key specs say: "RO access"; a list: one for each key
@@ -49,7 +50,7 @@ local FIELDS = {
   notes = "string", group = "string", acl = "table", tips = "table", summary = "string", since = "string",
   complexity = "string", deprecated = "table", replace = "boolean", numkeys = "table", more_keys = "table",
   getkeys = "function", arrive = "function", immediate = "boolean", may_replicate = "boolean", views = "function",
-  short = "function",
+  short = "function", list = "function",
 }
 
 local FLAGS = {
@@ -69,6 +70,7 @@ M.by_name = by_name
 -- that arrive, and nothing more is asked about them.
 M.names = resp.names()
 local SHORT = 3
+local LISTED = 63 -- arguments that come as one view; how long commands with more than that take is looked at
 
 ---How often a command was added: whoever looks can tell that there are more.
 M.registered = 0
@@ -157,11 +159,14 @@ end
 
 -- Those with few arguments come by a short way, and some have a function of their own for it.
 local function bind(name, entry, options)
+  if options.list then
+    return M.names:bind(name, entry, entry.min, math.min(entry.max, LISTED), "list")
+  end
   local few, most = options.views or options.short, SHORT
   if few then
     most = math.min(debug.getinfo(few, "u").nparams - 1, SHORT)
   end
-  local looked_at = entry.timed and not entry.write -- how long it takes: not on the short way
+  local looked_at = entry.timed and not entry.write and not few -- how long it takes: not on the short way
   if entry.run and (few or not entry.variadic) and entry.min <= most and not looked_at then
     local views = options.views and 1 or options.short and 2
     M.names:bind(name, entry, entry.min, math.min(entry.max, most), views or false)
@@ -185,7 +190,7 @@ function M.command(name, options)
     min = math.abs(arity) - 1, -- arguments after the name
     max = arity > 0 and arity - 1 or math.huge,
     run = container and skip_name(options) or options.run,
-    short = options.views or options.short or options.run, -- for few arguments
+    short = options.views or options.short or options.list or options.run, -- for few arguments
     variadic = options.variadic or false,
     write = flags.write or false,
     reads = flags.readonly or false,

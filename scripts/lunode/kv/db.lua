@@ -64,7 +64,7 @@ local function check_format(store, commit)
 end
 
 -- All that belongs to a store. What most commands call lies in the object itself, so that no metatable is asked each
--- time: db.put_element(db.elements, …) is db.elements:put(…).
+-- time: db.add_element(db.elements, …) is db.elements:add(…).
 local function bind(self, store)
   self.store = store
   self.rows = store:rows(keys.META_KIND) -- the same by key, for values that are strings without expiry
@@ -75,7 +75,7 @@ local function bind(self, store)
   end
   self.begin_rows, self.get_row, self.put_row, self.add_row = store.begin, self.rows.get, self.rows.put, self.rows.add
   self.get_member, self.put_member, self.add_member = self.members.get, self.members.put, self.members.add
-  self.put_element, self.take_element = self.elements.put, self.elements.take
+  self.add_element, self.take_element = self.elements.add, self.elements.take
 end
 
 ---@param store lunode.store_handle
@@ -406,11 +406,11 @@ function methods:set(key, text, expiry)
   self:put(row, old, string_value(text, expiry))
 end
 
----As `set` without expiry for each pair of a list: {key, text, key, text, …}.
----@param list string[]
+---As `set` without expiry for each pair of a list, {key, text, key, text, …}, or of a view of one.
+---@param list any
 function methods:set_list(list)
-  local at = 1
-  while at < #list do
+  local at, count = 1, resp.count(list)
+  while at < count do
     if self.writing and not self.on_new then -- up to a key that is more than a plain string
       local next_at, created = self.rows:put_list(list, at, PLAIN, NOT_PLAIN)
       if next_at > at then
@@ -420,7 +420,8 @@ function methods:set_list(list)
       end
       at = next_at
     end
-    if at < #list then
+    if at < count then
+      list = type(list) == "table" and list or { words(list) }
       self:set(list[at], list[at + 1])
       at = at + 2
     end

@@ -115,7 +115,7 @@ end
 ---@param value any  a string or a view
 function M.push_left(db, c, value)
   local index = c.more - 1
-  db.put_element(db.elements, c.prefix, index, value)
+  db.add_element(db.elements, c.prefix, index, value)
   c.more, c.count = index, c.count + 1
 end
 
@@ -124,7 +124,7 @@ end
 ---@param value any  a string or a view
 function M.push_right(db, c, value)
   local count = c.count
-  db.put_element(db.elements, c.prefix, c.more + count, value)
+  db.add_element(db.elements, c.prefix, c.more + count, value)
   c.count = count + 1
 end
 

@@ -239,8 +239,9 @@ command.command("MGET", {
   end,
 })
 
+-- Of a list, or of a view of one.
 local function check_pairs(name, args)
-  if #args % 2 ~= 0 then
+  if resp.count(args) % 2 ~= 0 then
     error(resp.error(("ERR wrong number of arguments for '%s' command"):format(name)), 0)
   end
 end
@@ -256,15 +257,18 @@ local function set_pairs(ctx, args)
   end
 end
 
+local function set_all(ctx, args)
+  check_pairs("mset", args)
+  set_pairs(ctx, args)
+  return OK
+end
+
 command.command("MSET", {
   arity = -3, variadic = true, flags = WRITE, keys = { 1, -1, 2 }, access = "OW update", group = "string",
   tips = { "request_policy:multi_shard", "response_policy:all_succeeded" }, since = "1.0.1",
   complexity = "O(N) where N is the number of keys to set.", summary = "Set multiple keys to multiple values",
-  run = function(ctx, args)
-    check_pairs("mset", args)
-    set_pairs(ctx, args)
-    return OK
-  end,
+  run = set_all,
+  list = set_all,
 })
 
 command.command("MSETNX", {

@@ -165,8 +165,11 @@ local function collect(db, z, from, to, limit, offset, reverse, scores)
 end
 
 -- The same as a reply; `known`: how many rows the range has, where that is known.
-local function reply(db, z, from, to, limit, offset, reverse, scores, protocol, known)
+local function reply(db, c, z, from, to, limit, offset, reverse, scores, protocol, known)
   local skip = scores and #z.scores or #z.scores + SCORE_BYTES
+  if not known then -- else the reply itself tells whether memory has them all
+    db.store:load(z.scores, z.scores_past, c.count)
+  end
   return db.store:reply(from, to, scores and "scores" or "keys", "array", known, skip, reverse, limit, offset, protocol)
 end
 
@@ -195,7 +198,7 @@ function M.range(db, c, from, to, options)
     return {}
   end
   if protocol then
-    return reply(db, z, first, past, options.limit, options.offset, options.reverse, options.scores, protocol)
+    return reply(db, c, z, first, past, options.limit, options.offset, options.reverse, options.scores, protocol)
   end
   return collect(db, z, first, past, options.limit, options.offset, options.reverse, options.scores)
 end
@@ -230,7 +233,7 @@ function M.by_rank(db, c, first, last, reverse, scores, protocol)
     if offset > c.count - limit - low then -- the other end is nearer
       offset = c.count - limit - low
       if protocol and reverse then
-        return reply(db, z, from, past, limit, offset, true, scores, protocol)
+        return reply(db, c, z, from, past, limit, offset, true, scores, protocol)
       end
       local list = collect(db, z, from, past, limit, offset, true, scores)
       return reverse and list or reversed(list, scores and 2 or 1)
@@ -240,7 +243,7 @@ function M.by_rank(db, c, first, last, reverse, scores, protocol)
     from = z.scores .. key
   end
   if protocol then
-    return reply(db, z, from, past, limit, offset, reverse, scores, protocol, limit == c.count and limit or nil)
+    return reply(db, c, z, from, past, limit, offset, reverse, scores, protocol, limit == c.count and limit or nil)
   end
   return collect(db, z, from, past, limit, offset, reverse, scores)
 end

@@ -140,10 +140,22 @@ local function zrange(ctx, args, by, reverse)
   local options = parse_options(args, 4, by, reverse, false)
   local db, scores, session = ctx.db, options.scores, ctx.session
   local protocol = session and session.protocol
-  local select = selection(options.by, args[2], args[3], options.reverse, options.offset, options.limit, scores, protocol)
+  local select = selection(options.by, args[2], args[3], options.reverse, options.offset, options.limit, scores,
+    protocol)
   local c = db.collections:read(args[1], ZSET)
   local reply = c and select(db, c) or {}
   return scores and type(reply) == "table" and zsets.reply(ctx, reply) or reply
+end
+
+-- Members by rank: ZRANGE as it is asked for most.
+local function zrange_plain(ctx, key, first, last)
+  local low, high, db = numbers.integer(first), numbers.integer(last), ctx.db
+  local c = db.collections:read(key, ZSET)
+  if c == nil then
+    return {}
+  end
+  low, high = clamp(low, high, c.count)
+  return low and zset.by_rank(db, c, low, high, false, false, 2) or {}
 end
 
 local MANY = "O(log(N)+M) with N being the number of elements in the sorted set and M the number of elements "
@@ -157,6 +169,7 @@ command.command("ZRANGE", {
   run = function(ctx, args)
     return zrange(ctx, args)
   end,
+  short = zrange_plain,
 })
 
 for name, entry in pairs {

@@ -23,23 +23,28 @@ local function answer(c, ...)
   end
 end
 
--- The callback for a message, and what it stands for: the name's value where it has one.
+-- The callback for a message, what it stands for, the name's value where it has one, and whether its arguments are to
+-- come as a list.
 local function callback_of(c, kind, name, ...)
   local callbacks = c.callbacks
   if kind ~= "message" then
     return callbacks.on_long_message, name
   elseif c.names and callbacks.on_short_message then
-    local value = c.names:find(name, select("#", ...))
+    local value, listed = c.names:find(name, select("#", ...))
     if value ~= nil then
-      return callbacks.on_short_message, value
+      return callbacks.on_short_message, value, listed
     end
   end
   return callbacks.on_message, name
 end
 
 local function give(c, kind, name, ...)
-  local callback, value = callback_of(c, kind, name, ...)
-  answer(c, callback(c.conn, value, ...))
+  local callback, value, listed = callback_of(c, kind, name, ...)
+  if listed then
+    answer(c, callback(c.conn, value, { ... }))
+  else
+    answer(c, callback(c.conn, value, ...))
+  end
 end
 
 -- What decoder:next gave. True when there may be more.

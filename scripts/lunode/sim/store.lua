@@ -207,6 +207,11 @@ function methods:collect(from, to, what, limit, skip, reverse, offset)
   return list
 end
 
+function methods:load()
+  check_open(self, "load")
+  return true -- there is no disk that takes time
+end
+
 -- As a list where the real store makes a view.
 function methods:reply(from, to, what, kind, _, skip, reverse, limit, offset, protocol)
   check_open(self, "reply")

@@ -26,6 +26,8 @@ function methods:put(prefix, index, value)
   self.store:put(row_of(prefix, index), value)
 end
 
+methods.add = methods.put
+
 function methods:take(prefix, index)
   local row = row_of(prefix, index)
   local value = self.store:get(row)
