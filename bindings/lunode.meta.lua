@@ -1205,8 +1205,9 @@ function ranks_nodes:with(rank) end
 function ranks_nodes:sum() end
 
 ---The nodes that have come or whose spans have changed since `load` or `saved`.
----@return string[] rows  as for `load`
-function ranks_nodes:unsaved() end
+---@param prefix string   what their rows begin with
+---@return string[] rows  row, span:u32be, row …
+function ranks_nodes:unsaved(prefix) end
 
 ---They are in the store.
 function ranks_nodes:saved() end

@@ -189,13 +189,19 @@ static int ranks_sum(lua_State *L) {
 
 static int ranks_unsaved(lua_State *L) {
     const struct ln_ranks *ranks = check_box(L)->ranks;
+    size_t prefix_len;
+    const char *prefix = luaL_checklstring(L, 2, &prefix_len);
     struct ln_ranks_node node;
     lua_Integer count = 0;
     lua_createtable(L, (int)ln_ranks_unsaved_count(ranks) * 2, 0);
     for (size_t i = 0; ln_ranks_unsaved(ranks, i, &node); i++) {
         if (!node.key)
             continue;
-        lua_pushlstring(L, node.key, node.klen);
+        luaL_Buffer row;
+        luaL_buffinit(L, &row);
+        luaL_addlstring(&row, prefix, prefix_len);
+        luaL_addlstring(&row, node.key, node.klen);
+        luaL_pushresult(&row);
         lua_rawseti(L, -2, ++count);
         push_span(L, node.span);
         lua_rawseti(L, -2, ++count);

@@ -120,9 +120,9 @@ end
 ---@param store lunode.store_handle
 ---@param c lunode.kv.collection
 function M.write(store, c)
-  local rows, prefix = c.ranks:unsaved(), c.prefix .. NODE
+  local rows = c.ranks:unsaved(c.prefix .. NODE)
   for i = 1, #rows, 2 do
-    store:put(prefix .. rows[i], rows[i + 1])
+    store:put(rows[i], rows[i + 1])
   end
 end
 
