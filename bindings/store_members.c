@@ -226,8 +226,9 @@ static int members_add(lua_State *L) {
 
 static int members_delete(lua_State *L) {
     struct row row;
+    bool known = lua_toboolean(L, 4); /* before the row: a long one lies on the stack */
     struct members_box *box = check_row(L, &row);
-    bool found = lua_toboolean(L, 4) || is_there(L, box, &row);
+    bool found = known || is_there(L, box, &row);
     if (found)
         check_written(L, ln_store_delete(row.store, row.key, row.len));
     return push_answer(L, found, &row);
