@@ -236,7 +236,7 @@ static int members_add(lua_State *L) {
 
 static int members_delete(lua_State *L) {
     struct row row;
-    bool known = lua_toboolean(L, 4); /* before a long row lies there */
+    bool known = lua_toboolean(L, 4); /* before the row: a long one lies on the stack */
     struct members_box *box = check_row(L, &row);
     bool found = known || is_there(L, box, &row);
     if (found)

@@ -42,7 +42,8 @@ local function events_of(server, sequence)
     local message = listener:reply()
     while message[1] == "pmessage" do
       local event = message[3]:match("^__keyevent@0__:(.*)$") or message[4]
-      if event ~= "expired" and not (event == "new" and command[1]:upper() == "SORT") then -- see compatibility.md
+      local stores = command[1]:upper() == "SORT" or command[1]:upper():find("STORE$")
+      if event ~= "expired" and not (event == "new" and stores) then -- see compatibility.md
         list[#list + 1] = message[3] .. " " .. message[4]
       end
       message = listener:reply()

@@ -18,6 +18,9 @@ describe("commands on hashes", function()
     local client = lunode.kv():client()
     for _, n in ipairs { 0, 1, 200, 255, 256, 257, 500, 512, 5000, 1000000 } do
       local text = ("\0\xff\r\n"):rep(n // 4) .. ("x"):rep(n % 4)
+      client:call("HSET", "h", "other", "")
+      assert.equal(0, client:call("HDEL", "h", text)) -- not there yet
+      client:call("HDEL", "h", "other")
       assert.equal(1, client:call("HSET", "h", text, text))
       assert.equal(0, client:call("HSET", "h", text, text))
       assert.equal(text, client:call("HGET", "h", text))

@@ -86,6 +86,7 @@ command.command("COPY", {
     if value == nil or not replace and select(2, db:find(target)) then
       return 0
     end
+    db:delete(target) -- so that it counts as new, as in Redis
     copy(db, source, target, value)
     ctx:notify("g", "copy_to", target)
     return 1
