@@ -326,7 +326,7 @@ static void a_signal_that_meets_another_thread_reaches_its_watcher(void **state)
     assert_int_equal(pthread_create(&thread, NULL, wait_to_end, &go_on), 0);
     assert_int_equal(ln_signal_start(loop, &watcher, SIGUSR2, mark_signal), LN_OK);
     assert_int_equal(pthread_kill(thread, SIGUSR2), 0);
-    int64_t deadline = ln_loop_now(loop) + 5 * LN_SECOND;
+    int64_t deadline = ln_loop_now(loop) + 20 * LN_SECOND;
     while (trail[0] == '\0' && ln_loop_now(loop) < deadline)
         assert_int_equal(ln_loop_step(loop, LN_SECOND / 10), LN_OK);
     assert_string_equal(trail, "s");
