@@ -837,9 +837,10 @@ function members:index(prefix, member, index, value) end
 ---@param prefix string
 ---@param member any  a string or a view
 ---@param index string  a prefix, too
+---@param value? string  its value, where the caller has met it: then nobody looks
 ---@return string? old  nil: there is no such member
 ---@return integer hash
-function members:unindex(prefix, member, index) end
+function members:unindex(prefix, member, index, value) end
 
 ---Stores a member's value, unless it is there already.
 ---@param prefix string
@@ -851,9 +852,10 @@ function members:add(prefix, member, value) end
 
 ---@param prefix string
 ---@param member any  a string or a view
+---@param known? boolean  the caller has met it: nobody looks whether it is there
 ---@return boolean existed
 ---@return integer hash
-function members:delete(prefix, member) end
+function members:delete(prefix, member, known) end
 
 ---@class lunode.snapshot
 local snapshot = {}

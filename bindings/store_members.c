@@ -181,21 +181,31 @@ static int members_index(lua_State *L) {
     return 2;
 }
 
+/* The value of an indexed member, into `old`. False: there is no such member. */
+static bool look_up_value(lua_State *L, struct members_box *box, const struct row *row, char *old,
+                          size_t *len) {
+    bool found = look(L, box, row);
+    *len = box->value.len;
+    if (found && *len <= MOST_INDEXED)
+        memcpy(old, box->value.data, *len);
+    ln_value_release(&box->value);
+    luaL_argcheck(L, !found || *len <= MOST_INDEXED, 3, "too long for an index");
+    return found;
+}
+
 static int members_unindex(lua_State *L) {
     struct row row, entry;
     char old[MOST_INDEXED];
+    size_t len;
+    const char *value = luaL_optlstring(L, 5, NULL, &len);
     struct members_box *box = check_row(L, &row);
-    bool found = look(L, box, &row);
-    size_t len = box->value.len;
-    if (found && len <= MOST_INDEXED)
-        memcpy(old, box->value.data, len);
-    ln_value_release(&box->value);
-    if (found) {
-        luaL_argcheck(L, len <= MOST_INDEXED, 3, "too long for an index");
-        make_index_row(L, &entry, old, len);
+    if (!value && look_up_value(L, box, &row, old, &len))
+        value = old;
+    if (value) {
+        make_index_row(L, &entry, value, len);
         check_written(L, ln_store_delete(row.store, entry.key, entry.len));
         check_written(L, ln_store_delete(row.store, row.key, row.len));
-        lua_pushlstring(L, old, len);
+        lua_pushlstring(L, value, len);
     } else {
         lua_pushnil(L);
     }
@@ -217,7 +227,7 @@ static int members_add(lua_State *L) {
 static int members_delete(lua_State *L) {
     struct row row;
     struct members_box *box = check_row(L, &row);
-    bool found = is_there(L, box, &row);
+    bool found = lua_toboolean(L, 4) || is_there(L, box, &row);
     if (found)
         check_written(L, ln_store_delete(row.store, row.key, row.len));
     return push_answer(L, found, &row);

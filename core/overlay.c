@@ -302,6 +302,8 @@ static int set(struct ln_overlay *o, const void *key, size_t klen, const struct 
         return rc;
     o->leaving += n && n->only_here && c->deleted;
     o->version++;
+    if (o->range_count > 0)
+        ln_overlay_ranges_written(o, key, klen);
     return LN_OK;
 }
 

@@ -53,6 +53,7 @@ struct ln_range {
     const char *from, *to;
     size_t from_len, to_len;
     uint64_t seq; /* private */
+    bool written; /* rows in it may have been written since; else none of them stands */
 };
 
 struct ln_overlay {     /* all fields private but the first five */
@@ -71,8 +72,8 @@ struct ln_overlay {     /* all fields private but the first five */
     size_t mark_used;
     struct ln_overlay_undo *undo; /* what the rows changed since the mark were before */
     size_t undo_len, undo_cap;
-    size_t leaving; /* deletions of new rows since the mark */
-    bool distrusts; /* what is new has to be deleted below, too */
+    size_t leaving;                  /* deletions of new rows since the mark */
+    bool distrusts;                  /* what is new has to be deleted below, too */
     struct ln_overlay_large *larges; /* values that have an allocation of their own */
     size_t large;                    /* how many */
     struct ln_range *ranges, *saved_ranges;

@@ -88,6 +88,9 @@ bool ln_overlay_table_reap(struct ln_overlay *o, size_t memory);
 
 /* ---- ranges */
 
+/* A row of that key was written. REQUIRES: after that. */
+void ln_overlay_ranges_written(struct ln_overlay *o, const void *key, size_t klen);
+
 /* Makes the ranges those of the mark. */
 void ln_overlay_ranges_restore(struct ln_overlay *o);
 

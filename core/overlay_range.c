@@ -32,15 +32,21 @@ static size_t find(const struct ln_overlay *o, const void *key, size_t klen) {
     return low;
 }
 
+static struct ln_range *covering(const struct ln_overlay *o, const void *key, size_t klen) {
+    size_t i = o->range_count ? find(o, key, klen) : 0;
+    struct ln_range *r = i < o->range_count ? &o->ranges[i] : NULL;
+    return r && ln_key_compare(r->from, r->from_len, key, klen) <= 0 ? r : NULL;
+}
+
 const struct ln_range *ln_overlay_covering(const struct ln_overlay *o, const void *key,
                                            size_t klen) {
-    if (o->range_count == 0)
-        return NULL;
-    size_t i = find(o, key, klen);
-    if (i == o->range_count)
-        return NULL;
-    const struct ln_range *r = &o->ranges[i];
-    return ln_key_compare(r->from, r->from_len, key, klen) <= 0 ? r : NULL;
+    return covering(o, key, klen);
+}
+
+void ln_overlay_ranges_written(struct ln_overlay *o, const void *key, size_t klen) {
+    struct ln_range *r = covering(o, key, klen);
+    if (r)
+        r->written = true;
 }
 
 /* ---- changes */
@@ -126,6 +132,7 @@ static int insert_gap(struct ln_overlay *o, const struct ln_range *gap) {
 int ln_overlay_delete_range_below(struct ln_overlay *o, const struct ln_range *range) {
     struct ln_range rest = *range;
     rest.seq = 0; /* writes begin with 1 */
+    rest.written = true;
     if (save(o) != LN_OK)
         return -ENOMEM;
     o->version++;

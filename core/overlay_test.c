@@ -151,6 +151,36 @@ static void a_deleted_range_covers_what_is_older_and_not_what_is_later(void **st
     ln_overlay_free(&o);
 }
 
+static void a_range_deleted_below_covers_nothing_that_is_here(void **state) {
+    (void)state;
+    static const struct ln_range below = {.from = "b", .from_len = 1, .to = "x", .to_len = 1};
+    struct ln_overlay o;
+    struct ln_overlay_row row;
+    ln_overlay_init(&o);
+    put(&o, "c", "1");
+    put(&o, "m", "1");
+    delete_range(&o, "a", "d"); /* reaches into it */
+    delete_range(&o, "g", "h");
+    delete_range(&o, "w", "z");
+    ln_overlay_begin(&o);
+    assert_int_equal(ln_overlay_delete_range_below(&o, &below), LN_OK);
+    assert_int_equal(o.range_count, 5); /* that one fills the two gaps */
+    assert_look(&o, "m", "1");
+    assert_look(&o, "c", NULL);
+    assert_look(&o, "e", NULL);
+    assert_look(&o, "h", NULL);
+    assert_false(ln_overlay_get(&o, "z", 1, &row));
+    assert_true(ln_overlay_covering(&o, "h", 1)->written); /* "m" stands in it */
+    assert_false(ln_overlay_covering(&o, "g", 1)->written);
+    put(&o, "gg", "1");
+    assert_true(ln_overlay_covering(&o, "g", 1)->written);
+    ln_overlay_rollback(&o);
+    assert_int_equal(o.range_count, 3);
+    assert_false(ln_overlay_covering(&o, "g", 1)->written);
+    assert_false(ln_overlay_get(&o, "e", 1, &row));
+    ln_overlay_free(&o);
+}
+
 static void rollback_takes_deleted_ranges_back(void **state) {
     (void)state;
     struct ln_overlay o;
@@ -385,6 +415,7 @@ int main(void) {
         cmocka_unit_test(a_tombstone_is_a_row),
         cmocka_unit_test(rollback_restores_what_the_mark_saw),
         cmocka_unit_test(a_deleted_range_covers_what_is_older_and_not_what_is_later),
+        cmocka_unit_test(a_range_deleted_below_covers_nothing_that_is_here),
         cmocka_unit_test(rollback_takes_deleted_ranges_back),
         cmocka_unit_test(an_overlay_goes_in_pieces),
         cmocka_unit_test(a_value_may_be_copied_from_the_overlay_itself),

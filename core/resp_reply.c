@@ -275,10 +275,17 @@ int ln_resp_put_boolean(struct ln_buffer *b, bool value, int protocol) {
     return ln_buffer_append(b, value ? "#t\r\n" : "#f\r\n", 4);
 }
 
+/* Most are whole numbers, which take a fifth of the time. Not for -0. */
+static bool is_whole(double value) {
+    return fabs(value) < 1e15 && value == (double)(int64_t)value && !(value == 0 && signbit(value));
+}
+
 int ln_resp_put_double(struct ln_buffer *b, double value, int protocol) {
     char text[40];
     int n = 0;
-    if (isnan(value)) /* never "-nan" */
+    if (is_whole(value))
+        n = (int)ln_resp_format_integer((int64_t)value, text);
+    else if (isnan(value)) /* never "-nan" */
         n = snprintf(text, sizeof text, "nan");
     else
         n = snprintf(text, sizeof text, "%.17g", value);

@@ -453,10 +453,8 @@ static int commit_active(struct ln_store *s, bool sync) {
     s->leftovers = w.leftovers;
     ln_store_keep_flushed(s, NULL); /* the engine has newer rows */
     s->unsynced = !sync;
-    if (w.leftovers) { /* the rows of a range are many: the thread goes on */
-        rc = ln_store_seal(s);
-        return rc == LN_OK ? ln_store_kick(s) : rc;
-    }
+    if (w.leftovers && (rc = ln_store_park_leftovers(s)) != LN_OK)
+        return rc; /* all of it is still here, and may be written again */
     s->epoch++;
     s->batches += bytes > 0 || !ln_layer_empty(s->active);
     s->purged += w.purged;

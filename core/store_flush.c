@@ -262,6 +262,24 @@ static void park(struct ln_store *s) {
         (void)ln_store_kick(s);
 }
 
+int ln_store_park_leftovers(struct ln_store *s) {
+    struct ln_layer *rest = ln_layer_new();
+    struct ln_detail detail = {{0}};
+    bool found;
+    int rc = rest ? ln_read_leftovers(s->engine, &rest->rows, &detail, &found) : -ENOMEM;
+    if (rc != LN_OK) {
+        if (rest)
+            ln_layer_release(NULL, rest);
+        return rc;
+    }
+    rest->index = s->index;
+    rest->number = s->number;
+    s->frozen[s->frozen_count++] = rest;
+    s->parked = true;
+    ln_store_tell(s);
+    return LN_OK;
+}
+
 static void on_retry(struct ln_timer *timer) {
     struct ln_store *s = LN_OWNER(struct ln_store, retry, timer);
     (void)ln_store_recover(s, NULL);
@@ -382,7 +400,9 @@ static void on_async(struct ln_async *async) {
 }
 
 static void on_tell(struct ln_job *job) {
-    deliver(LN_OWNER(struct ln_store, tell_job, job));
+    struct ln_store *s = LN_OWNER(struct ln_store, tell_job, job);
+    ln_store_maybe_seal(s);
+    deliver(s);
 }
 
 void ln_store_tell(struct ln_store *s) {

@@ -122,6 +122,10 @@ int ln_store_seal(struct ln_store *s);
 int ln_store_kick(struct ln_store *s);
 /* Seals where it is time to. */
 void ln_store_maybe_seal(struct ln_store *s);
+/* The active layer was written, but the rows of its ranges are many: what is left of them lies
+ * below from now on, and the thread goes on in one of the next turns. REQUIRES: nothing is frozen.
+ */
+int ln_store_park_leftovers(struct ln_store *s);
 /* Waits until no layer is frozen. LN_OK, or why that cannot be. */
 int ln_store_wait(struct ln_store *s, struct ln_detail *detail);
 /* What the end of a write means, whoever wrote. */

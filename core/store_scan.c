@@ -314,14 +314,15 @@ static int skip_range(struct ln_scan *scan, size_t i, const struct ln_range *r,
     return LN_OK;
 }
 
-/* As long as source i stands in a range that a newer layer has deleted, moves it. */
+/* As long as source i stands in a range that a newer layer has deleted, moves it; or its own layer,
+ * where that has written nothing there since. */
 static int uncover(struct ln_scan *scan, size_t i, struct ln_detail *detail,
                    struct ln_overlay_row *row) {
     int rc = row_of(scan, i, detail, row);
-    for (size_t newer = 0; rc == LN_OK && newer < i;) {
+    for (size_t newer = 0; rc == LN_OK && newer <= i && newer < scan->count;) {
         const struct ln_range *r =
             ln_overlay_covering(&scan->layers[newer].layer->rows, row->key, row->klen);
-        if (!r) {
+        if (!r || (newer == i && r->written)) {
             newer++;
             continue;
         }

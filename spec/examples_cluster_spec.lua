@@ -3,12 +3,27 @@
 local lunode = require "spec.support.lunode"
 local ports = require "lunode.test.ports"
 local process = require "lunode.test.process"
+local tcp_server = require "lunode.tcp_server"
 local tmp = require "lunode.test.tmp"
+local wait = require "lunode.test.wait"
 
+local function is_free(port)
+  local server = tcp_server.listen("127.0.0.1", port, {})
+  if server then
+    server:close()
+    wait.turns(2) -- the socket goes in the loop's closing phase
+  end
+  return server ~= nil
+end
+
+-- It takes this one's neighbours: three for clients, and three for each other.
 local function free_range()
   while true do
-    local port = ports.free()
-    if port + 20 < 32768 then
+    local port, free = ports.free(), true
+    for _, offset in ipairs { 1, 2, 3, 11, 12, 13 } do
+      free = free and is_free(port + offset)
+    end
+    if free then
       return port
     end
   end

@@ -80,7 +80,7 @@ local function asks(self)
       return "asks"
     end
     return not self.process:is_alive() and "ended"
-  end, 50, "the client's program to end") == "asks"
+  end, 100, "the client's program to end") == "asks"
 end
 
 local function check_end(self)

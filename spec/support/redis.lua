@@ -7,6 +7,7 @@
 --   client:send("PING\r\n"); client:reply()              --> {ok = "PONG"}
 --   client:raw { "GET", "a" }                            --> "$1\r\n2\r\n"  the reply's own bytes
 --   client:reply_bytes()     -- the same, of a command sent before
+--   client:receive(1000)     -- so many bytes, not decoded
 --   client:bytes()           -- everything received and not yet decoded
 --   client:wait_closed()     -- the peer has closed; client.close_code says how
 --   client:close()
@@ -130,6 +131,22 @@ end
 function methods:bytes()
   gather(self)
   return self.rest:sub(self.position)
+end
+
+---Waits until so many bytes have come that are not yet decoded, or the connection has closed: all that have.
+---@param size integer
+---@return string
+function methods:receive(size)
+  wait.till(function()
+    local have = #self.rest - self.position + 1
+    for _, piece in ipairs(self.received) do
+      have = have + #piece
+    end
+    return have >= size or self.closed
+  end, self.seconds, size .. " bytes")
+  local bytes = self:bytes()
+  self.rest, self.position = "", 1
+  return bytes
 end
 
 ---Sends bytes as they are.

@@ -166,7 +166,7 @@ local function bind(name, entry, options)
   if few then
     most = math.min(debug.getinfo(few, "u").nparams - 1, SHORT)
   end
-  local looked_at = entry.timed and not entry.write -- how long it takes: not on the short way
+  local looked_at = entry.timed and not entry.write and not few -- how long it takes: not on the short way
   if entry.run and (few or not entry.variadic) and entry.min <= most and not looked_at then
     local views = options.views and 1 or options.short and 2
     M.names:bind(name, entry, entry.min, math.min(entry.max, most), views or false)

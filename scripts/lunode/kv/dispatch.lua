@@ -227,6 +227,24 @@ function M.dispatchers(node)
     return on_message(conn, entry.called)
   end
 
+  -- One whose time is looked at.
+  local function run_short_timed(entry, a, b, c)
+    local started, timing = clock(), node.timing
+    local reply
+    if c then
+      reply = entry.short(ctx, a, b, c)
+    elseif b then
+      reply = entry.short(ctx, a, b)
+    else
+      reply = entry.short(ctx, a)
+    end
+    local microseconds = timing:took(entry, started)
+    if microseconds then
+      timing:slow(session, entry.called, { words(table.unpack { a, b, c }) }, microseconds)
+    end
+    return reply
+  end
+
   -- What most messages are: a command of three arguments at most, its entry found already.
   local function on_short_message(conn, entry, a, b, c)
     if conn ~= current then
@@ -241,6 +259,8 @@ function M.dispatchers(node)
     session.command = entry
     if write then
       return (writes:run_short(entry, a, b, c))
+    elseif entry.timed then
+      return run_short_timed(entry, a, b, c)
     elseif c then
       return (entry.short(ctx, a, b, c))
     elseif b then

@@ -185,27 +185,34 @@ local function all(what)
   end
 end
 
+local keys_of, values_of = all("keys"), all("values")
+
+local function hgetall(ctx, key)
+  local db = ctx.db
+  local c = db.collections:read(key, HASH)
+  return c and members.reply(db, c, "both", "map") or resp.map {}
+end
+
 command.command("HGETALL", {
   arity = 2, flags = { "readonly" }, keys = KEY, access = "RO access", group = "hash", since = "2.0.0",
   complexity = "O(N) where N is the size of the hash.", summary = "Get all the fields and values in a hash",
   tips = UNORDERED,
-  run = function(ctx, key)
-    local db = ctx.db
-    local c = db.collections:read(key, HASH)
-    return c and members.reply(db, c, "both", "map") or resp.map {}
-  end,
+  run = hgetall,
+  short = hgetall,
 })
 
 command.command("HKEYS", {
   arity = 2, flags = { "readonly" }, keys = KEY, access = "RO access", group = "hash", since = "2.0.0",
   complexity = "O(N) where N is the size of the hash.", summary = "Get all the fields in a hash", tips = UNORDERED,
-  run = all("keys"),
+  run = keys_of,
+  short = keys_of,
 })
 
 command.command("HVALS", {
   arity = 2, flags = { "readonly" }, keys = KEY, access = "RO access", group = "hash", since = "2.0.0",
   complexity = "O(N) where N is the size of the hash.", summary = "Get all the values in a hash", tips = UNORDERED,
-  run = all("values"),
+  run = values_of,
+  short = values_of,
 })
 
 command.command("HSCAN", {

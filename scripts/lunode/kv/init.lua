@@ -414,6 +414,9 @@ function methods:finish()
     self.replica:abandon()
     return
   end
+  if self.db.store:stats().frozen > 0 then
+    logger.info("the store is at work for what was written or deleted before; the end waits for the piece at hand")
+  end
   local ok, err = self.replica:close()
   if not ok then
     self:fail(err)

@@ -165,7 +165,7 @@ function M.take(ctx, c, view)
   local db = ctx.db
   local rest = remembered.of(db, c)
   local member = rest and pick_remembered(ctx, c, rest, view) or pick(ctx, c.prefix, c.count, "keys")[1]
-  local _, hash = db.members:delete(c.prefix, member)
+  local _, hash = db.members:delete(c.prefix, member, true)
   if rest then
     rest:remove(hash, member)
   end

@@ -159,14 +159,17 @@ command.command("SCARD", {
   end,
 })
 
+local function smembers(ctx, key)
+  local db = ctx.db
+  local c = db.collections:read(key, SET)
+  return c and members.reply(db, c, "keys", "set") or resp.set {}
+end
+
 command.command("SMEMBERS", {
   arity = 2, flags = { "readonly" }, keys = KEY, access = "RO access", group = "set", since = "1.0.0",
   complexity = "O(N) where N is the set cardinality.", summary = "Get all the members in a set", tips = UNORDERED,
-  run = function(ctx, key)
-    local db = ctx.db
-    local c = db.collections:read(key, SET)
-    return c and members.reply(db, c, "keys", "set") or resp.set {}
-  end,
+  run = smembers,
+  short = smembers,
 })
 
 command.command("SSCAN", {
@@ -216,7 +219,7 @@ local function pop_several(ctx, key, count)
   end
   local list = members.sample(ctx, c.prefix, c.count, wanted, "keys", c)
   for i = 1, #list do
-    local _, hash = db.members:delete(c.prefix, list[i])
+    local _, hash = db.members:delete(c.prefix, list[i], true)
     remembered.removed(c, list[i], hash)
   end
   shrink(ctx, c, #list, "spop")

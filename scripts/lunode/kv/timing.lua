@@ -97,22 +97,42 @@ local function count(self, entry, microseconds)
 end
 
 ---A command has run.
+---@param entry table
+---@param started number  loop.time() as it began
+---@return integer? microseconds  where it is one for the slow log
+function methods:took(entry, started)
+  local microseconds = math.floor(math.max(loop.time() - started, 0) * 1e6)
+  local settings = self.node.settings
+  if settings.latency_tracking then
+    count(self, entry, microseconds)
+  end
+  if settings.latency_threshold > 0 then
+    self:sample("command", microseconds // 1000)
+  end
+  if settings.slower_than >= 0 and microseconds >= settings.slower_than and not entry.skip_slowlog then
+    return microseconds
+  end
+end
+
+---Into the slow log.
+---@param session lunode.kv.session?
+---@param name string
+---@param args string[]
+---@param microseconds integer
+function methods:slow(session, name, args, microseconds)
+  add_slow(self, session, name, args, microseconds)
+end
+
+---Both.
 ---@param session lunode.kv.session?
 ---@param entry table
 ---@param name string
 ---@param args string[]
 ---@param started number  loop.time() as it began
 function methods:done(session, entry, name, args, started)
-  local microseconds = math.floor(math.max(loop.time() - started, 0) * 1e6)
-  local settings = self.node.settings
-  if settings.latency_tracking then
-    count(self, entry, microseconds)
-  end
-  if settings.slower_than >= 0 and microseconds >= settings.slower_than and not entry.skip_slowlog then
+  local microseconds = self:took(entry, started)
+  if microseconds then
     add_slow(self, session, name, args, microseconds)
-  end
-  if settings.latency_threshold > 0 then
-    self:sample("command", microseconds // 1000)
   end
 end
 

@@ -318,7 +318,7 @@ function M.pop(db, c, highest, limit)
   for i = first, last do
     local key = ahead[i]
     local member = sub(key, SCORE_BYTES + 1)
-    local bytes, hash = db.members:unindex(z.members, member, z.scores)
+    local bytes, hash = db.members:unindex(z.members, member, z.scores, sub(key, 1, SCORE_BYTES))
     c.count = c.count - 1
     if c.more > 0 then
       change_ranks(db, c, z, member, hash, bytes, nil)

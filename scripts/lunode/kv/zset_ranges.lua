@@ -140,7 +140,8 @@ local function zrange(ctx, args, by, reverse)
   local options = parse_options(args, 4, by, reverse, false)
   local db, scores, session = ctx.db, options.scores, ctx.session
   local protocol = session and session.protocol
-  local select = selection(options.by, args[2], args[3], options.reverse, options.offset, options.limit, scores, protocol)
+  local select = selection(options.by, args[2], args[3], options.reverse, options.offset, options.limit, scores,
+    protocol)
   local c = db.collections:read(args[1], ZSET)
   local reply = c and select(db, c) or {}
   return scores and type(reply) == "table" and zsets.reply(ctx, reply) or reply

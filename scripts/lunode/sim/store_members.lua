@@ -57,9 +57,9 @@ function methods:index(prefix, member, index, value)
   return old, hash
 end
 
-function methods:unindex(prefix, member, index)
+function methods:unindex(prefix, member, index, value)
   local row, hash = row_of(prefix, member)
-  local old = self.store:get(row)
+  local old = value or self.store:get(row)
   if old then
     self.store:delete(index .. old .. member)
     self.store:delete(row)
@@ -76,9 +76,9 @@ function methods:add(prefix, member, value)
   return absent, hash
 end
 
-function methods:delete(prefix, member)
+function methods:delete(prefix, member, known)
   local row, hash = row_of(prefix, member)
-  local existed = self.store:get(row) ~= nil
+  local existed = known or self.store:get(row) ~= nil
   if existed then
     self.store:delete(row)
   end

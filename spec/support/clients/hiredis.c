@@ -16,7 +16,7 @@
         }                                                                                          \
     } while (0)
 
-static const struct timeval patience = {.tv_sec = 20};
+static const struct timeval patience = {.tv_sec = 45};
 static const char *host;
 static int port;
 

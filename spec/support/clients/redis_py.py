@@ -6,7 +6,7 @@ import time
 import redis
 
 host, port = sys.argv[1], int(sys.argv[2])
-PATIENCE = 20  # seconds
+PATIENCE = 45  # seconds
 r = redis.Redis(host, port, decode_responses=True, socket_timeout=PATIENCE, client_name="first")
 other = redis.Redis(host, port, decode_responses=True, socket_timeout=PATIENCE)
 

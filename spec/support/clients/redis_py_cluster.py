@@ -7,7 +7,7 @@ from redis.cluster import ClusterNode, RedisCluster
 from redis.exceptions import RedisClusterException
 
 host, port = sys.argv[1], int(sys.argv[2])
-PATIENCE = 20  # seconds
+PATIENCE = 45  # seconds
 
 
 def connect(**options):

@@ -6,7 +6,7 @@
 //   await event(emitter, 'ready')              its arguments
 //   tell('kill the server')                    a line for the spec
 //   await failover({ set, get, lost })         writes while the leader is killed; `lost`, after each error, is optional
-const SECONDS = 20;
+const SECONDS = 45;
 
 const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 
