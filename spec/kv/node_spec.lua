@@ -167,6 +167,34 @@ describe("a node", function()
     assert.same({ "2", "1" }, client:call("MGET", "a", "b"))
   end)
 
+  it("sets many keys at once, whatever they held", function()
+    start()
+    local client = redis.connect(node.host, node.port)
+    client:call("RPUSH", "list", "x")
+    client:call("SET", "timed", "1", "EX", "100")
+    assert.same({ ok = "OK" }, client:call("MSET", "a", "1", "list", "2", "b", "", "timed", "3", "a", "4"))
+    assert.same({ "4", "2", "", "3" }, client:call("MGET", "a", "list", "b", "timed"))
+    assert.equal(-1, client:call("TTL", "timed"))
+    assert.equal(4, client:call("DBSIZE"))
+    assert.matches("wrong number of arguments for 'mset'", client:call("MSET", "a", "5", "c").err)
+    assert.equal("4", client:call("GET", "a"))
+    local words, names = {}, {}
+    for i = 1, 40 do -- 62 words take the short way, those of 80 the long one
+      words[2 * i - 1], words[2 * i], names[i] = "k" .. i, "v" .. i, "k" .. i
+    end
+    for _, count in ipairs { 31, 32, 40 } do
+      client:call("MSET", table.unpack(words, 1, 2 * count))
+      local values = client:call("MGET", table.unpack(names, 1, count))
+      assert.equal("v" .. count, values[count])
+      assert.equal(4 + count, client:call("DBSIZE"))
+    end
+    close() -- and again from the log
+    start()
+    client = redis.connect(node.host, node.port)
+    assert.equal(44, client:call("DBSIZE"))
+    assert.same({ "4", "2", "", "3", "v40" }, client:call("MGET", "a", "list", "b", "timed", "k40"))
+  end)
+
   it("says in one line why it cannot start", function()
     start()
     local none, err, code = kv.start { dir = tmp.dir() .. "/other", port = node.port }
