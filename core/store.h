@@ -206,7 +206,7 @@ struct ln_walk {
 /* Meets the rows of a range that memory has, in order, and not those that only the engine has: for
  * who knows how many there are, and scans where they were not all met. Takes a tenth of what a scan
  * does. LN_OK, or what row has returned. */
-int ln_store_walk(const struct ln_store *s, const struct ln_walk *walk);
+int ln_store_walk(const struct ln_store *s, const struct ln_walk *range);
 
 /* Whether memory has all rows of a range, so that a walk meets them all. Where it has not, and the
  * range was asked for before, they are brought from the engine, if they are not too many. Scans of
