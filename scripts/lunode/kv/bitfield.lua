@@ -168,6 +168,7 @@ local function perform(field, operation)
     return null
   end
   write(field, offset, width, new)
+  field.told = field.told or new ~= old or field.size > #field.text
   return sets and old or new
 end
 
@@ -190,7 +191,7 @@ local function size_for(operations, size)
 end
 
 local function new_field(text)
-  return { text = text, changed = {}, size = #text }
+  return { text = text, changed = {}, size = #text, told = false } -- told: not where it only grew, as Redis has it
 end
 
 command.command("BITFIELD", {
@@ -208,6 +209,8 @@ command.command("BITFIELD", {
     local text = writes and whole(field) or field.text
     if text ~= field.text then
       db:put(row, old, keys.string_value(text, old and keys.expiry(old)))
+    end
+    if field.told then
       ctx:notify("$", "setbit", args[1])
     end
     return replies
