@@ -129,11 +129,7 @@ const struct ln_stream_events ln_conn_events = {
 static const char box_tag = 0;
 
 struct ln_conn *ln_conn_test(lua_State *L, int index) {
-    struct ln_conn *c = lua_touserdata(L, index);
-    if (!c || lua_islightuserdata(L, index) || lua_rawlen(L, index) != sizeof *c ||
-        c->tag != &box_tag)
-        return NULL;
-    return c;
+    return ln_test_tagged(L, index, &box_tag, sizeof(struct ln_conn));
 }
 
 static struct ln_conn *check_conn(lua_State *L) {

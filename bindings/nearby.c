@@ -19,9 +19,8 @@ struct nearby_box {
 };
 
 static struct ln_nearby *check_nearby(lua_State *L) {
-    struct nearby_box *box = lua_touserdata(L, 1);
-    if (!box || lua_islightuserdata(L, 1) || lua_rawlen(L, 1) != sizeof *box ||
-        box->tag != &box_tag)
+    struct nearby_box *box = ln_test_tagged(L, 1, &box_tag, sizeof *box);
+    if (!box)
         box = luaL_checkudata(L, 1, NEARBY_TYPE); /* which raises */
     return box->nearby;
 }

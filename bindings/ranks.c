@@ -30,9 +30,8 @@ struct key {
 };
 
 static struct ranks_box *check_box(lua_State *L) {
-    struct ranks_box *box = lua_touserdata(L, 1);
-    if (!box || lua_islightuserdata(L, 1) || lua_rawlen(L, 1) != sizeof *box ||
-        box->tag != &box_tag)
+    struct ranks_box *box = ln_test_tagged(L, 1, &box_tag, sizeof *box);
+    if (!box)
         box = luaL_checkudata(L, 1, RANKS_TYPE); /* which raises */
     return box;
 }

@@ -60,9 +60,8 @@ struct news {
 static const char boxes_key = 0;
 
 static struct store_box *check_store(lua_State *L) {
-    struct store_box *box = lua_touserdata(L, 1);
-    if (!box || lua_islightuserdata(L, 1) || lua_rawlen(L, 1) != sizeof *box ||
-        box->tag != &store_tag)
+    struct store_box *box = ln_test_tagged(L, 1, &store_tag, sizeof *box);
+    if (!box)
         box = luaL_checkudata(L, 1, STORE_TYPE); /* which raises */
     if (!box->store)
         luaL_error(L, "store is closed");

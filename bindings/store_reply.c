@@ -10,30 +10,18 @@ enum {
     SCORE_BYTES = 8,
 };
 
-/* "$5\r\n" */
-static char *put_length(char *at, size_t n) {
-    char digits[HEADER];
-    size_t count = 0;
-    *at++ = '$';
-    do {
-        digits[count++] = (char)('0' + n % 10);
-        n /= 10;
-    } while (n > 0);
-    while (count > 0)
-        *at++ = digits[--count];
+static char *put_line_end(char *at) {
     *at++ = '\r';
     *at++ = '\n';
     return at;
 }
 
 static char *put_bulk(char *at, const char *data, size_t len) {
-    at = put_length(at, len);
+    *at++ = '$';
+    at = put_line_end(at + ln_resp_format_integer((int64_t)len, at));
     if (len > 0)
         memcpy(at, data, len);
-    at += len;
-    *at++ = '\r';
-    *at++ = '\n';
-    return at;
+    return put_line_end(at + len);
 }
 
 /* A row's key, value, or both. */

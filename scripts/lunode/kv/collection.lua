@@ -264,7 +264,7 @@ function methods:changed(c)
     return -- its meta row is to be written anyway
   elseif c.count == 0 or not c.stored then
     come_or_go(self, c)
-  elseif (c.count ~= c.stored_count or c.more ~= c.stored_more) then
+  elseif c.count ~= c.stored_count or c.more ~= c.stored_more then
     self:make_dirty(c)
   end
 end
