@@ -157,8 +157,8 @@ local function home_of(name, options)
   return home, container, own_name
 end
 
--- On the short way a handler is called with three arguments, nil where there are fewer; one that counts its own does not
--- get these.
+-- On the short way a handler is called with three arguments, nil where there are fewer; one that counts its own does
+-- not get these.
 local function for_three(run)
   if not run or not debug.getinfo(run, "u").isvararg then
     return run

@@ -37,8 +37,8 @@ local internal = {}
 
 ---@class lunode.kv.writes
 ---@field waits boolean  commands that write have to wait: `submit` them, do not `run` them
----@field open boolean  the short way is: there is an entry for the commands of this turn, they need not wait, and nobody
----   wants to be told of events
+---@field open boolean  the short way is: there is an entry for the commands of this turn, they need not wait, and
+---   nobody wants to be told of events
 ---@field run_short fun(entry: table, a: any, b: any, c: any): any  see short_way
 local methods = {}
 local writes_mt = { __name = "lunode.kv.writes", __index = methods }
@@ -62,38 +62,36 @@ local function keep(self, value, bytes)
     self.reserved = bytes + RESERVE
   end
   self.kept = true
-  self.next_seed = self.next_seed + 1
   if self.ctx.events then
     self.ctx:tell_events()
   end
   return value
 end
 
--- The short way of a command with three arguments at most, as most are: (to run it, to run it and tell those who watch its
--- keys). As `run`, but in one function, with what db:begin and db:finish do: a call costs as much as a command's own part.
--- REQUIRES: `open`. What it is given: a string, or a view where the entry takes them; nil: there are no more.
+-- The short way of a command with three arguments at most, as most are: (to run it, to run it and tell those who watch
+-- its keys). As `run`, but in one function, with what db:begin and db:finish do: a call costs as much as what a command
+-- does itself. REQUIRES: `open`. What it is given: a string, or a view where the entry takes them; nil: there are no more.
 local function short_ways(self)
-  local ctx, db, batch = self.ctx, self.db, self.batch
-  local add, begin_rows = batch.add, db.begin_rows
+  local ctx, db, commands = self.ctx, self.db, self.batch
+  local add, begin_rows = commands.add, db.begin_rows
 
   local function short(entry, a, b, c)
-    local collections, seed = db.collections, self.next_seed
+    local collections = db.collections
     begin_rows(db.store)
     collections.command, collections.opened_count = collections.command + 1, 0
     db.writing, db.changed, db.saved = true, false, false
-    ctx.seed = seed
     local value = entry.short(ctx, a, b, c)
     if not db.changed then
       db:finish()
       ctx.seed, self.kept = nil, false
       return value
     end
-    local bytes = add(batch, entry.name, a, b, c)
+    local bytes = add(commands, entry.name, a, b, c)
     db.writing, ctx.seed = false, nil -- not before: what raises up to here is undone
-    if bytes > self.reserved or ctx.events then
+    if bytes > self.reserved then
       return keep(self, value, bytes)
     end
-    self.kept, self.next_seed = true, seed + 1
+    self.kept = true
     return value
   end
 
@@ -124,14 +122,12 @@ function M.new(node, replica)
     refusal = nil, -- what commands that write get in this turn, as the disk takes no more
     time = 0, -- of the entry whose commands run
     seed = 0, -- of it
-    next_seed = 0, -- of the command that runs next: each that changes something has one more than the one before
     waiters = nil, -- of this turn's entry, in the order of the commands
     newest = nil, -- the waiters of the newest entry that is not yet applied
     stalled = nil, -- commands that are not even proposed, as there is no room; in order
     draining = false, -- the first of them waits for nothing but what is under way
     kept = false, -- the command that ran last is in the batch
   }, writes_mt)
-  self.add = self.batch.add -- in the object itself, as what follows: no metatable is asked for them
   self.ready = methods.ready
   self.short, self.short_and_touch = short_ways(self)
   self.run_short = self.short
@@ -211,7 +207,7 @@ local function begin_entry(self)
   if ok then
     self.reserved = RESERVE
     self.time, self.seed = self.replica:next_entry(self.ctx.now)
-    self.next_seed, self.open = self.seed, not self.ctx.notifies
+    self.open = not self.ctx.notifies
     self.ctx.now, self.db.now = self.time, self.time
   elseif code == "EAGAIN" then
     self.waits, self.stalled = true, {}
@@ -236,7 +232,7 @@ function methods:run(entry, name, args, ...)
   local ctx, db = self.ctx, self.db
   self.kept = false
   db:begin()
-  ctx.seed = self.next_seed
+  ctx.seed = self:next_seed()
   local value
   if not args then
     value = entry.run(ctx, ...)
@@ -287,8 +283,8 @@ local function run_and_touch(self, entry, name, args, ...)
   return value
 end
 
----To be called when the first key is watched or waited for, or somebody wants to be told of events, and when the last one
----no longer does: until then, nobody pays for it.
+---To be called when the first key is watched or waited for, or somebody wants to be told of events, and when the last
+---one no longer does: until then, nobody pays for it.
 function methods:update()
   local node = self.node
   self.open = self.begun and not (self.waits or self.refusal or self.ctx.notifies)
@@ -304,11 +300,17 @@ function methods:undo()
     self.db:rollback()
   elseif self.kept then
     self.batch:undo()
-    self.next_seed = self.next_seed - 1
     self.db:rollback()
   end
   self.kept = false
   self.ctx.seed, self.ctx.events = nil, nil
+end
+
+---Of the command that runs, or is the next one to run, at once: what its chance follows from. Each that changes
+---something has one more than the one before.
+---@return integer
+function methods:next_seed()
+  return self.seed + self.batch:commands()
 end
 
 ---Before a command of many writes: what it is refused with, if not all of it can be.
