@@ -70,7 +70,8 @@ end
 
 -- The short way of a command with three arguments at most, as most are: (to run it, to run it and tell those who watch
 -- its keys). As `run`, but in one function, with what db:begin and db:finish do: a call costs as much as what a command
--- does itself. REQUIRES: `open`. What it is given: a string, or a view where the entry takes them; nil: there are no more.
+-- does itself. REQUIRES: `open`. What it is given is a string, or a view where the entry takes them; nil: there are no
+-- more.
 local function short_ways(self)
   local ctx, db, commands = self.ctx, self.db, self.batch
   local add, begin_rows = commands.add, db.begin_rows
