@@ -376,15 +376,19 @@ end
 -- ---------------------------------------------------------------- CLIENT UNBLOCK
 
 local REPLIES = { TIMEOUT = resp.null_array, ERROR = UNBLOCKED }
+local BAD_REASON = resp.error("ERR CLIENT UNBLOCK reason should be TIMEOUT or ERROR")
 
 command.command("CLIENT|UNBLOCK", {
   arity = -3, flags = { "admin", "noscript", "loading", "stale" }, group = "connection", since = "5.0.0",
   complexity = "O(log N) where N is the number of client connections",
   summary = "Unblock a client blocked in a blocking command from a different connection",
   run = function(ctx, id, how, ...)
+    if ... then
+      return errors.subcommand_syntax(ctx, "CLIENT")
+    end
     local reply = REPLIES[how and how:upper() or "TIMEOUT"]
-    if not reply or ... then
-      return errors.SYNTAX
+    if not reply then
+      return BAD_REASON
     end
     local wanted = numbers.integer(id)
     for _, session in ipairs(ctx.node:list_sessions()) do

@@ -227,6 +227,10 @@ local function keys_of_call(args)
   return list
 end
 
+local function first_key()
+  return { { at = 1, access = "RO access" } }
+end
+
 local BY_OR_GET = {
   "RO access", "For the optional BY/GET keyword. It is marked 'unknown' because the key names derive from the content "
     .. "of the key we sort",
@@ -251,7 +255,7 @@ command.command("SORT", {
 
 command.command("SORT_RO", {
   arity = -2, variadic = true, flags = { "readonly" }, keys = { 1, 1, 1 }, access = "RO access",
-  more_keys = { BY_OR_GET }, group = "generic", acl = CATEGORIES, since = "7.0.0",
+  more_keys = { BY_OR_GET }, getkeys = first_key, group = "generic", acl = CATEGORIES, since = "7.0.0",
   complexity = COMPLEXITY, summary = "Sort the elements in a list, set or sorted set. Read-only variant of SORT.",
   run = function(ctx, args)
     return sort(ctx, args, true)
