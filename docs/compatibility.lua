@@ -18,6 +18,7 @@ local NOTES = {
   asking = "slots do not move between nodes",
   bitfield = "writes the string anew, as all commands on parts of strings do: O(its length)",
   bgrewriteaof = "the log is cut as the store takes it over; there is nothing to rewrite",
+  ["client|reply"] = "QUIT closes also where it gets no reply; subscriptions of a transaction are not confirmed then",
   ["client|list"] = "sizes of buffers that a node has none of are 0",
   ["client|no-evict"] = "remembered and shown; nothing is ever evicted",
   ["config|get"] = "the parameters that mean something here, and a few more that clients ask for",
@@ -44,7 +45,8 @@ local NOTES = {
   ["memory|malloc-stats"] = "there are none",
   migrate = "restore from a backup, or add a member to the cluster",
   module = "`lunode run` starts a node with your own commands in Lua",
-  monitor = "the output limits of subscribers hold for it; the names of short commands are shown in lower case",
+  monitor = "the output limits of subscribers hold for it; the names of short commands are shown "
+    .. "in lower case, EXEC before its commands, and a monitor's own commands before their replies",
   move = "there is one database",
   ["object|encoding"] = "what Redis chooses for such a value when it is set as a whole",
   ["object|idletime"] = "always 0: no access times are kept, as nothing is evicted",

@@ -1,10 +1,14 @@
--- The node beside the real redis-server: exchanges that are written down (spec.support.commands_written), as generated
--- ones would seldom come there. Every byte of every reply is compared, those of errors too.
+-- The node beside the real redis-server: exchanges that are written down, as generated ones would seldom come there.
+-- Every byte of every reply is compared, those of errors too.
 local compare = require "spec.support.compare"
 local fixed = require "spec.support.commands_fixed"
 local lunode = require "spec.support.lunode"
 local redis = require "spec.support.redis"
-local written = require "spec.support.commands_written"
+
+local SUBJECTS = {
+  { "the server", require "spec.support.commands_written" },
+  { "connections", require "spec.support.commands_connection" },
+}
 
 local ESCAPES = { ["\r"] = "\\r", ["\n"] = "\\n" }
 
@@ -72,12 +76,15 @@ local function find_difference(real, node, text)
   return a ~= b and told("what was left to be read", a, b) or nil
 end
 
-describe("written exchanges", function()
-  for _, exchange in ipairs(written) do
-    it("are answered as redis-server does, to the byte: " .. exchange[1], function()
-      local real, node = redis.server { "--databases", "1" }, lunode.kv()
-      local difference = find_difference(real, node, exchange[2])
-      assert(not difference, difference)
-    end)
-  end
-end)
+for _, subject in ipairs(SUBJECTS) do
+  describe("written exchanges about " .. subject[1], function()
+    for _, exchange in ipairs(subject[2]) do
+      it("are answered as redis-server does, to the byte: " .. exchange[1], function()
+        local real, node = redis.server { "--databases", "1" }, lunode.kv()
+        local difference = find_difference(real, node, exchange[2])
+        assert(not difference, difference)
+        assert.equal(0, node:stop(), node.process:stderr())
+      end)
+    end
+  end)
+end

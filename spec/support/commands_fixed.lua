@@ -66,9 +66,10 @@ end
 ---@field excused boolean   whether compare's rules hold for the reply
 
 local function read_line(line)
-  local who, rest = line:match("^(%w+): (.*)$")
-  rest = rest or line
-  local mark, text = rest:match("^(!?[<>x~]?)%s+(.*)$")
+  local excused, plain = line:match("^(~?)%s*(.*)$")
+  local who, rest = plain:match("^(%w+): (.*)$")
+  rest = rest or plain
+  local mark, text = rest:match("^(!?[<>x]?)%s+(.*)$")
   if not mark then
     mark, text = rest:match("^([<x])$"), ""
   end
@@ -84,7 +85,7 @@ local function read_line(line)
     bytes = words and (raw and words[1] or resp.command(table.unpack(words))),
     reads = not mark:find("[>x]"),
     closes = mark == "x",
-    excused = mark == "~",
+    excused = excused ~= "",
   }
 end
 

@@ -25,7 +25,7 @@ local function reply_mode(session, word)
   elseif word == "SKIP" then
     session.silence = session.silence == "off" and "off" or "skip"
   else
-    return errors.SYNTAX
+    return session.silence and NOTHING or errors.SYNTAX
   end
   session:update()
   return word == "ON" and resp.OK or NOTHING
