@@ -85,8 +85,7 @@ local GENERAL = [[
   something, counts for all keys that it may write (`LMPOP 2 a b` for both).
 - **Keyspace notifications** are told by each node to its own subscribers, when it runs the command; on every member
   of a cluster.
-  An event `expired` comes when the key is deleted; commands that store a result (`SORT … STORE`, `SUNIONSTORE`, …)
-  tell `new` also where they replace a key.
+  An event `expired` comes when the key is deleted.
 - **Slow subscribers and monitors** are closed at `client-output-buffer-limit pubsub`. A client of the class `normal`
   that does not read its replies is not read from any more, so it needs no limit.
 - **HELP** of containers is written from our tables, with other words.

@@ -207,6 +207,7 @@ local function sort(ctx, args, read_only)
   for i, text in ipairs(shown) do
     shown[i] = text ~= null and text or ""
   end
+  db:make_way(options.store)
   elements.replace(db, options.store, keys.LIST, shown)
   ctx:notify("l", "sortstore", options.store)
   return #shown
