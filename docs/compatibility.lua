@@ -18,9 +18,9 @@ local NOTES = {
   asking = "slots do not move between nodes",
   bitfield = "writes the string anew, as all commands on parts of strings do: O(its length)",
   bgrewriteaof = "the log is cut as the store takes it over; there is nothing to rewrite",
+  ["client|reply"] = "QUIT closes also where it gets no reply; subscriptions of a transaction are not confirmed then",
   ["client|list"] = "sizes of buffers that a node has none of are 0",
   ["client|no-evict"] = "remembered and shown; nothing is ever evicted",
-  ["command|getkeysandflags"] = "SET has the flags of its widest form, whatever its options",
   ["config|get"] = "the parameters that mean something here, and a few more that clients ask for",
   ["config|set"] = "those; what the node cannot do otherwise may be set to what it is",
   ["config|rewrite"] = "always the error of a server without a config file: `--config` is a script",
@@ -45,9 +45,10 @@ local NOTES = {
   ["memory|malloc-stats"] = "there are none",
   migrate = "restore from a backup, or add a member to the cluster",
   module = "`lunode run` starts a node with your own commands in Lua",
-  monitor = "the output limits of subscribers hold for it; the names of short commands are shown in lower case",
+  monitor = "the output limits of subscribers hold for it; the names of short commands are shown "
+    .. "in lower case, EXEC before its commands, and a monitor's own commands before their replies",
   move = "there is one database",
-  ["object|encoding"] = "what Redis chooses for such a value when it is new",
+  ["object|encoding"] = "what Redis chooses for such a value when it is set as a whole",
   ["object|idletime"] = "always 0: no access times are kept, as nothing is evicted",
   ["object|refcount"] = "as in Redis for new values; nothing is shared here",
   psync = "replication is Raft: `lunode cluster`",
@@ -84,8 +85,7 @@ local GENERAL = [[
   something, counts for all keys that it may write (`LMPOP 2 a b` for both).
 - **Keyspace notifications** are told by each node to its own subscribers, when it runs the command; on every member
   of a cluster.
-  An event `expired` comes when the key is deleted; commands that store a result (`SORT … STORE`, `SUNIONSTORE`, …)
-  tell `new` also where they replace a key.
+  An event `expired` comes when the key is deleted.
 - **Slow subscribers and monitors** are closed at `client-output-buffer-limit pubsub`. A client of the class `normal`
   that does not read its replies is not read from any more, so it needs no limit.
 - **HELP** of containers is written from our tables, with other words.

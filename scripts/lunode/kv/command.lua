@@ -43,6 +43,7 @@ local M = {}
 ---@field arrive? fun(session: lunode.kv.session, args: string[]): any, table?, string[]?  as it arrives, whatever its
 ---   session still waits for: the reply; or nil, and `run` follows, or that of another entry with other arguments
 ---@field immediate? boolean      not queued by MULTI
+---@field refused? fun(refusal: any): table  the entry that runs instead where a call cannot be
 ---@field may_replicate? boolean  a pause of writes holds it back
 
 local FIELDS = {
@@ -50,7 +51,7 @@ local FIELDS = {
   notes = "string", group = "string", acl = "table", tips = "table", summary = "string", since = "string",
   complexity = "string", deprecated = "table", replace = "boolean", numkeys = "table", more_keys = "table",
   getkeys = "function", arrive = "function", immediate = "boolean", may_replicate = "boolean", views = "function",
-  short = "function", list = "function",
+  short = "function", list = "function", refused = "function",
 }
 
 local FLAGS = {
@@ -221,6 +222,7 @@ function M.command(name, options)
     timed = not flags.fast, -- how long it takes is looked at: what Redis calls fast cannot take long
     arrive = options.arrive,
     immediate = options.immediate or false,
+    refused = options.refused,
     subcommands = {}, -- by name, as by_name
     direct = true, -- it has no subcommands to look for
     wrong_arity = resp.error(("ERR wrong number of arguments for '%s' command"):format(name:lower())),

@@ -52,6 +52,14 @@ end
 -- How an HTTP request begins, and its second line. A browser can be made to send one here, with commands in its body.
 local HTTP = { ["post"] = true, ["host:"] = true }
 
+-- What `admit` returns for a command that there is, but not so.
+local function refuse(entry, refusal)
+  if entry.refused then
+    return entry.refused(refusal)
+  end
+  return nil, refusal
+end
+
 -- The entry to run, or (nil, the refusal).
 local function admit(session, entry, name, count, first, ...)
   if entry and not entry.direct and count > 0 then
@@ -68,9 +76,9 @@ local function admit(session, entry, name, count, first, ...)
     end
     return nil, unknown_command(name, first, ...)
   elseif count < entry.min or count > entry.max then
-    return nil, entry.wrong_arity
+    return refuse(entry, entry.wrong_arity)
   elseif not session.authenticated and not entry.no_auth then
-    return nil, errors.NOAUTH
+    return refuse(entry, errors.NOAUTH)
   end
   return entry
 end

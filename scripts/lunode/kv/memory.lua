@@ -33,13 +33,13 @@ end
 command.command("MEMORY|USAGE", {
   arity = -3, flags = { "readonly" }, keys = { 2, 2, 1 }, access = "RO", group = "server", since = "4.0.0",
   complexity = "O(N) where N is the number of samples.", summary = "Estimate the memory usage of a key",
-  run = function(ctx, key, word, text, ...)
-    local samples = SAMPLES
-    if word then
-      if word:upper() ~= "SAMPLES" or not text or ... then
+  run = function(ctx, key, ...)
+    local options, samples = { ... }, SAMPLES
+    for i = 1, #options, 2 do -- the last one counts
+      if options[i]:upper() ~= "SAMPLES" or not options[i + 1] then
         return errors.SYNTAX
       end
-      samples = numbers.integer(text)
+      samples = numbers.integer(options[i + 1])
       if samples < 0 then
         return errors.SYNTAX
       end

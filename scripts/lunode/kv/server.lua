@@ -155,7 +155,10 @@ command.command("WAIT", {
 command.command("LOLWUT", {
   arity = -1, variadic = true, flags = { "readonly", "fast" }, group = "server", since = "5.0.0",
   summary = "Display some computer art and the Redis version",
-  run = function(ctx)
+  run = function(ctx, args)
+    if #args >= 2 and args[1]:upper() == "VERSION" then
+      numbers.integer(args[2]) -- of whichever version: there is one picture
+    end
     local lines = {}
     for row = 1, 8 do -- a moon, some stars
       local cells = {}

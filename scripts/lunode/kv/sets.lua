@@ -341,8 +341,8 @@ local operations = {
 -- In place of what `key` held.
 local function store(ctx, key, list, event)
   local db = ctx.db
-  local existed = db:delete(key)
   if #list > 0 then
+    db:make_way(key)
     local c = db.collections:create(key, SET)
     for i = 1, #list do
       db.members:add(c.prefix, list[i], "")
@@ -350,7 +350,7 @@ local function store(ctx, key, list, event)
     c.count = #list
     db.collections:changed(c)
     ctx:notify("s", event, key)
-  elseif existed then
+  elseif db:delete(key) then
     ctx:notify("g", "del", key)
   end
   return #list

@@ -288,15 +288,15 @@ command.command("ZSCAN", {
 ---@return integer count
 function M.store(ctx, key, list, event)
   local db = ctx.db
-  local existed = db:delete(key)
   if #list > 0 then
+    db:make_way(key)
     local c = db.collections:create(key, ZSET)
     for i = 1, #list, 2 do
       zset.put(db, c, list[i], score.encode(list[i + 1]))
     end
     db.collections:changed(c)
     ctx:notify("z", event, key)
-  elseif existed then
+  elseif db:delete(key) then
     ctx:notify("g", "del", key)
   end
   return #list // 2
