@@ -225,17 +225,15 @@ end
 -- Those that have another name now, or none, by the names that they had: the log goes on to call them so.
 local renamed = {}
 
----Gives a command another name in this process, or none: "". Misuse raises.
----@param name string
----@param new string
-function M.rename(name, new)
+-- Gives a command another name, or none: "". Returns what is wrong with that.
+local function rename(name, new)
   local entry = by_name[name:upper()]
   if not entry then
-    error(("rename: there is no command %s"):format(name), 2)
+    return "there is no command " .. name
   elseif new ~= "" and (not new:find("^[%w_.-]+$") or #new > LONGEST_NAME) then
-    error(("rename: %q cannot be a command's name"):format(new), 2)
+    return ("%q cannot be a command's name"):format(new)
   elseif by_name[new:upper()] then
-    error(("rename: there is a command %s already"):format(new), 2)
+    return "there is a command " .. new .. " already"
   end
   by_name[name:upper()], by_name[name:lower()] = nil, nil
   M.names:unbind(name)
@@ -248,6 +246,25 @@ function M.rename(name, new)
     by_name[new:upper()], by_name[new:lower()] = entry, entry
     bind(new, entry, entry.options)
   end
+end
+
+---Gives commands other names in this process, or none: "".
+---@param names table<string, string>
+---@return boolean? done
+---@return string? fault  about the first, by its name, that cannot be; those before it have their new names
+function M.rename_all(names)
+  local order = {}
+  for name in pairs(names) do
+    order[#order + 1] = name
+  end
+  table.sort(order)
+  for _, name in ipairs(order) do
+    local fault = rename(name, names[name])
+    if fault then
+      return nil, fault
+    end
+  end
+  return true
 end
 
 ---The entry of a command as the log calls it: by its own name, whatever it is called now.

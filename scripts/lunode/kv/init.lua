@@ -324,8 +324,9 @@ function M.start(options)
   if fault then
     error(fault, 2)
   end
-  for _, name in ipairs(channels.ordered(options.rename_command or {})) do
-    command.rename(name, options.rename_command[name])
+  local renamed, wrong = command.rename_all(options.rename_command or {})
+  if not renamed then
+    error("kv.start: rename_command: " .. wrong, 2)
   end
   local node = new_node(options)
   local replayed, err, code = open_data(node, options)
