@@ -8,7 +8,8 @@ require "lunode.kv"
 local GROUPS = {
   geo = "not built; the types that they stand on, sorted sets, are there",
   hyperloglog = "not built",
-  scripting = "a node is scripted from its inside: `kv.command` adds commands in Lua ([how](guide/commands.md))",
+  scripting = "a script is a command of its own here: `kv.command` adds it, `ctx:call` is its `redis.call` "
+    .. "([how](guide/kv.md#made-of-other-commands))",
   stream = "not built",
 }
 

@@ -13,6 +13,7 @@
 --   })
 --
 -- A name such as "CLIENT|ID" adds a subcommand to CLIENT. With `variadic = true`, run gets one list: run(ctx, args).
+local errors = require "lunode.kv.errors"
 local resp = require "lunode.resp"
 
 local M = {}
@@ -306,6 +307,41 @@ end
 function M.subcommand(container, name)
   local entries = container.subcommands
   return entries[name] or #name <= LONGEST_NAME and entries[name:upper()] or nil
+end
+
+---A command as code gives it: its name, and its arguments as text. Misuse raises at the caller's caller.
+---@param ... string|number
+---@return string name
+---@return string[] args
+function M.words(...)
+  local words = table.pack(...)
+  for i = 1, math.max(words.n, 1) do
+    local word = words[i]
+    if type(word) ~= "string" and type(word) ~= "number" then
+      error(("call: word %d of the command is a %s; give strings and numbers"):format(i, type(word)), 3)
+    end
+    words[i] = type(word) == "string" and word or tostring(math.tointeger(word) or word)
+  end
+  return words[1], table.move(words, 2, words.n, 1, {})
+end
+
+---The entry that runs a command, a subcommand's where it has one; or why there is none.
+---@param name string
+---@param args string[]
+---@param find fun(name: string): table?  `find`, or `find_logged`
+---@return table? entry
+---@return lunode.resp.raw? refusal
+function M.entry_for(name, args, find)
+  local entry = find(name)
+  if entry and not entry.direct and args[1] then
+    entry = M.subcommand(entry, args[1])
+  end
+  if not entry then
+    return nil, errors.quoting("ERR unknown command '%s'", name)
+  elseif #args < entry.min or #args > entry.max then
+    return nil, entry.wrong_arity
+  end
+  return entry
 end
 
 ---As `find`, and "client|id" finds the subcommand.
