@@ -24,8 +24,7 @@ struct box {
 };
 
 static struct box *check_batch(lua_State *L) {
-    struct box *box = ln_test_tagged(L, 1, &box_tag, sizeof *box);
-    return box ? box : luaL_checkudata(L, 1, BATCH_TYPE); /* which raises */
+    return ln_check_tagged(L, &box_tag, sizeof(struct box), BATCH_TYPE);
 }
 
 static int batch_new(lua_State *L) {
