@@ -93,8 +93,9 @@ end
 ---@param name string
 ---@param ... string|number
 ---@return any reply  as resp.decode gives it, a status as it is: `resp.OK`; nil for the null. An error is raised
-function methods:call(...)
-  local name, args = command.words(...)
+function methods:call(name, ...)
+  local args
+  name, args = command.words(name, ...)
   local entry, refusal = command.entry_for(name, args, command.find_logged)
   if not entry then
     error(refusal, 0)
