@@ -76,8 +76,8 @@ local NOTES = {
 
 local FITTING = [[
 It does unless it needs scripts (EVAL, FUNCTION), streams, HyperLogLog or geo commands, more than one database, users
-(ACL), keys that are evicted, or servers that replicate from each other by PSYNC. What it sends tells its present server;
-this lists what of that is not here (6379 is that server, 6380 a node):
+(ACL), keys that are evicted, or servers that replicate from each other by PSYNC. Its present server knows what it
+sends; this lists what of that is not here (6379 is that server, 6380 a node):
 
 ```sh
 redis-cli -p 6379 info commandstats | sed -n 's/^cmdstat_\([^:]*\):.*/\1/p' | sort | while read -r name; do
@@ -89,7 +89,7 @@ Many libraries keep a script for one thing only. These were tried:
 
 | program | |
 |---|---|
-| redis-cli, redis-benchmark, hiredis, redis-py, redis-rb, phpredis, node-redis, ioredis | yes, but for what is not here |
+| redis-cli, redis-benchmark, hiredis, redis-py, redis-rb, phpredis, node-redis, ioredis | yes, as far as this page |
 | connect-redis 9, Keyv 5, django-redis 5.2, dogpile.cache 1.1, sessions of phpredis | yes, but for their locks |
 | locks of redis-py, django-redis, dogpile.cache, sessions of phpredis | no: a script releases them, so they last |
 | rate-limiter-flexible 11 | its `RateLimiterRedisNonAtomic` |

@@ -103,9 +103,9 @@ describe("the tables of commands", function()
       { "SMOVE", "a", "b", "m" }, { "SUNIONSTORE", "d", "a", "b" },
     } do
       for _, how in ipairs { "GETKEYS", "GETKEYSANDFLAGS" } do
-        local command = { "COMMAND", how, table.unpack(words) }
-        assert.equal(text(their:call(table.unpack(command))), text(our:call(table.unpack(command))),
-          table.concat(command, " "))
+        local words_sent = { "COMMAND", how, table.unpack(words) }
+        assert.equal(text(their:call(table.unpack(words_sent))), text(our:call(table.unpack(words_sent))),
+          table.concat(words_sent, " "))
       end
     end
   end)
@@ -139,8 +139,8 @@ describe("the tables of commands", function()
     local server, node = redis.server(), lunode.kv()
     local client = server:client()
     for _, words in ipairs {
-      { "SET", "a", 1 }, { "GET", "a" }, { "XADD", "s", "*", "f", "v" }, { "EVAL", "return 1", 0 }, { "CLIENT", "LIST" },
-      { "CLUSTER", "ADDSLOTS", 1 }, { "ACL", "WHOAMI" },
+      { "SET", "a", 1 }, { "GET", "a" }, { "XADD", "s", "*", "f", "v" }, { "EVAL", "return 1", 0 },
+      { "CLIENT", "LIST" }, { "CLUSTER", "ADDSLOTS", 1 }, { "ACL", "WHOAMI" },
     } do
       client:call(table.unpack(words))
     end
