@@ -655,6 +655,25 @@ function handle:elements() end
 ---@return lunode.members
 function handle:members() end
 
+---Puts the rows of one prefix under another, too, which has none. Prefixes have a byte other than FF. Raises where a row cannot be read
+---or written.
+---@param from string  a prefix
+---@param to string    a prefix
+function handle:copy(from, to) end
+
+---What comes of several sets, which are rows `prefix hash:u32be member`. Raises where a row cannot be read or written.
+---@param how "union"|"intersection"|"difference"  the last one: what the first set has, and no other
+---@param sets any[]  a flat list: a prefix, and how many rows there are, about. The first one of an intersection or a difference is walked over, so it
+---  had better be the smallest
+---@param into? string|false  a prefix that has no rows: there the result is put, each row without a value; false: it is only counted
+---@param limit? integer  of members (default: none)
+---@return any result  how many; without `into`, a reply, as a view (see `reply`), in the order of the hashes
+function handle:combine(how, sets, into, limit) end
+
+---Members with scores in memory, none yet: on their way into a sorted set, or into a reply.
+---@return lunode.scored
+function handle:scored() end
+
 ---How much waits for `commit`, or for the flush.
 ---@return integer count  writes in memory only
 function handle:pending() end
@@ -864,6 +883,52 @@ function members:add(prefix, member, value) end
 ---@return boolean existed
 ---@return integer hash
 function members:delete(prefix, member, known) end
+
+---Of an open store; once that is closed, its methods raise, but `close`. They raise, too, where a row cannot be read or written.
+---@class lunode.scored
+local scored = {}
+
+---Adds what comes of several sets, as `combine` of the store; a row's value is the member's score, if it has 8 bytes; else that is 1.
+---@param how "union"|"intersection"|"difference"  the last one: with the first set's scores
+---@param sets any[]  a flat list: a prefix, how many rows there are, about, and the weight, with which scores are multiplied
+---@param aggregate? "sum"|"min"|"max"  what becomes of several scores, in the order of the sets (default "sum")
+function scored:combine(how, sets, aggregate) end
+
+---Adds the members of rows whose keys are a score and a member, behind so many bytes.
+---@param from string      first key, inclusive
+---@param to string        end, exclusive
+---@param skip integer     bytes
+---@param limit? integer   at most so many rows (default: all)
+---@param offset? integer  rows left out before the first one (default 0)
+---@param reverse? boolean from the last row to the first (default false)
+function scored:collect(from, to, skip, limit, offset, reverse) end
+
+---Adds the members of a string: each `length:u32be member 8:u32be score`, where the score is as lunode.score has it.
+---@param content string
+---@param first? integer  where they begin (default 1)
+---@return boolean ok  false: there is none, it is damaged, or a member is there twice. Then who knows what was added
+function scored:unpack(content, first) end
+
+---@return integer
+function scored:count() end
+
+---Members in the order of their scores, and where these are the same, in their own; as the reply to a command: a view, as `reply` of the store
+---makes one.
+---@param scores? boolean  members and scores
+---@param protocol? 2|3    (default 2)
+---@return any view
+function scored:reply(scores, protocol) end
+
+---Puts the rows of a sorted set, of which there are none: `members hash:u32be member` with the score, `scores score member` without a value, and for
+---those whose hash ends with a byte 0, `nodes score member` with the number of members from this one to the next of those, u32be.
+---@param members string  a prefix
+---@param scores string   a prefix
+---@param nodes string    a prefix
+---@return integer count  of the last ones
+function scored:put(members, scores, nodes) end
+
+---Forgets all of them, and gives their memory back.
+function scored:close() end
 
 ---@class lunode.snapshot
 local snapshot = {}

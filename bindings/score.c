@@ -1,6 +1,6 @@
 /* lunode.score: scores of sorted sets, as text, as numbers and as bytes in their order. Types in
  * lunode.meta.lua. */
-#include "score.h"
+#include "scored.h"
 
 #include "common.h"
 #include "view.h"
@@ -14,28 +14,6 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
-
-enum { SCORE_BYTES = 8 };
-
-/* The bits of a double, those of a negative one inverted, the sign of the others set: in this order
- * they are as the numbers are. There is one zero. */
-static void encode(double score, char out[SCORE_BYTES]) {
-    uint64_t bits;
-    score = score == 0 ? 0 : score;
-    memcpy(&bits, &score, sizeof bits);
-    bits = htobe64(bits >> 63 ? ~bits : bits | (uint64_t)1 << 63);
-    memcpy(out, &bits, sizeof bits);
-}
-
-double ln_score_decode(const char *bytes) {
-    uint64_t bits;
-    double score;
-    memcpy(&bits, bytes, sizeof bits);
-    bits = be64toh(bits);
-    bits = bits >> 63 ? bits & ~((uint64_t)1 << 63) : ~bits;
-    memcpy(&score, &bits, sizeof score);
-    return score;
-}
 
 /* All of the text, without spaces before it; no NaN, and nothing past the range of a double. */
 static bool parse(const char *text, size_t len, double *out) {
@@ -74,7 +52,7 @@ static int score_read(lua_State *L) {
     size_t len;
     const char *text = ln_check_bytes(L, 1, &len);
     double value;
-    char bytes[SCORE_BYTES], small[64];
+    char bytes[LN_SCORE_BYTES], small[64];
     if (lua_type(L, 1) != LUA_TSTRING && len < sizeof small) {
         memcpy(small, text, len);
         small[len] = 0;
@@ -84,21 +62,21 @@ static int score_read(lua_State *L) {
     }
     if (!parse(text, len, &value))
         return 0;
-    encode(value, bytes);
+    ln_score_encode(value, bytes);
     lua_pushlstring(L, bytes, sizeof bytes);
     return 1;
 }
 
 static int score_encode(lua_State *L) {
-    char bytes[SCORE_BYTES];
-    encode(luaL_checknumber(L, 1), bytes);
+    char bytes[LN_SCORE_BYTES];
+    ln_score_encode(luaL_checknumber(L, 1), bytes);
     lua_pushlstring(L, bytes, sizeof bytes);
     return 1;
 }
 
 static const char *check_scored(lua_State *L, int index, size_t *len) {
     const char *bytes = luaL_checklstring(L, index, len);
-    luaL_argcheck(L, *len >= SCORE_BYTES, index, "a score's bytes expected");
+    luaL_argcheck(L, *len >= LN_SCORE_BYTES, index, "a score's bytes expected");
     return bytes;
 }
 
@@ -116,7 +94,7 @@ static int score_split(lua_State *L) {
         size_t len;
         lua_rawgeti(L, 1, i);
         const char *key = check_scored(L, -1, &len);
-        lua_pushlstring(L, key + SCORE_BYTES, len - SCORE_BYTES);
+        lua_pushlstring(L, key + LN_SCORE_BYTES, len - LN_SCORE_BYTES);
         lua_rawseti(L, 2, 2 * i - 1);
         lua_pushnumber(L, ln_score_decode(key));
         lua_rawseti(L, 2, 2 * i);

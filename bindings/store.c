@@ -1,11 +1,13 @@
 /* lunode.store: the ordered store as Lua sees it. Types in lunode.meta.lua. */
 #include "store.h"
 #include "lua_loop.h"
+#include "store_combine.h"
 #include "store_dir.h"
 #include "store_elements.h"
 #include "store_members.h"
 #include "store_reply.h"
 #include "store_rows.h"
+#include "store_scored.h"
 
 #include <errno.h>
 #include <string.h>
@@ -523,6 +525,20 @@ static int store_rows(lua_State *L) {
     return ln_store_rows_new(L, &check_store(L)->store);
 }
 
+static int store_scored(lua_State *L) {
+    return ln_store_scored_new(L, &check_store(L)->store);
+}
+
+/* ---- many rows */
+
+static int store_copy(lua_State *L) {
+    return ln_store_copy_prefix(L, check_store(L)->store);
+}
+
+static int store_combine(lua_State *L) {
+    return ln_store_combine(L, check_store(L)->store);
+}
+
 /* ---- figures */
 
 static void set_count(lua_State *L, const char *name, uint64_t count) {
@@ -677,18 +693,33 @@ static int store_remove(lua_State *L) {
 }
 
 static const luaL_Reg store_methods[] = {
-    {"get", store_get},         {"put", store_put},
-    {"delete", store_delete},   {"delete_range", store_delete_range},
-    {"begin", store_begin},     {"rollback", store_rollback},
-    {"scan", store_scan},       {"snapshot", store_snapshot},
-    {"rows", store_rows},       {"elements", store_elements},
-    {"members", store_members}, {"collect", store_collect},
-    {"count", store_count},     {"pending", store_pending},
-    {"reply", store_reply},     {"load", store_load},
-    {"commit", store_commit},   {"advance", store_advance},
-    {"applied", store_applied}, {"room", store_room},
-    {"flush", store_flush},     {"stats", store_stats},
-    {"close", store_close},     {NULL, NULL},
+    {"get", store_get},
+    {"put", store_put},
+    {"delete", store_delete},
+    {"delete_range", store_delete_range},
+    {"begin", store_begin},
+    {"rollback", store_rollback},
+    {"scan", store_scan},
+    {"snapshot", store_snapshot},
+    {"rows", store_rows},
+    {"elements", store_elements},
+    {"members", store_members},
+    {"collect", store_collect},
+    {"count", store_count},
+    {"pending", store_pending},
+    {"reply", store_reply},
+    {"load", store_load},
+    {"commit", store_commit},
+    {"advance", store_advance},
+    {"applied", store_applied},
+    {"room", store_room},
+    {"flush", store_flush},
+    {"stats", store_stats},
+    {"copy", store_copy},
+    {"combine", store_combine},
+    {"scored", store_scored},
+    {"close", store_close},
+    {NULL, NULL},
 };
 
 static const luaL_Reg snapshot_methods[] = {
@@ -730,6 +761,7 @@ int luaopen_lunode_store(lua_State *L) {
     ln_store_rows_type(L);
     ln_store_elements_type(L);
     ln_store_members_type(L);
+    ln_store_scored_type(L);
     ln_new_type(L, SNAPSHOT_TYPE, snapshot_methods, snapshot_close);
     luaL_newmetatable(L, SCAN_TYPE);
     luaL_setfuncs(L, scan_meta, 0);

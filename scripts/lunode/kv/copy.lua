@@ -9,8 +9,6 @@ local SAME = resp.error("ERR source and destination objects are the same")
 local DB_RANGE = resp.error("ERR DB index is out of range")
 local INT_RANGE = resp.error("ERR value is out of range, value must between -2147483648 and 2147483647")
 
-local AT_ONCE = 1000 -- rows in memory
-
 local function check_int(n)
   return n >= -0x80000000 and n <= 0x7FFFFFFF
 end
@@ -23,18 +21,6 @@ local function check_database(text)
   end
 end
 
--- The rows of a collection under another prefix.
-local function copy_rows(store, from_prefix, to_prefix)
-  local from, past = from_prefix, keys.past(from_prefix)
-  repeat
-    local rows = store:collect(from, past, "both", AT_ONCE, #from_prefix)
-    for i = 1, #rows, 2 do
-      store:put(to_prefix .. rows[i], rows[i + 1])
-    end
-    from = #rows > 0 and from_prefix .. rows[#rows - 1] .. "\0"
-  until #rows < 2 * AT_ONCE
-end
-
 local function copy(db, source, target, value)
   local type = keys.type(value)
   if type == keys.STRING then
@@ -44,7 +30,7 @@ local function copy(db, source, target, value)
   local c = db.collections:read(source, type)
   db.collections:write_out(c)
   local made = db.collections:replace(target, type)
-  copy_rows(db.store, c.prefix, made.prefix)
+  db.store:copy(c.prefix, made.prefix)
   made.count, made.more = c.count, c.more
   db.collections:changed(made)
   if keys.expiry(value) then

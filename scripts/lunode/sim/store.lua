@@ -11,6 +11,7 @@ local score = require "lunode.score"
 local store_elements = require "lunode.sim.store_elements"
 local store_members = require "lunode.sim.store_members"
 local store_rows = require "lunode.sim.store_rows"
+local store_scored = require "lunode.sim.store_scored"
 
 local M = {}
 
@@ -251,6 +252,21 @@ end
 function methods:rows(kind)
   check_open(self, "rows")
   return store_rows.new(self, check_string(kind, 2, "rows"))
+end
+
+function methods:copy(from, to)
+  check_open(self, "copy")
+  store_scored.copy(self, from, to)
+end
+
+function methods:combine(how, sets, into, limit)
+  check_open(self, "combine")
+  return store_scored.combine(self, how, sets, into, limit)
+end
+
+function methods:scored()
+  check_open(self, "scored")
+  return store_scored.new(self)
 end
 
 function methods:snapshot()
