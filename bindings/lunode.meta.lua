@@ -628,6 +628,16 @@ function handle:load(from, to, count) end
 ---@return any view
 function handle:reply(from, to, what, kind, known, skip, reverse, limit, offset, protocol) end
 
+---The rows of a range as one string: keys, values or both, each with its length in front, u32be.
+---@param from string    first key, inclusive
+---@param to string      end, exclusive
+---@param what string    as in `collect`
+---@param skip integer   bytes left out at the start of each key
+---@param most integer   bytes of the string, at most
+---@param head string    what it begins with, which does not count
+---@return string? packed  nothing: it would be longer
+function handle:pack(from, to, what, skip, most, head) end
+
 ---How many rows a range has; it walks over them.
 ---@param from string     first key, inclusive
 ---@param to? string      end, exclusive (default: no end)
@@ -803,6 +813,39 @@ function elements:take(prefix, index, view) end
 ---@return any view  nothing: not all of them are there
 function elements:reply(prefix, first, count) end
 
+---Where a value is among rows that follow each other.
+---@param prefix string
+---@param first integer    the index that is looked at first
+---@param count integer    so many are looked at
+---@param value string
+---@param limit integer    so many are found at most; 0: all
+---@param reverse? boolean downwards from `first`
+---@return integer[]? indices  in the order in which they were met; nothing: not all rows are there
+function elements:find(prefix, first, count, value, limit, reverse) end
+
+---Gives rows that follow each other other indices, in place of what is there. Where they were, values stay that are nobody's any more, unless some of
+---these have come there.
+---@param prefix string
+---@param first integer
+---@param count integer
+---@param by integer  what is added to each index
+---@return boolean moved  false: not all of them are there; and some may have moved
+function elements:move(prefix, first, count, by) end
+
+---`add` for each string of a list.
+---@param prefix string
+---@param index integer  the first one's
+---@param list string[]
+function elements:add_list(prefix, index, list) end
+
+---`add` for each string of those that `pack` of the store has made one of.
+---@param prefix string
+---@param index integer   the first one's
+---@param content string
+---@param first? integer  where they begin (default 1)
+---@return integer? count  nothing: it is damaged, or there is none; and some may have been added
+function elements:unpack(prefix, index, content, first) end
+
 ---The values of rows that follow each other, up to the first one that is not there.
 ---@param prefix string
 ---@param first integer
@@ -883,6 +926,14 @@ function members:add(prefix, member, value) end
 ---@return boolean existed
 ---@return integer hash
 function members:delete(prefix, member, known) end
+
+---Puts members, and perhaps values, that `pack` of the store has made one string of, under a prefix that has no rows.
+---@param prefix string
+---@param content string
+---@param first? integer   where they begin (default 1)
+---@param paired? boolean  each member is followed by its value
+---@return integer? count  nothing: it is damaged, there is none, or one is there twice; and some may have been put
+function members:unpack(prefix, content, first, paired) end
 
 ---Of an open store; once that is closed, its methods raise, but `close`. They raise, too, where a row cannot be read or written.
 ---@class lunode.scored
@@ -1156,6 +1207,18 @@ function score.decode(bytes) end
 ---@param list string[]
 ---@return table  what follows the score of the first one, the score, what follows that of the second one …
 function score.split(list) end
+
+---Numbers that SORT sorts by, as Redis reads them.
+---@param texts any[]  strings; false counts as 0
+---@return number[]? numbers  nothing: one is none
+function score.weights(texts) end
+
+---A list in the order of numbers or strings; where these are the same, in that of its strings.
+---@param list string[]
+---@param weights any[]  numbers, or strings; false comes before all of those
+---@param descending? boolean
+---@return string[] ordered  another list
+function score.order(list, weights, descending) end
 
 -- ---------------------------------------------------------------- lunode.nearby
 

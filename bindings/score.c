@@ -103,14 +103,92 @@ static int score_split(lua_State *L) {
     return 1;
 }
 
+/* ---- lists in the order of numbers or texts: SORT */
+
+/* As Redis reads what SORT sorts by: a C string, spaces before it allowed, and so is nothing. */
+static bool parse_weight(const char *text, double *out) {
+    char *end;
+    errno = 0;
+    *out = strtod(text, &end);
+    return *end == 0 && errno != ERANGE && !isnan(*out);
+}
+
+static int score_weights(lua_State *L) {
+    luaL_checktype(L, 1, LUA_TTABLE);
+    lua_Integer count = luaL_len(L, 1);
+    lua_createtable(L, count < INT_MAX ? (int)count : 0, 0);
+    for (lua_Integer i = 1; i <= count; i++) {
+        double weight = 0;
+        lua_rawgeti(L, 1, i);
+        if (lua_toboolean(L, -1) && !parse_weight(luaL_checkstring(L, -1), &weight))
+            return 0;
+        lua_pop(L, 1);
+        lua_pushnumber(L, weight);
+        lua_rawseti(L, 2, i);
+    }
+    return 1;
+}
+
+struct item {
+    double number;
+    const char *weight, *text; /* weight: NULL: it lacks one */
+    size_t weight_len, text_len;
+    lua_Integer at;
+};
+
+static int compare_weights(const struct item *a, const struct item *b) {
+    if (a->number != b->number)
+        return a->number < b->number ? -1 : 1;
+    if (a->weight && b->weight)
+        return ln_key_compare(a->weight, a->weight_len, b->weight, b->weight_len);
+    return (a->weight != NULL) - (b->weight != NULL);
+}
+
+static int compare(const void *x, const void *y) {
+    const struct item *a = x, *b = y;
+    int order = compare_weights(a, b);
+    if (order == 0)
+        order = ln_key_compare(a->text, a->text_len, b->text, b->text_len);
+    return order ? order : (a->at > b->at) - (a->at < b->at);
+}
+
+/* Of the i-th element and its weight; the tables at 1 and 2 keep what is borrowed. */
+static struct item check_item(lua_State *L, lua_Integer i) {
+    struct item item = {.at = i};
+    lua_rawgeti(L, 1, i);
+    lua_rawgeti(L, 2, i);
+    luaL_argcheck(L, lua_type(L, -2) == LUA_TSTRING, 1, "a list of strings expected");
+    item.text = lua_tolstring(L, -2, &item.text_len);
+    if (lua_type(L, -1) == LUA_TSTRING)
+        item.weight = lua_tolstring(L, -1, &item.weight_len);
+    else if (lua_toboolean(L, -1))
+        item.number = luaL_checknumber(L, -1);
+    lua_pop(L, 2);
+    return item;
+}
+
+static int score_order(lua_State *L) {
+    luaL_checktype(L, 1, LUA_TTABLE);
+    luaL_checktype(L, 2, LUA_TTABLE);
+    bool descending = lua_toboolean(L, 3);
+    lua_Integer count = luaL_len(L, 1);
+    struct item *items = lua_newuserdatauv(L, ((size_t)count + 1) * sizeof *items, 0);
+    for (lua_Integer i = 0; i < count; i++)
+        items[i] = check_item(L, i + 1);
+    if (count > 1)
+        qsort(items, (size_t)count, sizeof *items, compare);
+    lua_createtable(L, count < INT_MAX ? (int)count : 0, 0);
+    for (lua_Integer i = 0; i < count; i++) {
+        lua_rawgeti(L, 1, items[descending ? count - 1 - i : i].at);
+        lua_rawseti(L, -2, i + 1);
+    }
+    return 1;
+}
+
 static const luaL_Reg score_functions[] = {
-    {"parse", score_parse},
-    {"bound", score_bound},
-    {"read", score_read},
-    {"encode", score_encode},
-    {"decode", score_decode},
-    {"split", score_split},
-    {NULL, NULL},
+    {"parse", score_parse},     {"bound", score_bound},   {"read", score_read},
+    {"encode", score_encode},   {"decode", score_decode}, {"split", score_split},
+    {"weights", score_weights}, {"order", score_order},   {NULL, NULL},
 };
 
 int luaopen_lunode_score(lua_State *L) {

@@ -3,6 +3,7 @@
 #include "store_scored.h"
 
 #include "common.h"
+#include "pieces.h"
 #include "resp_value.h"
 #include "scored.h"
 #include "store_combine.h"
@@ -100,38 +101,20 @@ static int scored_collect(lua_State *L) {
     return ln_check_bulk(L, rc, &detail);
 }
 
-/* One string of several, with its length in front; false where it is damaged. */
-static bool next_piece(const char **at, size_t *left, const char **piece, size_t *len) {
-    if (*left < 4)
-        return false;
-    const unsigned char *bytes = (const unsigned char *)*at;
-    *len = (size_t)bytes[0] << 24 | (size_t)bytes[1] << 16 | (size_t)bytes[2] << 8 | bytes[3];
-    if (*len > *left - 4)
-        return false;
-    *piece = *at + 4;
-    *at += 4 + *len;
-    *left -= 4 + *len;
-    return true;
-}
-
 static int scored_unpack(lua_State *L) {
     struct scored_box *box = check_box(L);
-    size_t left, len, score_len;
-    const char *member, *score, *at = luaL_checklstring(L, 2, &left);
-    lua_Integer first = luaL_optinteger(L, 3, 1);
-    bool good = first >= 1 && (size_t)first - 1 < left;
+    struct ln_pieces pieces = ln_check_pieces(L, 2);
+    const char *member, *score;
+    size_t len, score_len;
     int rc = LN_OK;
-    at += good ? first - 1 : 0;
-    left -= good ? (size_t)first - 1 : 0;
-    while (good && rc == LN_OK && left > 0) {
-        good = next_piece(&at, &left, &member, &len) &&
-               next_piece(&at, &left, &score, &score_len) && score_len == LN_SCORE_BYTES &&
-               !isnan(ln_score_decode(score));
-        if (good)
+    while (rc == LN_OK && ln_next_piece(&pieces, &member, &len)) {
+        pieces.good = ln_next_piece(&pieces, &score, &score_len) && score_len == LN_SCORE_BYTES &&
+                      !isnan(ln_score_decode(score));
+        if (pieces.good)
             rc = add(box, ln_score_decode(score), member, len);
     }
     ln_check_bulk(L, rc, &(struct ln_detail){.text = {0}});
-    lua_pushboolean(L, good && ln_scored_sort_names(&box->members));
+    lua_pushboolean(L, pieces.good && ln_scored_sort_names(&box->members));
     return 1;
 }
 

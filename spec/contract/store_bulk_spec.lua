@@ -247,6 +247,90 @@ local function contract(world)
     end
   end)
 
+  -- Rows 1 … count: a part of them on disk, a part in memory.
+  local function number(prefix, count)
+    local elements = s:elements()
+    for i = 1, count do
+      elements:put(prefix, i, "v" .. i % 100)
+      if i == count // 2 then
+        assert(s:commit())
+      end
+    end
+    return elements
+  end
+
+  it("finds a value among numbered rows, from either end", function()
+    local elements = number("e", 1000)
+    assert.same({ 7, 107, 207 }, elements:find("e", 1, 1000, "v7", 3))
+    assert.same({ 907, 807 }, elements:find("e", 1000, 1000, "v7", 2, true))
+    assert.equal(10, #elements:find("e", 1, 1000, "v7", 0))
+    assert.same({ 7 }, elements:find("e", 1, 106, "v7", 0))
+    assert.same({ 107 }, elements:find("e", 8, 100, "v7", 0))
+    assert.same({}, elements:find("e", 1, 0, "v7", 0))
+    assert.same({}, elements:find("e", 1, 1000, "none", 1))
+    assert.same({ 7 }, elements:find("e", 1, 2000, "v7", 1)) -- found before one is missing
+    assert.is_nil(elements:find("e", 1, 2000, "v7", 0))
+    assert.is_nil(elements:find("e", 1000, 2000, "none", 0, true))
+    assert.is_nil(elements:find("e", 0, 2, "v1", 0))
+    assert.error_matches(function() elements:find("e", 1, -1, "v1", 0) end, "out of range")
+  end)
+
+  for _, by in ipairs { 1, -1, 7, -300, 300, 5000 } do
+    it(("moves numbered rows by %d"):format(by), function()
+      for _, count in ipairs { 1, 63, 64, 65, 900 } do
+        local prefix = "e" .. count .. "."
+        local elements = number(prefix, 1000)
+        s:begin()
+        assert.is_true(elements:move(prefix, 50, count, by))
+        local values = {}
+        for i = 0, count - 1 do
+          values[i + 1] = "v" .. (50 + i) % 100
+        end
+        assert.same(values, elements:range(prefix, 50 + by, count))
+        s:rollback()
+        assert.equal("v99", elements:get(prefix, 999))
+        assert.is_nil(elements:get(prefix, 5050))
+      end
+      assert.is_false(s:elements():move("e900.", 950, 100, by))
+      assert.is_true(s:elements():move("none", 1, 0, by))
+    end)
+  end
+
+  it("packs rows, and unpacks them", function()
+    local elements, members = number("e", 300), s:members()
+    local packed = s:pack("e", "f", "values", 0, 1 << 20, "head")
+    assert.equal("head" .. string.pack(">s4", "v1"), packed:sub(1, 10))
+    assert.equal(300, elements:unpack("u", 11, packed, 5))
+    assert.same(elements:range("e", 1, 300), elements:range("u", 11, 300))
+    fill("s", { "a", "b", "c", values = { "1", "", "3" } })
+    local keys, both = s:pack("s", "t", "keys", 5, 15, ""), s:pack("s", "t", "both", 5, 29, "")
+    assert.is_nil(s:pack("s", "t", "keys", 5, 14, ""))
+    assert.equal(15, #keys)
+    assert.equal(29, #both)
+    assert.equal("", s:pack("none", "nonf", "keys", 5, 0, ""))
+    assert.equal(3, members:unpack("x", keys))
+    assert.same({ "", "", "" }, s:collect("x", "y", "values"))
+    s:begin()
+    assert.equal(3, members:unpack("y", both, 1, true))
+    assert.same(s:collect("s", "t", "both", nil, 1), s:collect("y", "z", "both", nil, 1))
+    assert.is_nil(members:unpack("z", keys .. keys))
+    s:rollback()
+    assert.equal(0, s:count("y", "z\xFF"))
+    assert.is_nil(members:unpack("z", keys, 1, true))
+    for length = 0, #both - 1 do
+      local cut = ("cut%02d."):format(length)
+      local count = members:unpack(cut, both:sub(1, length), 1, true)
+      if count then
+        assert.equal(both:sub(1, length), s:pack(cut, cut .. "\xFF", "both", #cut + 4, 29, ""))
+      end
+      assert.equal(0 < length and count ~= nil, count ~= nil)
+    end
+    elements:add_list("l", 5, { "a", "", "c" })
+    assert.same({ "a", "", "c" }, elements:range("l", 5, 9))
+    assert.is_nil(elements:unpack("u", 1, ""))
+    assert.is_nil(elements:unpack("u", 1, keys, 16))
+  end)
+
   it("raises once the store is closed", function()
     local scored = s:scored()
     s:close()

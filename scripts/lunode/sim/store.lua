@@ -5,6 +5,7 @@
 -- and for a process that ends before they have reached the system.
 
 local directories = require "lunode.sim.store_directory"
+local pieces = require "lunode.sim.store_pieces"
 local resp = require "lunode.resp"
 local scans = require "lunode.sim.store_scan"
 local score = require "lunode.score"
@@ -252,6 +253,12 @@ end
 function methods:rows(kind)
   check_open(self, "rows")
   return store_rows.new(self, check_string(kind, 2, "rows"))
+end
+
+function methods:pack(from, to, what, skip, most, head)
+  check_open(self, "pack")
+  local content = pieces.format(self:collect(from, to, what, nil, skip))
+  return #content <= most and head .. content or nil
 end
 
 function methods:copy(from, to)

@@ -1,5 +1,6 @@
 -- What `scored` and `combine` of a simulated store make: members of several sets, with or without scores, as the real
 -- store's. It knows no disk.
+local pieces = require "lunode.sim.store_pieces"
 local resp = require "lunode.resp"
 local score = require "lunode.score"
 local slot = require "lunode.slot"
@@ -149,30 +150,14 @@ function methods:collect(from, to, skip, limit, offset, reverse)
   end
 end
 
-local function next_piece(content, at)
-  if #content - at + 1 < 4 then
-    return nil
-  end
-  local length = unpack(">I4", content, at)
-  if length > #content - at - 3 then
-    return nil
-  end
-  return content:sub(at + 4, at + 3 + length), at + 4 + length
-end
-
 function methods:unpack(content, first)
   check_open(self)
-  local at, seen = first or 1, {}
-  if at > #content then
+  local list, seen = pieces.parse(content, first), {}
+  if not list or #list % 2 ~= 0 then
     return false
   end
-  while at <= #content do
-    local member, bytes
-    member, at = next_piece(content, at)
-    if member then
-      bytes, at = next_piece(content, at)
-    end
-    local number = bytes and #bytes == SCORE_BYTES and score.decode(bytes)
+  for i = 1, #list, 2 do
+    local member, number = list[i], #list[i + 1] == SCORE_BYTES and score.decode(list[i + 1])
     if not number or number ~= number or seen[member] then
       return false
     end
