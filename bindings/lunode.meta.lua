@@ -48,6 +48,11 @@ function loop.signal(name, fn) end
 ---@return integer
 function loop.random(low, high) end
 
+---This process, for statistics: bytes in memory, now and at most; bytes that the machine has; seconds that processors have
+---spent in it and, for it, in the kernel. In a simulated world its `pid` counts the lives of its node, and it uses nothing.
+---@return {pid: integer, rss: integer, peak_rss: integer, system_memory: integer, user: number, system: number}
+function loop.process() end
+
 ---Runs until nothing is active or `stop` is called.
 function loop.run() end
 
@@ -1493,7 +1498,7 @@ function batch.next(bytes, position) end
 
 ---Adds a command.
 ---@param name string
----@param ... any  strings and views; a list of strings, or a view of one, for all that are in it
+---@param ... any  strings and views; a list of strings, or a view of one, for all that are in it; nil at the end: none
 ---@return integer bytes  of the batch
 function builder:add(name, ...) end
 

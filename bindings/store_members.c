@@ -36,9 +36,7 @@ struct row {
 };
 
 static struct members_box *check_box(lua_State *L) {
-    struct members_box *box = ln_test_tagged(L, 1, &box_tag, sizeof *box);
-    if (!box)
-        box = luaL_checkudata(L, 1, MEMBERS_TYPE); /* which raises */
+    struct members_box *box = ln_check_tagged(L, &box_tag, sizeof *box, MEMBERS_TYPE);
     if (!*box->store)
         luaL_error(L, "store is closed");
     return box;

@@ -209,6 +209,13 @@ static struct ln_overlay_node *node_new(struct ln_overlay *o, const void *key, s
     return n;
 }
 
+/* Its value changes. */
+static void touch(struct ln_overlay *o, struct ln_overlay_node *n) {
+    if (n->packed && !n->out)
+        ln_overlay_index_touch(o, n);
+    n->packed = false;
+}
+
 /* Gives the node a value. Memory written before the mark stays as it is, for rollback; memory
  * written since is used again where it suffices. REQUIRES: room for one undo entry. */
 static int assign(struct ln_overlay *o, struct ln_overlay_node *n, const void *value, uint32_t vlen,
@@ -229,6 +236,7 @@ static int assign(struct ln_overlay *o, struct ln_overlay_node *n, const void *v
                                                           n->vcap, n->deleted, n->out,   false};
     else if (to != n->value)
         value_free(o, n->value, n->vcap);
+    touch(o, n);
     o->bytes = o->bytes - n->vlen + vlen;
     n->value = to;
     n->vlen = vlen;
@@ -334,6 +342,7 @@ void ln_overlay_rollback(struct ln_overlay *o) {
             take_back(o, n);
             continue;
         }
+        touch(o, n);
         o->bytes += u->vlen;
         n->seq = u->seq;
         n->value = u->value;

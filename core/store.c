@@ -11,6 +11,8 @@
 #include <string.h>
 #include <unistd.h>
 
+enum { PACKS_PART = 8 /* of the cache: what ranges that are read again have in one piece */ };
+
 int ln_store_fail(const struct ln_store *s, struct ln_detail *detail, const char *doing, int status,
                   const char *cause) {
     return ln_store_dir_fail(detail, s->dir ? s->dir : "(memory)", doing, status,
@@ -19,11 +21,12 @@ int ln_store_fail(const struct ln_store *s, struct ln_detail *detail, const char
 
 /* ---- layers */
 
-struct ln_layer *ln_layer_new(void) {
+struct ln_layer *ln_layer_new(struct ln_store *s) {
     struct ln_layer *layer = calloc(1, sizeof *layer);
     if (!layer)
         return NULL;
     ln_overlay_init(&layer->rows);
+    layer->rows.packs = &s->packs;
     layer->owners = 1;
     return layer;
 }
@@ -134,7 +137,8 @@ static struct ln_store *store_new(struct ln_loop *loop, const char *dir,
     s->dir = dir ? malloc(len) : NULL;
     if (s->dir)
         memcpy(s->dir, dir, len);
-    s->active = ln_layer_new();
+    s->packs.limit = options->cache / PACKS_PART;
+    s->active = ln_layer_new(s);
     s->cache = ln_row_cache_new(options->cache / 4);
     if (s->active && s->cache && (!dir || s->dir) && ln_store_flusher_init(s) == LN_OK) {
         s->active->number = s->number;
@@ -509,24 +513,24 @@ size_t ln_store_pending(const struct ln_store *s) {
 void ln_store_stats(struct ln_store *s, struct ln_store_stats *out) {
     struct ln_row_cache_stats cache;
     ln_row_cache_stats(s->cache, &cache);
-    *out =
-        (struct ln_store_stats){.pending = ln_store_pending(s),
-                                .pending_bytes = s->active->rows.bytes,
-                                .overlay_bytes = ln_store_memory(s),
-                                .frozen = s->frozen_count,
-                                .batches = s->batches,
-                                .applied = s->index,
-                                .durable = s->durable_index,
-                                .flushed_bytes = s->flushed_bytes,
-                                .flush_time = s->flush_time,
-                                .purged = s->purged,
-                                .cache_hits = cache.hits,
-                                .cache_misses = cache.misses,
-                                .cache_rows = cache.rows,
-                                .cache_bytes = cache.bytes + (s->warm ? s->warm->rows.memory : 0),
-                                .disk_bytes = s->engine ? s->ops->disk_bytes(s->engine) : 0,
-                                .engine = s->ops->name,
-                                .full = s->full != LN_OK};
+    size_t ranges = s->packs.bytes + (s->warm ? s->warm->rows.memory : 0);
+    *out = (struct ln_store_stats){.pending = ln_store_pending(s),
+                                   .pending_bytes = s->active->rows.bytes,
+                                   .overlay_bytes = ln_store_memory(s),
+                                   .frozen = s->frozen_count,
+                                   .batches = s->batches,
+                                   .applied = s->index,
+                                   .durable = s->durable_index,
+                                   .flushed_bytes = s->flushed_bytes,
+                                   .flush_time = s->flush_time,
+                                   .purged = s->purged,
+                                   .cache_hits = cache.hits,
+                                   .cache_misses = cache.misses,
+                                   .cache_rows = cache.rows,
+                                   .cache_bytes = cache.bytes + ranges,
+                                   .disk_bytes = s->engine ? s->ops->disk_bytes(s->engine) : 0,
+                                   .engine = s->ops->name,
+                                   .full = s->full != LN_OK};
     for (size_t i = 0; i < s->frozen_count; i++)
         out->pending_bytes += s->frozen[i]->rows.bytes;
 }

@@ -54,6 +54,8 @@ struct ln_store {
     struct ln_layer *flushed; /* NULL, or the last one, which the engine has: for point reads */
     struct ln_layer *warm;    /* NULL, or what the engine has in some ranges: see store_warm.c */
     uint64_t warm_hits, warm_loads, warm_pause;
+    struct ln_overlay_packs packs;
+
     uint64_t epoch;       /* grows when the layers or the engine change */
     int64_t active_since; /* of its first write */
     uint64_t index;       /* of the last advance */
@@ -105,7 +107,7 @@ int ln_store_open_engine(struct ln_loop *loop, const char *dir,
 /* store.c */
 int ln_store_fail(const struct ln_store *s, struct ln_detail *detail, const char *doing, int status,
                   const char *cause);
-struct ln_layer *ln_layer_new(void);
+struct ln_layer *ln_layer_new(struct ln_store *s);
 void ln_layer_release(struct ln_store *s, struct ln_layer *layer);
 /* Point reads look into this one from now on before they ask cache and engine, or into none (NULL).
  * Takes it. */

@@ -496,12 +496,16 @@ local WEIGHTS = {
 
 -- ---------------------------------------------------------------- sequences
 
+-- Commands whose last argument is a timeout: another word in its place could make them wait for minutes.
+local WAIT_LAST = { BLPOP = true, BRPOP = true, BZPOPMIN = true, BZPOPMAX = true, BLMOVE = true, BRPOPLPUSH = true }
+
 -- An argument too many or too few.
 local function spoil(g, command)
+  local at = WAIT_LAST[command[1]] and 2 or nil
   if g.chance:odds(0.5) then
-    command[#command + 1] = g.chance:odds(0.5) and g.chance:pick(WORDS) or g:value()
+    table.insert(command, at or #command + 1, g.chance:odds(0.5) and g.chance:pick(WORDS) or g:value())
   elseif #command > 1 then
-    command[#command] = nil
+    table.remove(command, at)
   end
 end
 

@@ -13,6 +13,7 @@
 --   })
 --
 -- A name such as "CLIENT|ID" adds a subcommand to CLIENT. With `variadic = true`, run gets one list: run(ctx, args).
+local errors = require "lunode.kv.errors"
 local resp = require "lunode.resp"
 
 local M = {}
@@ -43,6 +44,7 @@ local M = {}
 ---@field arrive? fun(session: lunode.kv.session, args: string[]): any, table?, string[]?  as it arrives, whatever its
 ---   session still waits for: the reply; or nil, and `run` follows, or that of another entry with other arguments
 ---@field immediate? boolean      not queued by MULTI
+---@field refused? fun(refusal: any): table  the entry that runs instead where a call cannot be
 ---@field may_replicate? boolean  a pause of writes holds it back
 
 local FIELDS = {
@@ -50,7 +52,7 @@ local FIELDS = {
   notes = "string", group = "string", acl = "table", tips = "table", summary = "string", since = "string",
   complexity = "string", deprecated = "table", replace = "boolean", numkeys = "table", more_keys = "table",
   getkeys = "function", arrive = "function", immediate = "boolean", may_replicate = "boolean", views = "function",
-  short = "function", list = "function",
+  short = "function", list = "function", refused = "function",
 }
 
 local FLAGS = {
@@ -157,6 +159,24 @@ local function home_of(name, options)
   return home, container, own_name
 end
 
+-- On the short way a handler is called with three arguments, nil where there are fewer; one that counts its own does
+-- not get these.
+local function for_three(run)
+  if not run or not debug.getinfo(run, "u").isvararg then
+    return run
+  end
+  return function(ctx, a, b, c)
+    if c then
+      return run(ctx, a, b, c)
+    elseif b then
+      return run(ctx, a, b)
+    elseif a then
+      return run(ctx, a)
+    end
+    return run(ctx)
+  end
+end
+
 -- Those with few arguments come by a short way, and some have a function of their own for it.
 local function bind(name, entry, options)
   if options.list then
@@ -190,7 +210,7 @@ function M.command(name, options)
     min = math.abs(arity) - 1, -- arguments after the name
     max = arity > 0 and arity - 1 or math.huge,
     run = container and skip_name(options) or options.run,
-    short = options.views or options.short or options.list or options.run, -- for few arguments
+    short = for_three(options.views or options.short or options.list or options.run), -- for few arguments
     variadic = options.variadic or false,
     write = flags.write or false,
     reads = flags.readonly or false,
@@ -203,6 +223,7 @@ function M.command(name, options)
     timed = not flags.fast, -- how long it takes is looked at: what Redis calls fast cannot take long
     arrive = options.arrive,
     immediate = options.immediate or false,
+    refused = options.refused,
     subcommands = {}, -- by name, as by_name
     direct = true, -- it has no subcommands to look for
     wrong_arity = resp.error(("ERR wrong number of arguments for '%s' command"):format(name:lower())),
@@ -225,17 +246,15 @@ end
 -- Those that have another name now, or none, by the names that they had: the log goes on to call them so.
 local renamed = {}
 
----Gives a command another name in this process, or none: "". Misuse raises.
----@param name string
----@param new string
-function M.rename(name, new)
+-- Gives a command another name, or none: "". Returns what is wrong with that.
+local function rename(name, new)
   local entry = by_name[name:upper()]
   if not entry then
-    error(("rename: there is no command %s"):format(name), 2)
+    return "there is no command " .. name
   elseif new ~= "" and (not new:find("^[%w_.-]+$") or #new > LONGEST_NAME) then
-    error(("rename: %q cannot be a command's name"):format(new), 2)
+    return ("%q cannot be a command's name"):format(new)
   elseif by_name[new:upper()] then
-    error(("rename: there is a command %s already"):format(new), 2)
+    return "there is a command " .. new .. " already"
   end
   by_name[name:upper()], by_name[name:lower()] = nil, nil
   M.names:unbind(name)
@@ -248,6 +267,25 @@ function M.rename(name, new)
     by_name[new:upper()], by_name[new:lower()] = entry, entry
     bind(new, entry, entry.options)
   end
+end
+
+---Gives commands other names in this process, or none: "".
+---@param names table<string, string>
+---@return boolean? done
+---@return string? fault  about the first, by its name, that cannot be; those before it have their new names
+function M.rename_all(names)
+  local order = {}
+  for name in pairs(names) do
+    order[#order + 1] = name
+  end
+  table.sort(order)
+  for _, name in ipairs(order) do
+    local fault = rename(name, names[name])
+    if fault then
+      return nil, fault
+    end
+  end
+  return true
 end
 
 ---The entry of a command as the log calls it: by its own name, whatever it is called now.
@@ -289,6 +327,41 @@ end
 function M.subcommand(container, name)
   local entries = container.subcommands
   return entries[name] or #name <= LONGEST_NAME and entries[name:upper()] or nil
+end
+
+---A command as code gives it: its name, and its arguments as text. Misuse raises at the caller's caller.
+---@param ... string|number
+---@return string name
+---@return string[] args
+function M.words(...)
+  local words = table.pack(...)
+  for i = 1, math.max(words.n, 1) do
+    local word = words[i]
+    if type(word) ~= "string" and type(word) ~= "number" then
+      error(("call: word %d of the command is a %s; give strings and numbers"):format(i, type(word)), 3)
+    end
+    words[i] = type(word) == "string" and word or tostring(math.tointeger(word) or word)
+  end
+  return words[1], table.move(words, 2, words.n, 1, {})
+end
+
+---The entry that runs a command, a subcommand's where it has one; or why there is none.
+---@param name string
+---@param args string[]
+---@param find fun(name: string): table?  `find`, or `find_logged`
+---@return table? entry
+---@return lunode.resp.raw? refusal
+function M.entry_for(name, args, find)
+  local entry = find(name)
+  if entry and not entry.direct and args[1] then
+    entry = M.subcommand(entry, args[1])
+  end
+  if not entry then
+    return nil, errors.quoting("ERR unknown command '%s'", name)
+  elseif #args < entry.min or #args > entry.max then
+    return nil, entry.wrong_arity
+  end
+  return entry
 end
 
 ---As `find`, and "client|id" finds the subcommand.

@@ -7,17 +7,11 @@ local resp = require "lunode.resp"
 
 local SAME = resp.error("ERR source and destination objects are the same")
 local DB_RANGE = resp.error("ERR DB index is out of range")
-local INT_RANGE = resp.error("ERR value is out of range, value must between -2147483648 and 2147483647")
-
-local function check_int(n)
-  return n >= -0x80000000 and n <= 0x7FFFFFFF
-end
 
 -- Raises where that is not the one database.
 local function check_database(text)
-  local index = numbers.integer(text)
-  if index ~= 0 then
-    error(check_int(index) and DB_RANGE or INT_RANGE, 0)
+  if numbers.int32(text) ~= 0 then
+    error(DB_RANGE, 0)
   end
 end
 
@@ -90,7 +84,7 @@ command.command("MOVE", {
 
 local function parse_index(text, message)
   local index = numbers.parse(text)
-  if not index or not check_int(index) then
+  if not index or index < -0x80000000 or index > 0x7FFFFFFF then
     error(message, 0)
   end
   return index

@@ -52,6 +52,14 @@ end
 -- How an HTTP request begins, and its second line. A browser can be made to send one here, with commands in its body.
 local HTTP = { ["post"] = true, ["host:"] = true }
 
+-- What `admit` returns for a command that there is, but not so.
+local function refuse(entry, refusal)
+  if entry.refused then
+    return entry.refused(refusal)
+  end
+  return nil, refusal
+end
+
 -- The entry to run, or (nil, the refusal).
 local function admit(session, entry, name, count, first, ...)
   if entry and not entry.direct and count > 0 then
@@ -68,9 +76,9 @@ local function admit(session, entry, name, count, first, ...)
     end
     return nil, unknown_command(name, first, ...)
   elseif count < entry.min or count > entry.max then
-    return nil, entry.wrong_arity
+    return refuse(entry, entry.wrong_arity)
   elseif not session.authenticated and not entry.no_auth then
-    return nil, errors.NOAUTH
+    return refuse(entry, errors.NOAUTH)
   end
   return entry
 end
@@ -230,14 +238,7 @@ function M.dispatchers(node)
   -- One whose time is looked at.
   local function run_short_timed(entry, a, b, c)
     local started, timing = clock(), node.timing
-    local reply
-    if c then
-      reply = entry.short(ctx, a, b, c)
-    elseif b then
-      reply = entry.short(ctx, a, b)
-    else
-      reply = entry.short(ctx, a)
-    end
+    local reply = entry.short(ctx, a, b, c)
     local microseconds = timing:took(entry, started)
     if microseconds then
       timing:slow(session, entry.called, { words(table.unpack { a, b, c }) }, microseconds)
@@ -251,24 +252,17 @@ function M.dispatchers(node)
       switch_to(conn)
     end
     local write = entry.write
-    if session.diverted or not session.authenticated
-      or write and (ctx.notifies or not (writes.open or writes:ready() and writes.open)) then
+    if session.diverted or write and not (writes.open or writes:ready() and writes.open) then
       return take_the_long_way(conn, entry, a, b, c)
     end
     stats.commands = stats.commands + 1
     session.command = entry
     if write then
-      return (writes:run_short(entry, a, b, c))
+      return (writes.run_short(entry, a, b, c))
     elseif entry.timed then
       return run_short_timed(entry, a, b, c)
-    elseif c then
-      return (entry.short(ctx, a, b, c))
-    elseif b then
-      return (entry.short(ctx, a, b))
-    elseif a then
-      return (entry.short(ctx, a))
     end
-    return (entry.short(ctx))
+    return (entry.short(ctx, a, b, c))
   end
 
   local function on_long_message(conn, name, args)

@@ -6,6 +6,7 @@ local M = {
   WRONGTYPE = resp.error("WRONGTYPE Operation against a key holding the wrong kind of value"),
   SYNTAX = resp.error("ERR syntax error"),
   NOT_INTEGER = resp.error("ERR value is not an integer or out of range"),
+  NOT_INT32 = resp.error("ERR value is out of range, value must between -2147483648 and 2147483647"),
   NOT_FLOAT = resp.error("ERR value is not a valid float"),
   NO_SUCH_KEY = resp.error("ERR no such key"),
   TOO_LONG = resp.error("ERR string exceeds maximum allowed size (proto-max-bulk-len)"),

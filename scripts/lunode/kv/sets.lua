@@ -286,12 +286,12 @@ local function store(ctx, key, how, sets, event)
   local db = ctx.db
   local c = sets and db.collections:make(key, SET)
   local count = c and db.store:combine(how, sets, c.prefix) or 0
-  local existed = db:delete(key)
   if count > 0 then
+    db:make_way(key)
     c.count = count
     db.collections:changed(c)
     ctx:notify("s", event, key)
-  elseif existed then
+  elseif db:delete(key) then
     ctx:notify("g", "del", key)
   end
   return count

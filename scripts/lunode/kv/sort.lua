@@ -173,6 +173,7 @@ local function sort(ctx, args, read_only)
   for i, text in ipairs(shown) do
     shown[i] = text ~= null and text or ""
   end
+  db:make_way(options.store)
   elements.put_list(db, options.store, shown)
   ctx:notify("l", "sortstore", options.store)
   return #shown
@@ -191,6 +192,10 @@ local function keys_of_call(args)
   end
   list[2] = store and { at = store, access = "OW update" } or nil
   return list
+end
+
+local function first_key()
+  return { { at = 1, access = "RO access" } }
 end
 
 local BY_OR_GET = {
@@ -217,7 +222,7 @@ command.command("SORT", {
 
 command.command("SORT_RO", {
   arity = -2, variadic = true, flags = { "readonly" }, keys = { 1, 1, 1 }, access = "RO access",
-  more_keys = { BY_OR_GET }, group = "generic", acl = CATEGORIES, since = "7.0.0",
+  more_keys = { BY_OR_GET }, getkeys = first_key, group = "generic", acl = CATEGORIES, since = "7.0.0",
   complexity = COMPLEXITY, summary = "Sort the elements in a list, set or sorted set. Read-only variant of SORT.",
   run = function(ctx, args)
     return sort(ctx, args, true)

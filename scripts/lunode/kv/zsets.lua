@@ -288,13 +288,13 @@ command.command("ZSCAN", {
 ---@return integer count
 function M.store(ctx, key, scored, event)
   local db, count = ctx.db, scored:count()
-  local existed = db:delete(key)
   if count > 0 then
+    db:make_way(key)
     local c = db.collections:create(key, ZSET)
     zset.fill(c, scored)
     db.collections:changed(c)
     ctx:notify("z", event, key)
-  elseif existed then
+  elseif db:delete(key) then
     ctx:notify("g", "del", key)
   end
   return count
