@@ -63,11 +63,15 @@ local WORDS = {
 ---@class spec.generator
 ---@field chance spec.prng
 ---@field deck integer  where the relative times of this sequence go on
+---@field keys string[]
+---@field homes table<string, string[]>  a type → the keys that mostly hold such a value
+---@field home string?  the type that the command under way is about
 local methods = {}
 local metatable = { __index = methods, __name = "spec.generator" }
 
 function methods:key()
-  return self.chance:pick(self.keys)
+  local own = self.homes[self.home]
+  return self.chance:pick(own and self.chance:odds(0.6) and own or self.keys)
 end
 
 function methods:keys_of(most)
@@ -494,6 +498,13 @@ local WEIGHTS = {
   { 8, "set" }, { 14, "zset" },
 }
 
+-- What each family is about: of several keys all should often be of its type, or there are but errors.
+local TYPES = { "string", "list", "hash", "set", "zset" }
+local HOMES = {
+  string_set = "string", get = "string", change = "string", bits = "string", lists = "list", hash = "hash", set = "set",
+  zset = "zset",
+}
+
 -- ---------------------------------------------------------------- sequences
 
 -- Commands whose last argument is a timeout: another word in its place could make them wait for minutes.
@@ -510,7 +521,9 @@ local function spoil(g, command)
 end
 
 local function step(g, weights)
-  local made = g.chance:weighted(families[g.chance:weighted(weights)])(g)
+  local family = g.chance:weighted(weights)
+  g.home = HOMES[family]
+  local made = g.chance:weighted(families[family])(g)
   if type(made[1]) ~= "table" then
     made = { made }
   end
@@ -528,9 +541,12 @@ end
 ---@return string[][][] steps
 function M.sequence(seed)
   local chance = prng.new(seed)
-  local g = setmetatable({ chance = chance, deck = chance:int(0, 5002), keys = {} }, metatable)
+  local g = setmetatable({ chance = chance, deck = chance:int(0, 5002), keys = {}, homes = {}, home = nil }, metatable)
   for i = 1, chance:int(2, 9) do
+    local type = chance:pick(TYPES)
     g.keys[i] = chance:pick(M.KEYS)
+    g.homes[type] = g.homes[type] or {}
+    table.insert(g.homes[type], g.keys[i])
   end
   -- Most sequences dwell on few things, so that these meet in ways that an even mixture would seldom make.
   local weights = {}

@@ -71,7 +71,8 @@ return {
   { 2, function(g)
     local command = multiple_pop(g, { g.chance:pick { "BLMPOP", "BZMPOP" }, timeout(g) })
     for i, word in ipairs(command) do
-      command[i] = command[1] == "BZMPOP" and (word == "LEFT" and "MIN" or word == "RIGHT" and "max") or word
+      local upper = command[1] == "BZMPOP" and i > 2 and word:upper()
+      command[i] = upper == "LEFT" and "MIN" or upper == "RIGHT" and "max" or word
     end
     return command
   end },
