@@ -219,24 +219,39 @@ describe("the node", function()
 
   local answered = {}
 
+  local function compare_from(seed, count)
+    local node = lunode.kv()
+    local d = differ.new(redis_server(), node)
+    local failures = explore(d, seed, count)
+    assert.equal("", table.concat(failures, "\n\n"), "redis-server first, the node second")
+    assert.is_true(d.total >= count)
+    for name in pairs(d.answered) do
+      answered[name] = true
+    end
+    assert.equal(0, node:stop(), node.process:stderr())
+  end
+
+  local function unanswered()
+    local list = {}
+    for _, name in ipairs(NAMES) do
+      list[#list + 1] = not answered[name] and name or nil
+    end
+    return list
+  end
+
   -- A new node for each round: what each sequence deletes stays in LevelDB for a while, and makes walks slower.
   for round = 1, ROUNDS do
     it(("answers as redis-server does, to the byte (round %d)"):format(round), function()
-      local node = lunode.kv()
-      local d = differ.new(redis_server(), node)
-      local failures = explore(d, SEED + (round - 1) * 100000, COMMANDS)
-      assert.equal("", table.concat(failures, "\n\n"), "redis-server first, the node second")
-      assert.is_true(d.total >= COMMANDS)
-      for name in pairs(d.answered) do
-        answered[name] = true
-      end
-      assert.equal(0, node:stop(), node.process:stderr())
+      compare_from(SEED + (round - 1) * 100000, COMMANDS)
     end)
   end
 
   it("has answered every command, and not with an error", function()
-    for _, name in ipairs(NAMES) do
-      assert.is_truthy(answered[name], name .. " was never answered without an error")
+    for more = ROUNDS, ROUNDS + 9 do -- some are rare
+      if #unanswered() > 0 then
+        compare_from(SEED + more * 100000, COMMANDS)
+      end
     end
+    assert.equal("", table.concat(unanswered(), " "))
   end)
 end)

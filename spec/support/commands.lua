@@ -537,6 +537,28 @@ local function step(g, weights)
   return made
 end
 
+-- Replies that compare.lua excuses stay outside of transactions, and so does what ends a connection.
+local OUTSIDE = {
+  TTL = true, PTTL = true, EXPIRETIME = true, PEXPIRETIME = true, TIME = true, KEYS = true, SCAN = true, HSCAN = true,
+  SSCAN = true, ZSCAN = true, HGETALL = true, HKEYS = true, HVALS = true, SMEMBERS = true, HRANDFIELD = true,
+  SRANDMEMBER = true, ZRANDMEMBER = true, SPOP = true, SINTER = true, SUNION = true, SDIFF = true, SORT = true,
+  SORT_RO = true, OBJECT = true, DUMP = true, RANDOMKEY = true, HELLO = true, CLIENT = true, CONFIG = true, INFO = true,
+  COMMAND = true, QUIT = true, SHUTDOWN = true,
+}
+
+local function add_transaction(g, weights, steps)
+  steps[#steps + 1] = { { g:word "MULTI" } }
+  for _ = 1, g.chance:int(0, 6) do
+    local made = step(g, weights)
+    local fits = true
+    for _, command in ipairs(made) do
+      fits = fits and not OUTSIDE[command[1]:upper()]
+    end
+    steps[#steps + 1] = fits and made or nil
+  end
+  steps[#steps + 1] = { { g:word(g.chance:pick { "EXEC", "EXEC", "EXEC", "EXEC", "DISCARD" }) } }
+end
+
 ---@param seed integer
 ---@return string[][][] steps
 function M.sequence(seed)
@@ -553,9 +575,12 @@ function M.sequence(seed)
   for i, entry in ipairs(WEIGHTS) do
     weights[i] = { entry[1] * chance:pick { 1, 1, 1, 20 }, entry[2] }
   end
-  local steps = {}
-  for i = 1, chance:int(40, 120) do
-    steps[i] = step(g, weights)
+  local steps = { chance:odds(0.5) and { { "HELLO", "3" } } or nil }
+  for _ = 1, chance:int(40, 120) do
+    if chance:odds(0.03) then
+      add_transaction(g, weights, steps)
+    end
+    steps[#steps + 1] = step(g, weights)
   end
   return steps
 end

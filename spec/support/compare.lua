@@ -290,7 +290,7 @@ end
 ---@param before? { [1]: string, [2]: string }  the replies to the command before
 ---@return boolean
 function M.agree(command, a, b, before)
-  if command[1]:find("^[Bb]?[Zz]") then
+  if command[1]:find("^[Bb]?[Zz]") or command[1]:upper() == "EXEC" then
     a, b = one_zero(a), one_zero(b)
   end
   if a == b or is_stale_error(command, a) then
