@@ -360,6 +360,20 @@ families.expiry = {
   { 2, function(g)
     return { "PERSIST", g:key() }
   end },
+  { 1, function(g)
+    local key = g:key()
+    local made = {
+      g.chance:pick {
+        { "PEXPIRE", key, "1" }, { "SET", key, "x", "PX", "1" }, { "PSETEX", key, "1", "x" },
+        { "GETEX", key, "PX", "1" },
+      },
+      { "BLPOP", "\0nobody's", "0.003" }, -- until it has expired
+      alone = true,
+    }
+    g:add_about(key, made)
+    made[#made + 1] = { "EXISTS", key }
+    return made
+  end },
 }
 
 families.connection = {
@@ -537,6 +551,18 @@ local function step(g, weights)
   return made
 end
 
+-- Adds a command of whichever family in which that is the only key.
+function methods:add_about(key, list)
+  local keys, homes = self.keys, self.homes
+  self.keys, self.homes = { key }, {}
+  local family = families[self.chance:pick { "string_set", "get", "change", "bits", "lists", "hash", "set", "zset" }]
+  local made = self.chance:weighted(family)(self)
+  for _, command in ipairs(type(made[1]) == "table" and made or { made }) do
+    list[#list + 1] = command
+  end
+  self.keys, self.homes = keys, homes
+end
+
 -- Replies that compare.lua excuses stay outside of transactions, and so does what ends a connection.
 local OUTSIDE = {
   TTL = true, PTTL = true, EXPIRETIME = true, PEXPIRETIME = true, TIME = true, KEYS = true, SCAN = true, HSCAN = true,
@@ -550,7 +576,7 @@ local function add_transaction(g, weights, steps)
   steps[#steps + 1] = { { g:word "MULTI" } }
   for _ = 1, g.chance:int(0, 6) do
     local made = step(g, weights)
-    local fits = true
+    local fits = not made.alone
     for _, command in ipairs(made) do
       fits = fits and not OUTSIDE[command[1]:upper()]
     end
