@@ -209,7 +209,7 @@ function conn:is_open() end
 ---@field on_long_message? fun(conn: lunode.conn, name: string, args: string[]): any  as on_message, for commands of more than 4096 words; without it the decoder refuses them
 ---@field on_short_message? fun(conn: lunode.conn, value: any, a: any, b: any, c: any): any  as on_message, for commands of up to three arguments whose name is bound in `names`, which gives the value
 ---@field names? lunode.resp.names  decoder "resp"
----@field ahead? lunode.rows  with `names`: where the first arguments of commands that take views are keys. Those of commands that come together are fetched into the processor's cache together
+---@field ahead? lunode.rows  with `names`: where the first arguments of commands that take views are keys. Those of commands that come together are fetched into the processor's cache together, and so are members of one collection
 ---@field on_error? fun(conn: lunode.conn, err: any): any  on_message raised `err` (a string comes with its traceback, another value as it is); what it returns is the reply, and the connection goes on. Without it, the connection closes with code ECALLBACK
 ---@field on_bad_message? fun(conn: lunode.conn, err: string)  the decoder refused the input; a last answer can be written here; then the connection closes with code EPROTO
 
@@ -360,7 +360,8 @@ function resp.names() end
 ---@param min integer  arguments, from 0 to 3, with "list" to 255
 ---@param max integer
 ---@param views? boolean|integer|"list"  true: all arguments; a number: from that one on
-function names:bind(name, value, min, max, views) end
+---@param member? integer  the argument, from 1 on, that names a member of the key's collection: see the connections' option `ahead`
+function names:bind(name, value, min, max, views, member) end
 
 ---@param name string
 function names:unbind(name) end

@@ -32,6 +32,7 @@ struct store_box {
     struct ln_value value;  /* of the read under way; freed later where pushing it raised */
     lua_State *main;
     struct ln_scan *walk; /* the same of a walk */
+    struct ln_members_prefix last;
 };
 
 enum { WHAT_KEYS, WHAT_VALUES, WHAT_BOTH };
@@ -558,11 +559,13 @@ static int store_elements(lua_State *L) {
 }
 
 static int store_members(lua_State *L) {
-    return ln_store_members_new(L, &check_store(L)->store);
+    struct store_box *box = check_store(L);
+    return ln_store_members_new(L, &box->store, &box->last);
 }
 
 static int store_rows(lua_State *L) {
-    return ln_store_rows_new(L, &check_store(L)->store);
+    struct store_box *box = check_store(L);
+    return ln_store_rows_new(L, &box->store, &box->last);
 }
 
 static int store_scored(lua_State *L) {

@@ -24,6 +24,7 @@ static const char box_tag = 0;
 struct members_box {
     const void *tag;
     struct ln_store *const *store;
+    struct ln_members_prefix *last;
     struct ln_value value; /* of the call under way; freed later where that raised */
 };
 
@@ -34,6 +35,39 @@ struct row {
     uint32_t hash;
     char small[SMALL];
 };
+
+/* Puts a row together, and returns its member's hash. */
+static uint32_t make_row(char *key, const char *prefix, size_t prefix_len, const char *member,
+                         size_t len) {
+    uint32_t hash = XXH32(len ? member : "", len, 0);
+    memcpy(key, prefix, prefix_len);
+    for (unsigned i = 0; i < HASH_BYTES; i++)
+        key[prefix_len + i] = (char)(hash >> (24 - 8 * i));
+    memcpy(key + prefix_len + HASH_BYTES, member, len);
+    return hash;
+}
+
+void ln_store_members_ahead(const struct ln_store *store, const struct ln_members_prefix *prefix,
+                            const struct ln_store_key *names, size_t count) {
+    enum { LONGEST = 64 };
+    char rows[LN_STORE_AHEAD][sizeof prefix->bytes + HASH_BYTES + LONGEST];
+    struct ln_store_key ahead[LN_STORE_AHEAD];
+    size_t n = 0;
+    for (size_t i = 0; i < count && n < LN_STORE_AHEAD && prefix->len > 0; i++) {
+        if (names[i].len > LONGEST)
+            continue;
+        (void)make_row(rows[n], prefix->bytes, prefix->len, names[i].key, names[i].len);
+        ahead[n].len = prefix->len + HASH_BYTES + names[i].len;
+        ahead[n].key = rows[n];
+        n++;
+    }
+    ln_store_ahead(store, ahead, n);
+}
+
+static void remember(struct ln_members_prefix *last, const char *prefix, size_t len) {
+    last->len = len <= sizeof last->bytes ? len : 0;
+    memcpy(last->bytes, prefix, last->len);
+}
 
 static struct members_box *check_box(lua_State *L) {
     struct members_box *box = ln_check_tagged(L, &box_tag, sizeof *box, MEMBERS_TYPE);
@@ -51,12 +85,9 @@ static struct members_box *check_row(lua_State *L, struct row *row) {
     row->store = *box->store;
     row->len = prefix_len + HASH_BYTES + len;
     char *key = row->len <= SMALL ? row->small : lua_newuserdatauv(L, row->len, 0);
-    uint32_t hash = row->hash = XXH32(len ? member : "", len, 0);
-    memcpy(key, prefix, prefix_len);
-    for (unsigned i = 0; i < HASH_BYTES; i++)
-        key[prefix_len + i] = (char)(hash >> (24 - 8 * i));
-    memcpy(key + prefix_len + HASH_BYTES, member, len);
+    row->hash = make_row(key, prefix, prefix_len, member, len);
     row->key = key;
+    remember(box->last, prefix, prefix_len);
     return box;
 }
 
@@ -297,9 +328,10 @@ static int members_free(lua_State *L) {
     return 0;
 }
 
-int ln_store_members_new(lua_State *L, struct ln_store *const *store) {
+int ln_store_members_new(lua_State *L, struct ln_store *const *store,
+                         struct ln_members_prefix *last) {
     struct members_box *box = lua_newuserdatauv(L, sizeof *box, 1);
-    *box = (struct members_box){.tag = &box_tag, .store = store};
+    *box = (struct members_box){.tag = &box_tag, .store = store, .last = last};
     luaL_setmetatable(L, MEMBERS_TYPE);
     lua_pushvalue(L, 1);
     lua_setiuservalue(L, -2, 1); /* the store's box lives as long */

@@ -40,9 +40,9 @@ struct ln_store_flush;
 
 struct ln_store_options {
     bool create; /* make the directory (not its parents) where it is missing */
-    /* Bytes of cache: a quarter for rows, the rest for blocks. Beside it stay: the last overlay
-     * flushed, where it is not larger; ranges that are read again, up to a quarter, and what was
-     * made of their rows, up to an eighth. */
+    /* Bytes of cache: a quarter for rows, the rest for blocks. Beside it stay: the last overlays
+     * flushed, as far as they are not larger together; ranges that are read again, up to a quarter,
+     * and what was made of their rows, up to an eighth. */
     size_t cache;
     const char *engine; /* "leveldb", "rocksdb", "memory"; NULL: the directory's, leveldb if new */
     size_t overlay;     /* bytes of memory at which an overlay is flushed */

@@ -46,6 +46,7 @@ command.command("SADD", {
     end
     return added
   end,
+  member = 2,
   short = function(ctx, key, member)
     local db = ctx.db
     local collections = db.collections
@@ -134,6 +135,7 @@ command.command("SISMEMBER", {
   arity = 3, flags = FAST_READ, keys = KEY, access = "RO", group = "set", since = "1.0.0", complexity = "O(1)",
   summary = "Determine if a given value is a member of a set",
   run = is_member,
+  member = 2,
   short = is_member,
 })
 

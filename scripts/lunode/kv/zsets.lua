@@ -147,6 +147,7 @@ command.command("ZADD", {
     end
     return zadd(ctx, args, zadd_options(args))
   end,
+  member = 3,
   short = function(ctx, key, text, member)
     local bytes, db = read_score(text), ctx.db
     if not bytes then
