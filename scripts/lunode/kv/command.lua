@@ -25,6 +25,7 @@ local M = {}
 ---@field views? fun(ctx: lunode.kv.ctx, ...): any  runs instead for as few arguments as it has parameters, three at
 ---   most, while nobody asks for keyspace events: they are views, see resp.names
 ---@field short? fun(ctx: lunode.kv.ctx, key: string, ...): any  as views, but the first argument is a string
+---@field member? integer  with `short`: the argument that names a member, whose row is fetched ahead
 ---@field list? fun(ctx: lunode.kv.ctx, args: any): any  as views, of 63 arguments at most: all are one view of a list
 ---@field flags? string[]         Redis's: "write", "readonly", "fast", "admin", "no_auth", …
 ---@field keys? integer[]         {first, last, step}
@@ -52,7 +53,7 @@ local FIELDS = {
   notes = "string", group = "string", acl = "table", tips = "table", summary = "string", since = "string",
   complexity = "string", deprecated = "table", replace = "boolean", numkeys = "table", more_keys = "table",
   getkeys = "function", arrive = "function", immediate = "boolean", may_replicate = "boolean", views = "function",
-  short = "function", list = "function", refused = "function",
+  short = "function", list = "function", member = "number", refused = "function",
 }
 
 local FLAGS = {
@@ -189,7 +190,7 @@ local function bind(name, entry, options)
   local looked_at = entry.timed and not entry.write and not few -- how long it takes: not on the short way
   if entry.run and (few or not entry.variadic) and entry.min <= most and not looked_at then
     local views = options.views and 1 or options.short and 2
-    M.names:bind(name, entry, entry.min, math.min(entry.max, most), views or false)
+    M.names:bind(name, entry, entry.min, math.min(entry.max, most), views or false, options.member)
   else
     M.names:unbind(name)
   end
