@@ -165,7 +165,8 @@ describe("lunode kv", function()
       return p:stderr()
     end
     assert.equal("", said "100:1000")
-    local expected = "warn the system gives 300 descriptors, which is enough for 236 clients, not 400; raise `ulimit -Hn`\n"
+    local expected = "warn the system gives 300 descriptors, which is enough for 236 clients, not 400; raise "
+      .. "`ulimit -Hn`\n"
     assert.matches(expected, said "100:300", 1, true)
   end)
 
