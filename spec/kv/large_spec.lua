@@ -305,6 +305,20 @@ describe("what a command does at once", function()
     assert.equal(0, client("DBSIZE"))
   end)
 
+  it("can be answered again, where the reply is kept", function()
+    client("ZUNIONSTORE", "zset", "1", "set")
+    for i, words in ipairs {
+      { "LPOP", "list", "5000" }, { "RPOP", "list", "5000" }, { "LMPOP", "1", "list", "LEFT", "COUNT", "5000" },
+      { "ZPOPMIN", "zset", "5000" }, { "ZPOPMAX", "zset", "5000" }, { "SPOP", "set", "20001" },
+    } do
+      local reply = client("ONCE", "id" .. i, table.unpack(words))
+      assert.is_true(#(words[1] == "LMPOP" and reply[2] or reply) >= 5000)
+      assert.same(reply, client("ONCE", "id" .. i, table.unpack(words)))
+    end
+    assert.equal(5000, client("LLEN", "list"))
+    assert.equal(10000, client("ZCARD", "zset"))
+  end)
+
   it("is as much as is there to be moved, on the shorter side, or to be copied", function()
     assert.is_true(writes_of("LINSERT", "list", "BEFORE", "e11", "x") <= 13)
     assert.is_true(writes_of("LREM", "list", "1", "e19990") <= 13)

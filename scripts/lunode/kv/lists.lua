@@ -110,7 +110,7 @@ end
 ---@param replied? boolean  they are for a reply alone
 ---@return any  a list; or if they are for a reply, perhaps a view
 function M.pop(ctx, c, at_left, count, replied)
-  local elements = list.pop(ctx.db, c, at_left, count, replied)
+  local elements = list.pop(ctx.db, c, at_left, count, replied and not ctx.keeps)
   removed(ctx, c, POPPED[at_left])
   return elements
 end
@@ -458,6 +458,7 @@ end
 ---@param names string[]
 ---@param at_left boolean
 ---@param count integer
+---@param replied? boolean  it is for a reply alone
 ---@return table?
 function M.pop_first(ctx, names, at_left, count, replied)
   for _, key in ipairs(names) do

@@ -211,7 +211,7 @@ local function pop_several(ctx, key, count)
   if not c or wanted == 0 then
     return resp.set {}
   elseif wanted >= c.count then
-    local reply = members.reply(db, c, "keys", "set")
+    local reply = ctx.keeps and resp.set(members.all(db, c.prefix, "keys")) or members.reply(db, c, "keys", "set")
     ctx:notify("s", "spop", key)
     db:delete(key)
     ctx:notify("g", "del", key)

@@ -388,7 +388,7 @@ for name, entry in pairs {
       if not limit or limit < 0 then
         return NOT_POSITIVE
       end
-      local list = M.pop(ctx, key, highest, limit, ctx:protocol()) or {}
+      local list = M.pop(ctx, key, highest, limit, not ctx.keeps and ctx:protocol() or nil) or {}
       return type(list) == "table" and M.reply(ctx, list) or list
     end,
   })
