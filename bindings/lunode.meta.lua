@@ -933,6 +933,19 @@ function members:add(prefix, member, value) end
 ---@return integer hash
 function members:delete(prefix, member, known) end
 
+---Deletes the members that rows of an index name, and these rows, as they follow each other: see `index`.
+---@param prefix string
+---@param index string         a prefix, too: that of the range
+---@param from string          first key of the index, inclusive
+---@param to string            end, exclusive
+---@param value_bytes integer  of a value in the index: 64 at most
+---@param limit? integer       so many at most (default: all)
+---@param offset? integer      rows left out before the first one (default 0)
+---@param reverse? boolean     from the last row to the first (default false)
+---@return integer count
+---@return string? lowest, string? highest  what followed the index's prefix in the first row and in the last one
+function members:cut(prefix, index, from, to, value_bytes, limit, offset, reverse) end
+
 ---Puts members, and perhaps values, that `pack` of the store has made one string of, under a prefix that has no rows.
 ---@param prefix string
 ---@param content string
