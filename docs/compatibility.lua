@@ -88,6 +88,8 @@ local GENERAL = [[
   An event `expired` comes when the key is deleted.
 - **Slow subscribers and monitors** are closed at `client-output-buffer-limit pubsub`. A client of the class `normal`
   that does not read its replies is not read from any more, so it needs no limit.
+- **Sizes.** A command has 1,048,576 arguments at most. Members chosen at random (`HRANDFIELD key -1000000000`) are
+  67,108,864 at most in one reply, where Redis takes all the memory that there is.
 - **HELP** of containers is written from our tables, with other words.
 - **Clients that block** wait in the order in which they came, on each node for itself. Who is served is in the log as
   a pop of its own; in a cluster, clients on any member wait through a change of leader, and of several on different
