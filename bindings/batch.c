@@ -88,6 +88,8 @@ static int batch_add(lua_State *L) {
     struct box *box = check_batch(L);
     struct ln_batch_text words[FEW];
     int top = lua_gettop(L);
+    while (top > 2 && lua_isnil(L, top))
+        top--;
     luaL_argcheck(L, top > 1, 2, "a command has a name");
     if (get_few(L, top, words))
         return end_command(L, box, ln_batch_put(begin_command(box), words, (size_t)top - 1));

@@ -1,13 +1,13 @@
 #include "store_reply.h"
 
-#include "score.h"
+#include "overlay.h"
+#include "scored.h"
 
 #include <errno.h>
 #include <string.h>
 
 enum {
     HEADER = 24, /* bytes that a length takes at most, with its line's end */
-    SCORE_BYTES = 8,
 };
 
 static char *put_line_end(char *at) {
@@ -42,11 +42,11 @@ static int put_row(struct ln_reply *r, const struct ln_overlay_row *row, size_t 
 
 /* A key that is a score and a member. */
 static int put_scored(struct ln_reply *r, const char *key, size_t len) {
-    if (len < SCORE_BYTES)
+    if (len < LN_SCORE_BYTES)
         return -EINVAL;
     int rc = r->protocol == 3 ? ln_resp_put_array(r->elements, 2) : LN_OK;
     if (rc == LN_OK)
-        rc = ln_resp_put_bulk(r->elements, key + SCORE_BYTES, len - SCORE_BYTES);
+        rc = ln_resp_put_bulk(r->elements, key + LN_SCORE_BYTES, len - LN_SCORE_BYTES);
     return rc == LN_OK ? ln_resp_put_double(r->elements, ln_score_decode(key), r->protocol) : rc;
 }
 
@@ -65,13 +65,63 @@ static int on_row(void *arg, const struct ln_overlay_row *row) {
                                       : put_row(r, row, start);
 }
 
+/* What packs are told apart by: never 0. */
+static uint64_t tag_of(const struct ln_reply *r) {
+    return (uint64_t)r->skip << 8 | (uint64_t)r->protocol << 4 | (uint64_t)r->what << 1 | 1;
+}
+
+/* The rows of a run that was packed, offset and limit heeded: LN_OK, LN_EOF, or -EAGAIN, it was
+ * not. */
+static int put_packed(struct ln_reply *r, struct ln_overlay *rows, struct ln_overlay_run run) {
+    size_t len;
+    const char *bytes = ln_overlay_packed(rows, &run, tag_of(r), &len);
+    if (!bytes)
+        return -EAGAIN;
+    uint64_t count = run.end - run.at, skip = r->offset - r->left_out;
+    if (skip > count)
+        skip = count;
+    bool ends = count - skip > r->limit - r->rows;
+    if (ends)
+        count = skip + (r->limit - r->rows);
+    r->left_out += skip;
+    r->rows += count - skip;
+    if (count == skip)
+        return ends ? LN_EOF : LN_OK;
+    if (count - skip < run.end - run.at) {
+        run.end = run.at + (unsigned)count;
+        run.at += (unsigned)skip;
+        bytes = ln_overlay_packed(rows, &run, tag_of(r), &len);
+    }
+    int rc = ln_buffer_append(r->elements, bytes, len);
+    return rc == LN_OK && ends ? LN_EOF : rc;
+}
+
+static int on_run(void *arg, struct ln_overlay *rows, const struct ln_overlay_run *run) {
+    struct ln_reply *r = arg;
+    size_t ends[LN_OVERLAY_RUN], before = ln_buffer_len(r->elements);
+    uint64_t passed = r->rows;
+    int rc = put_packed(r, rows, *run);
+    if (rc != -EAGAIN)
+        return rc;
+    rc = LN_OK;
+    for (unsigned i = run->at; i < run->end && rc == LN_OK; i++) {
+        struct ln_overlay_row row = ln_overlay_run_row(rows, run, i);
+        if (!row.deleted)
+            rc = on_row(r, &row);
+        ends[i - run->at] = ln_buffer_len(r->elements) - before;
+    }
+    if (rc == LN_OK && r->rows - passed == run->end - run->at && ln_overlay_pack_wanted(rows, run))
+        ln_overlay_pack(rows, run, tag_of(r), ln_buffer_data(r->elements) + before, ends);
+    return rc;
+}
+
 static int begin(struct ln_reply *r) {
     r->rows = r->left_out = 0;
     r->elements = ln_resp_rows_begin();
     return r->elements ? LN_OK : -ENOMEM;
 }
 
-static int from_memory(const struct ln_store *store, struct ln_reply *r) {
+static int from_memory(struct ln_store *store, struct ln_reply *r) {
     int rc = begin(r);
     if (rc == LN_OK)
         rc = ln_store_walk(store, &r->range);
@@ -100,6 +150,7 @@ static int from_all(struct ln_store *store, struct ln_reply *r, struct ln_detail
 static int gather(struct ln_store *store, struct ln_reply *r, struct ln_detail *detail) {
     const struct ln_walk *w = &r->range;
     r->range.row = on_row;
+    r->range.run = on_run;
     r->range.arg = r;
     if (r->known <= r->limit && r->offset == 0) {
         int rc = from_memory(store, r);

@@ -26,6 +26,7 @@ struct ln_overlay_segment;
 struct ln_overlay_block;
 struct ln_overlay_large;
 struct ln_overlay_undo;
+struct ln_overlay_pack;
 
 /* The nodes in their order. */
 struct ln_overlay_index {
@@ -39,13 +40,24 @@ struct ln_overlay_table {
     struct ln_overlay_segment **segments; /* 2^depth places; NULL: no nodes yet */
     unsigned depth;
     size_t reaped; /* places whose segments are freed, from the end */
-    uint64_t seed;
 };
 
 /* A place in the order: on a row, or past an end. */
 struct ln_overlay_cursor {
     struct ln_overlay_page *page; /* private; NULL: past an end */
     unsigned at;
+};
+
+/* Rows that follow each other, and lie in one page. */
+struct ln_overlay_run {
+    struct ln_overlay_page *page; /* private */
+    unsigned at, end;
+};
+
+/* Memory for packs (overlay_pack.c), shared by the overlays of a store. */
+struct ln_overlay_packs {
+    struct ln_overlay_pack *hand; /* of the clock; NULL: none */
+    size_t bytes, limit;
 };
 
 /* The keys with from <= key < to; to == NULL: no end. */
@@ -78,6 +90,8 @@ struct ln_overlay {     /* all fields private but the first five */
     size_t large;                    /* how many */
     struct ln_range *ranges, *saved_ranges;
     size_t range_cap, saved_count, saved_cap;
+    uint64_t range_seq;             /* of the last write that deleted a range */
+    struct ln_overlay_packs *packs; /* NULL: nothing is packed. Borrowed */
     bool ranges_saved; /* saved_ranges are those of the mark, and ranges have changed since */
 };
 
@@ -146,27 +160,72 @@ const struct ln_overlay_node *ln_overlay_at(const struct ln_overlay_cursor *c);
 struct ln_overlay_row ln_overlay_row(const struct ln_overlay *o,
                                      const struct ln_overlay_node *node);
 
+/* The rows from a place on, at most to the page's end, whose keys are before key; NULL: no end.
+ * REQUIRES: the place is on a row, which is before key. */
+struct ln_overlay_run ln_overlay_run(const struct ln_overlay_cursor *c, const void *key,
+                                     size_t klen);
+
+/* The place behind a run. */
+struct ln_overlay_cursor ln_overlay_past(const struct ln_overlay_run *run);
+
+/* The i-th row of the run's page. REQUIRES: run->at <= i < run->end. */
+struct ln_overlay_row ln_overlay_run_row(const struct ln_overlay *o,
+                                         const struct ln_overlay_run *run, unsigned i);
+
+/* ---- packs: what somebody makes of a run's rows, kept with them in one piece until one of them
+ * changes. tag: what was made of them, 0 is none. */
+enum { LN_OVERLAY_RUN = 64 /* rows at most */ };
+
+/* What was packed of each row of the run, one behind the other, or NULL. None of the rows is
+ * deleted then. Borrowed until the next call that is not const. */
+const char *ln_overlay_packed(struct ln_overlay *o, const struct ln_overlay_run *run, uint64_t tag,
+                              size_t *len);
+
+/* Whether a run that was not packed is worth it: it was asked for before. */
+bool ln_overlay_pack_wanted(struct ln_overlay *o, const struct ln_overlay_run *run);
+
+/* Keeps the bytes; those of the i-th row of the run end at ends[i]. Where memory lacks, or they are
+ * many, they are left out. REQUIRES: none of the rows is deleted. */
+void ln_overlay_pack(struct ln_overlay *o, const struct ln_overlay_run *run, uint64_t tag,
+                     const char *bytes, const size_t *ends);
+
+/* For tests: rows of a run below which it is not worth it. */
+extern unsigned ln_overlay_pack_rows;
+
 /* The deleted range that key lies in, or NULL. Borrowed until the next change. */
 const struct ln_range *ln_overlay_covering(const struct ln_overlay *o, const void *key,
                                            size_t klen);
 
+/* The first deleted range that ends behind key, or NULL. As above. */
+const struct ln_range *ln_overlay_range_from(const struct ln_overlay *o, const void *key,
+                                             size_t klen);
+
 /* The order of memcmp, a prefix before what is longer: negative, 0 or positive. */
 int ln_key_compare(const void *a, size_t alen, const void *b, size_t blen);
 
-bool ln_overlay_look(const struct ln_overlay *o, const void *key, size_t klen,
+/* The same in all overlays of a process. */
+uint64_t ln_overlay_hash(const void *key, size_t klen);
+
+bool ln_overlay_look(const struct ln_overlay *o, uint64_t hash, const void *key, size_t klen,
                      struct ln_overlay_row *row);
 
 /* Hints for the processor's cache, in three steps, so that those of several keys overlap: where the
- * table has the key, its node, its value. Between them nothing may change. */
-uint64_t ln_overlay_fetch_slot(const struct ln_overlay *o, const void *key, size_t klen);
+ * table has the key, its node (NULL: there is none), its value. Between them nothing may change. */
+void ln_overlay_fetch_slot(const struct ln_overlay *o, uint64_t hash);
 const struct ln_overlay_node *ln_overlay_fetch_node(const struct ln_overlay *o, uint64_t hash);
 void ln_overlay_fetch_value(const struct ln_overlay_node *node);
 
 /* Whether the overlay knows about key: then row says what. An empty overlay, the usual case for a
- * read, costs one branch. */
+ * read, costs one branch. For who asks several: with the key's hash. */
+static inline bool ln_overlay_get_hashed(const struct ln_overlay *o, uint64_t hash, const void *key,
+                                         size_t klen, struct ln_overlay_row *row) {
+    return (o->count || o->range_count) && ln_overlay_look(o, hash, key, klen, row);
+}
+
 static inline bool ln_overlay_get(const struct ln_overlay *o, const void *key, size_t klen,
                                   struct ln_overlay_row *row) {
-    return (o->count || o->range_count) && ln_overlay_look(o, key, klen, row);
+    return (o->count || o->range_count) &&
+           ln_overlay_look(o, ln_overlay_hash(key, klen), key, klen, row);
 }
 
 const struct ln_overlay_node *ln_overlay_search(const struct ln_overlay *o, const void *key,

@@ -1,5 +1,5 @@
 /* Between the overlay's files: rows and their undoing (overlay.c), their order (overlay_index.c),
- * the table (overlay_table.c), the ranges (overlay_range.c). */
+ * the table (overlay_table.c), the ranges (overlay_range.c), packs (overlay_pack.c). */
 #ifndef LUNODE_OVERLAY_IMPL_H
 #define LUNODE_OVERLAY_IMPL_H
 
@@ -14,6 +14,7 @@ struct ln_overlay_node {
     bool deleted;
     bool only_here; /* no row below has this key */
     bool out;       /* of the order: it came and went, and there is nothing to tell those below */
+    bool packed;    /* its page may be */
     char key[];
 };
 
@@ -37,10 +38,13 @@ struct ln_overlay_page {
     uint8_t count, level;
     uint8_t shared;    /* bytes of the prefix */
     uint8_t last, run; /* where the last entry was added; how many so far beside each other */
+    uint8_t asked;     /* how often for rows that are not packed, since they changed */
+    bool packed;       /* there is a pack */
     struct ln_overlay_page *prev, *next; /* at level 0, in order */
     char prefix[LN_OVERLAY_PREFIX];
     uint64_t parts[LN_OVERLAY_WIDTH];
     void *to[LN_OVERLAY_WIDTH];
+    struct ln_overlay_pack *pack;
 };
 
 /* The way from the root to a place, by level. */
@@ -59,14 +63,15 @@ void ln_overlay_index_add(struct ln_overlay *o, struct ln_overlay_node *node,
 /* REQUIRES: it is there. */
 void ln_overlay_index_remove(struct ln_overlay *o, const struct ln_overlay_node *node);
 
+/* The value of a node that may be packed changes. */
+void ln_overlay_index_touch(struct ln_overlay *o, const struct ln_overlay_node *node);
+
 void ln_overlay_index_clear(struct ln_overlay *o);
 
 /* Frees pages until the overlay takes so much memory. True: all are gone. */
 bool ln_overlay_index_reap(struct ln_overlay *o, size_t memory);
 
 /* ---- the table */
-
-uint64_t ln_overlay_hash(const struct ln_overlay *o, const void *key, size_t klen);
 
 /* The node of key, or NULL. */
 struct ln_overlay_node *ln_overlay_table_find(const struct ln_overlay_table *t, uint64_t hash,
@@ -85,6 +90,17 @@ void ln_overlay_table_clear(struct ln_overlay *o);
 
 /* As of the index. */
 bool ln_overlay_table_reap(struct ln_overlay *o, size_t memory);
+
+/* ---- packs */
+
+void ln_overlay_unpack(struct ln_overlay *o, struct ln_overlay_page *page);
+
+/* Rows of a page change, or it leaves. */
+static inline void ln_overlay_page_touch(struct ln_overlay *o, struct ln_overlay_page *page) {
+    page->asked = 0;
+    if (page->packed)
+        ln_overlay_unpack(o, page);
+}
 
 /* ---- ranges */
 

@@ -63,7 +63,8 @@ static struct ln_overlay_page *take_page(struct ln_overlay *o, unsigned level) {
     o->index.spare = p->next;
     o->index.spares--;
     p->level = (uint8_t)level;
-    p->count = p->shared = p->last = p->run = 0;
+    p->count = p->shared = p->last = p->run = p->asked = 0;
+    p->packed = false;
     p->next = p->prev = NULL;
     return p;
 }
@@ -86,11 +87,13 @@ static int reserve_pages(struct ln_overlay *o, unsigned count) {
 }
 
 static void free_page(struct ln_overlay *o, struct ln_overlay_page *p) {
+    ln_overlay_page_touch(o, p);
     o->memory -= sizeof *p;
     free(p);
 }
 
 static void release_page(struct ln_overlay *o, struct ln_overlay_page *p) {
+    ln_overlay_page_touch(o, p);
     if (o->index.spares < SPARES)
         add_spare(o, p);
     else
@@ -257,6 +260,30 @@ void ln_overlay_prev(struct ln_overlay_cursor *c) {
         __builtin_prefetch(c->page->to[c->at - AHEAD]);
 }
 
+/* ---- runs */
+
+struct ln_overlay_run ln_overlay_run(const struct ln_overlay_cursor *c, const void *key,
+                                     size_t klen) {
+    struct ln_overlay_run run = {c->page, c->at, c->page->count};
+    if (key)
+        run.end = find(c->page, key, klen, false);
+    assert(run.at < run.end);
+    return run;
+}
+
+struct ln_overlay_cursor ln_overlay_past(const struct ln_overlay_run *run) {
+    if (run->end == run->page->count)
+        return (struct ln_overlay_cursor){.page = run->page->next};
+    return (struct ln_overlay_cursor){run->page, run->end};
+}
+
+struct ln_overlay_row ln_overlay_run_row(const struct ln_overlay *o,
+                                         const struct ln_overlay_run *run, unsigned i) {
+    if (i + AHEAD < run->end)
+        __builtin_prefetch(run->page->to[i + AHEAD]);
+    return ln_overlay_row(o, run->page->to[i]);
+}
+
 /* ---- changes of a page */
 
 /* The prefix loses its end: its bytes move into the parts. */
@@ -382,6 +409,7 @@ void ln_overlay_index_add(struct ln_overlay *o, struct ln_overlay_node *node,
     }
     void *to = node;
     const struct ln_overlay_node *key = node;
+    ln_overlay_page_touch(o, path->steps[0].page);
     for (unsigned level = 0; level <= o->index.root->level; level++) {
         struct ln_overlay_page *p = path->steps[level].page;
         unsigned at = path->steps[level].at + (level > 0); /* behind the page that was cut */
@@ -394,6 +422,12 @@ void ln_overlay_index_add(struct ln_overlay *o, struct ln_overlay_node *node,
         to = right;
     }
     grow(o, to);
+}
+
+void ln_overlay_index_touch(struct ln_overlay *o, const struct ln_overlay_node *node) {
+    struct ln_overlay_path path;
+    descend(o, node->key, node->klen, &path);
+    ln_overlay_page_touch(o, path.steps[0].page);
 }
 
 static void unchain(struct ln_overlay_page *p) {
@@ -409,6 +443,7 @@ void ln_overlay_index_remove(struct ln_overlay *o, const struct ln_overlay_node 
     descend(o, node->key, node->klen, &path);
     assert(path.steps[0].page->to[path.steps[0].at] == node);
     unsigned top = x->root->level;
+    ln_overlay_page_touch(o, path.steps[0].page);
     for (unsigned level = 0; level <= top; level++) {
         struct ln_overlay_page *p = path.steps[level].page;
         page_remove(p, path.steps[level].at);

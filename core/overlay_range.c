@@ -43,6 +43,12 @@ const struct ln_range *ln_overlay_covering(const struct ln_overlay *o, const voi
     return covering(o, key, klen);
 }
 
+const struct ln_range *ln_overlay_range_from(const struct ln_overlay *o, const void *key,
+                                             size_t klen) {
+    size_t i = o->range_count ? find(o, key, klen) : 0;
+    return i < o->range_count ? &o->ranges[i] : NULL;
+}
+
 void ln_overlay_ranges_written(struct ln_overlay *o, const void *key, size_t klen) {
     struct ln_range *r = covering(o, key, klen);
     if (r)
@@ -170,7 +176,7 @@ int ln_overlay_delete_range(struct ln_overlay *o, const void *from, size_t from_
     range.to = to ? copy(o, to, to_len) : NULL;
     if (!range.from || (to && !range.to))
         return -ENOMEM;
-    range.seq = ++o->seq;
+    range.seq = o->range_seq = ++o->seq;
     insert(o, &range);
     o->version++;
     return LN_OK;

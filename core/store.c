@@ -11,6 +11,8 @@
 #include <string.h>
 #include <unistd.h>
 
+enum { PACKS_PART = 8 /* of the cache: what ranges that are read again have in one piece */ };
+
 int ln_store_fail(const struct ln_store *s, struct ln_detail *detail, const char *doing, int status,
                   const char *cause) {
     return ln_store_dir_fail(detail, s->dir ? s->dir : "(memory)", doing, status,
@@ -19,11 +21,12 @@ int ln_store_fail(const struct ln_store *s, struct ln_detail *detail, const char
 
 /* ---- layers */
 
-struct ln_layer *ln_layer_new(void) {
+struct ln_layer *ln_layer_new(struct ln_store *s) {
     struct ln_layer *layer = calloc(1, sizeof *layer);
     if (!layer)
         return NULL;
     ln_overlay_init(&layer->rows);
+    layer->rows.packs = &s->packs;
     layer->owners = 1;
     return layer;
 }
@@ -53,17 +56,27 @@ void ln_layer_release(struct ln_store *s, struct ln_layer *layer) {
     ln_loop_defer(s->loop, &s->reap_job, on_reap);
 }
 
+static void drop_flushed(struct ln_store *s) {
+    ln_layer_release(s, s->flushed[0]);
+    memmove(s->flushed, s->flushed + 1, --s->flushed_count * sizeof(void *));
+}
+
 /* What was written lately is read lately, and lies here already in the form that reads like best.
- * What is newer lies in the layers above; it replaces this one when it has reached the engine
- * itself. */
+ * What is newer lies in the layers above, which come here in their turn. Together they take as much
+ * as the cache, and so the oldest ones go. */
 void ln_store_keep_flushed(struct ln_store *s, struct ln_layer *layer) {
     ln_store_cool(s); /* it is older than what goes */
-    if (s->flushed)
-        ln_layer_release(s, s->flushed);
-    s->flushed = NULL;
     s->epoch++;
-    if (layer && layer->rows.memory <= s->options.cache)
-        s->flushed = layer;
+    size_t memory = layer ? layer->rows.memory : 0;
+    for (size_t i = 0; i < s->flushed_count; i++)
+        memory += s->flushed[i]->rows.memory;
+    while (s->flushed_count > 0 &&
+           (!layer || memory > s->options.cache || s->flushed_count == LN_STORE_KEPT)) {
+        memory -= s->flushed[0]->rows.memory;
+        drop_flushed(s);
+    }
+    if (layer && memory <= s->options.cache)
+        s->flushed[s->flushed_count++] = layer;
     else if (layer)
         ln_layer_release(s, layer);
 }
@@ -134,7 +147,8 @@ static struct ln_store *store_new(struct ln_loop *loop, const char *dir,
     s->dir = dir ? malloc(len) : NULL;
     if (s->dir)
         memcpy(s->dir, dir, len);
-    s->active = ln_layer_new();
+    s->packs.limit = options->cache / PACKS_PART;
+    s->active = ln_layer_new(s);
     s->cache = ln_row_cache_new(options->cache / 4);
     if (s->active && s->cache && (!dir || s->dir) && ln_store_flusher_init(s) == LN_OK) {
         s->active->number = s->number;
@@ -276,16 +290,23 @@ static int get_stored(struct ln_store *s, const void *key, size_t klen, struct l
     return rc;
 }
 
+/* Whether a layer knows about key, the newest first. */
+static bool look(const struct ln_store *s, const void *key, size_t klen,
+                 struct ln_overlay_row *row) {
+    uint64_t hash = ln_overlay_hash(key, klen);
+    bool found = ln_overlay_get_hashed(&s->active->rows, hash, key, klen, row);
+    for (size_t i = s->frozen_count; !found && i > 0; i--)
+        found = ln_overlay_get_hashed(&s->frozen[i - 1]->rows, hash, key, klen, row);
+    for (size_t i = s->flushed_count; !found && i > 0; i--)
+        found = ln_overlay_get_hashed(&s->flushed[i - 1]->rows, hash, key, klen, row);
+    return found;
+}
+
 int ln_store_get(struct ln_store *s, const void *key, size_t klen, struct ln_detail *detail,
                  struct ln_value *value) {
     struct ln_overlay_row row;
     struct ln_cached cached;
-    bool found = ln_overlay_get(&s->active->rows, key, klen, &row);
-    for (size_t i = s->frozen_count; !found && i > 0; i--)
-        found = ln_overlay_get(&s->frozen[i - 1]->rows, key, klen, &row);
-    if (!found && s->flushed)
-        found = ln_overlay_get(&s->flushed->rows, key, klen, &row);
-    if (found) {
+    if (look(s, key, klen, &row)) {
         if (row.deleted)
             return -ENOENT;
         *value = (struct ln_value){.data = row.value, .len = row.vlen};
@@ -302,25 +323,39 @@ int ln_store_get(struct ln_store *s, const void *key, size_t klen, struct ln_det
     return LN_OK;
 }
 
-/* The one with the most rows is the likeliest to have them. */
-static const struct ln_overlay *largest(const struct ln_store *s) {
-    const struct ln_overlay *rows = &s->active->rows;
-    for (size_t i = 0; i < s->frozen_count; i++)
-        if (s->frozen[i]->rows.count > rows->count)
-            rows = &s->frozen[i]->rows;
-    return s->flushed && s->flushed->rows.count > rows->count ? &s->flushed->rows : rows;
+enum { LAYERS = 1 + LN_STORE_FROZEN + LN_STORE_KEPT };
+
+/* Those that have rows, the newest first. */
+static size_t list_layers(const struct ln_store *s, const struct ln_overlay *rows[LAYERS]) {
+    size_t n = 0;
+    rows[n] = &s->active->rows;
+    n += rows[n]->count > 0;
+    for (size_t i = s->frozen_count; i > 0; i--) {
+        rows[n] = &s->frozen[i - 1]->rows;
+        n += rows[n]->count > 0;
+    }
+    for (size_t i = s->flushed_count; i > 0; i--) {
+        rows[n] = &s->flushed[i - 1]->rows;
+        n += rows[n]->count > 0;
+    }
+    return n;
 }
 
 void ln_store_ahead(const struct ln_store *s, const struct ln_store_key *keys, size_t count) {
-    const struct ln_overlay *rows = largest(s);
-    const struct ln_overlay_node *nodes[LN_STORE_AHEAD];
+    const struct ln_overlay *rows[LAYERS];
+    const struct ln_overlay_node *nodes[LN_STORE_AHEAD] = {NULL};
     uint64_t hashes[LN_STORE_AHEAD];
-    if (rows->count == 0)
+    size_t layers = list_layers(s, rows);
+    if (layers == 0)
         return;
+    for (size_t i = 0; i < count; i++) {
+        hashes[i] = ln_overlay_hash(keys[i].key, keys[i].len);
+        for (size_t k = 0; k < layers; k++)
+            ln_overlay_fetch_slot(rows[k], hashes[i]);
+    }
     for (size_t i = 0; i < count; i++)
-        hashes[i] = ln_overlay_fetch_slot(rows, keys[i].key, keys[i].len);
-    for (size_t i = 0; i < count; i++)
-        nodes[i] = ln_overlay_fetch_node(rows, hashes[i]);
+        for (size_t k = 0; k < layers && !nodes[i]; k++)
+            nodes[i] = ln_overlay_fetch_node(rows[k], hashes[i]);
     for (size_t i = 0; i < count; i++)
         if (nodes[i])
             ln_overlay_fetch_value(nodes[i]);
@@ -334,8 +369,8 @@ void ln_value_release(struct ln_value *value) {
 /* ---- writing */
 
 /* A cached row is what the engine has. Where an overlay knows better, it is not looked at, and it
- * must be gone by the time the engine has the overlay. So it goes at the write: as long as the key
- * lies in an overlay, reads do not bring it back. */
+ * must be gone by the time the engine has the overlay. So it goes with the first write: as long as
+ * the key lies in an overlay, reads do not bring it back. */
 static int written(struct ln_store *s, int rc) {
     if (rc != LN_OK)
         return rc;
@@ -354,8 +389,9 @@ static int put(struct ln_store *s, put_fn *fn, const void *key, size_t klen, con
         return -E2BIG;
     if (s->failed != LN_OK)
         return s->failed;
+    size_t rows = s->active->rows.count;
     int rc = fn(&s->active->rows, key, klen, value, vlen);
-    if (rc == LN_OK) /* last: key and value may be borrowed from there */
+    if (s->active->rows.count > rows) /* last: key and value may be borrowed from there */
         ln_row_cache_drop(s->cache, key, klen);
     return written(s, rc);
 }
@@ -367,6 +403,11 @@ int ln_store_put(struct ln_store *s, const void *key, size_t klen, const void *v
 int ln_store_put_new(struct ln_store *s, const void *key, size_t klen, const void *value,
                      size_t vlen) {
     return put(s, ln_overlay_put_new, key, klen, value, vlen);
+}
+
+bool ln_store_wrote(const struct ln_store *s, const void *key, size_t klen) {
+    struct ln_overlay_row row;
+    return ln_overlay_get(&s->active->rows, key, klen, &row) && !row.deleted;
 }
 
 int ln_store_delete(struct ln_store *s, const void *key, size_t klen) {
@@ -504,24 +545,24 @@ size_t ln_store_pending(const struct ln_store *s) {
 void ln_store_stats(struct ln_store *s, struct ln_store_stats *out) {
     struct ln_row_cache_stats cache;
     ln_row_cache_stats(s->cache, &cache);
-    *out =
-        (struct ln_store_stats){.pending = ln_store_pending(s),
-                                .pending_bytes = s->active->rows.bytes,
-                                .overlay_bytes = ln_store_memory(s),
-                                .frozen = s->frozen_count,
-                                .batches = s->batches,
-                                .applied = s->index,
-                                .durable = s->durable_index,
-                                .flushed_bytes = s->flushed_bytes,
-                                .flush_time = s->flush_time,
-                                .purged = s->purged,
-                                .cache_hits = cache.hits,
-                                .cache_misses = cache.misses,
-                                .cache_rows = cache.rows,
-                                .cache_bytes = cache.bytes + (s->warm ? s->warm->rows.memory : 0),
-                                .disk_bytes = s->engine ? s->ops->disk_bytes(s->engine) : 0,
-                                .engine = s->ops->name,
-                                .full = s->full != LN_OK};
+    size_t ranges = s->packs.bytes + (s->warm ? s->warm->rows.memory : 0);
+    *out = (struct ln_store_stats){.pending = ln_store_pending(s),
+                                   .pending_bytes = s->active->rows.bytes,
+                                   .overlay_bytes = ln_store_memory(s),
+                                   .frozen = s->frozen_count,
+                                   .batches = s->batches,
+                                   .applied = s->index,
+                                   .durable = s->durable_index,
+                                   .flushed_bytes = s->flushed_bytes,
+                                   .flush_time = s->flush_time,
+                                   .purged = s->purged,
+                                   .cache_hits = cache.hits,
+                                   .cache_misses = cache.misses,
+                                   .cache_rows = cache.rows,
+                                   .cache_bytes = cache.bytes + ranges,
+                                   .disk_bytes = s->engine ? s->ops->disk_bytes(s->engine) : 0,
+                                   .engine = s->ops->name,
+                                   .full = s->full != LN_OK};
     for (size_t i = 0; i < s->frozen_count; i++)
         out->pending_bytes += s->frozen[i]->rows.bytes;
 }

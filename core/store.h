@@ -40,8 +40,9 @@ struct ln_store_flush;
 
 struct ln_store_options {
     bool create; /* make the directory (not its parents) where it is missing */
-    /* Bytes of cache: a quarter for rows, the rest for blocks. The last overlay flushed stays
-     * beside it where it is not larger. */
+    /* Bytes of cache: a quarter for rows, the rest for blocks. Beside it stay: the last overlays
+     * flushed, as far as they are not larger together; ranges that are read again, up to a quarter,
+     * and what was made of their rows, up to an eighth. */
     size_t cache;
     const char *engine; /* "leveldb", "rocksdb", "memory"; NULL: the directory's, leveldb if new */
     size_t overlay;     /* bytes of memory at which an overlay is flushed */
@@ -122,6 +123,10 @@ int ln_store_delete(struct ln_store *s, const void *key, size_t klen);
 int ln_store_put_new(struct ln_store *s, const void *key, size_t klen, const void *value,
                      size_t vlen);
 
+/* Whether the writes since the mark, at the least, have left such a row. Looks at no engine and no
+ * cache: for who knows that there was none before. */
+bool ln_store_wrote(const struct ln_store *s, const void *key, size_t klen);
+
 /* Deletes the rows with from <= key < to (to == NULL: no end), however many, with one marker: as of
  * now they are gone from all reads and scans; the engine's rows go in the background. */
 int ln_store_delete_range(struct ln_store *s, const void *from, size_t from_len, const void *to,
@@ -200,13 +205,16 @@ struct ln_walk {
     size_t from_len, to_len;
     bool reverse;
     int (*row)(void *arg, const struct ln_overlay_row *row); /* other than LN_OK ends the walk */
+    /* NULL; or is told of rows that lie beside each other in one call, if it goes forward; also of
+     * deleted ones. */
+    int (*run)(void *arg, struct ln_overlay *rows, const struct ln_overlay_run *run);
     void *arg;
 };
 
 /* Meets the rows of a range that memory has, in order, and not those that only the engine has: for
  * who knows how many there are, and scans where they were not all met. Takes a tenth of what a scan
  * does. LN_OK, or what row has returned. */
-int ln_store_walk(const struct ln_store *s, const struct ln_walk *range);
+int ln_store_walk(struct ln_store *s, const struct ln_walk *range);
 
 /* Whether memory has all rows of a range, so that a walk meets them all. Where it has not, and the
  * range was asked for before, they are brought from the engine, if they are not too many. Scans of

@@ -155,7 +155,7 @@ int ln_store_seal(struct ln_store *s) {
         return -ENOMEM;
     if (s->frozen_count == LN_STORE_FROZEN)
         return -EAGAIN;
-    struct ln_layer *fresh = ln_layer_new();
+    struct ln_layer *fresh = ln_layer_new(s);
     if (!fresh)
         return -ENOMEM;
     ln_overlay_begin(&s->active->rows);
@@ -178,7 +178,7 @@ int ln_store_kick(struct ln_store *s) {
         return rc;
     struct ln_layer *layer = s->frozen[0];
     if (!f->rest)
-        f->rest = ln_layer_new(); /* NULL: a purge goes on to its end, then */
+        f->rest = ln_layer_new(s); /* NULL: a purge goes on to its end, then */
     pthread_mutex_lock(&f->lock);
     atomic_store(&f->ask, LN_PURGE_ON);
     f->write = (struct ln_write){.engine = s->engine,
@@ -263,7 +263,7 @@ static void park(struct ln_store *s) {
 }
 
 int ln_store_park_leftovers(struct ln_store *s) {
-    struct ln_layer *rest = ln_layer_new();
+    struct ln_layer *rest = ln_layer_new(s);
     struct ln_detail detail = {{0}};
     bool found;
     int rc = rest ? ln_read_leftovers(s->engine, &rest->rows, &detail, &found) : -ENOMEM;

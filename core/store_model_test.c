@@ -21,7 +21,7 @@ static struct value now[KEYS], mark[KEYS], history[HISTORY][KEYS];
 static uint64_t applied;
 static const struct ln_engine_ops *ops;
 static struct ln_store *s;
-static size_t flushes, purged, reopens, walked, loaded;
+static size_t flushes, purged, reopens, walked, loaded, packs, packed;
 
 static struct cursor {
     struct ln_scan *scan; /* or NULL */
@@ -177,7 +177,8 @@ static bool in_memory(int i) {
     bool found = ln_overlay_get(&s->active->rows, keys[i], klens[i], &row);
     for (size_t k = 0; k < s->frozen_count; k++)
         found |= ln_overlay_get(&s->frozen[k]->rows, keys[i], klens[i], &row);
-    found |= s->flushed && ln_overlay_get(&s->flushed->rows, keys[i], klens[i], &row);
+    for (size_t k = 0; k < s->flushed_count; k++)
+        found |= ln_overlay_get(&s->flushed[k]->rows, keys[i], klens[i], &row);
     return found || (s->warm && ln_overlay_get(&s->warm->rows, keys[i], klens[i], &row));
 }
 
@@ -194,6 +195,47 @@ static int on_walked(void *arg, const struct ln_overlay_row *row) {
     return c->most-- > 0 ? LN_OK : LN_EOF;
 }
 
+enum { MOST_PACKED = LN_OVERLAY_RUN * 3010 };
+
+/* Each row of a run as its key and its value. True: none is deleted. */
+static bool write_run(const struct ln_overlay *rows, const struct ln_overlay_run *run,
+                      char bytes[MOST_PACKED], size_t ends[LN_OVERLAY_RUN]) {
+    size_t len = 0;
+    for (unsigned i = run->at; i < run->end; i++) {
+        struct ln_overlay_row row = ln_overlay_run_row(rows, run, i);
+        if (row.deleted)
+            return false;
+        memcpy(bytes + len, row.key, row.klen);
+        memcpy(bytes + len + row.klen, row.value, row.vlen);
+        ends[i - run->at] = len += row.klen + row.vlen;
+    }
+    return true;
+}
+
+/* What is packed is what the rows are. */
+static int on_walked_run(void *arg, struct ln_overlay *rows, const struct ln_overlay_run *run) {
+    static char bytes[MOST_PACKED];
+    size_t ends[LN_OVERLAY_RUN], len;
+    int rc = LN_OK;
+    bool whole = write_run(rows, run, bytes, ends);
+    const char *pack = ln_overlay_packed(rows, run, 1, &len);
+    if (pack) {
+        assert_true(whole);
+        assert_int_equal(len, ends[run->end - run->at - 1]);
+        assert_memory_equal(pack, bytes, len);
+        packed++;
+    } else if (whole && ln_overlay_pack_wanted(rows, run)) {
+        ln_overlay_pack(rows, run, 1, bytes, ends);
+        packs++;
+    }
+    for (unsigned i = run->at; i < run->end && rc == LN_OK; i++) {
+        struct ln_overlay_row row = ln_overlay_run_row(rows, run, i);
+        if (!row.deleted)
+            rc = on_walked(arg, &row);
+    }
+    return rc;
+}
+
 /* Some of the same few ranges are brought into memory first, and then all rows must be met. */
 static void walk_some(void) {
     bool reverse = below(2) == 0, all = below(2) == 0;
@@ -207,17 +249,21 @@ static void walk_some(void) {
                        .end = reverse ? from - 1 : to,
                        .most = below(4) ? INT_MAX : (int)below(10),
                        .all = all};
+    struct cursor begin = c;
     struct ln_walk walk = {.from = keys[from],
                            .from_len = klens[from],
                            .to = to < KEYS ? keys[to] : NULL,
                            .to_len = to < KEYS ? klens[to] : 0,
                            .reverse = reverse,
                            .row = on_walked,
+                           .run = below(4) ? on_walked_run : NULL,
                            .arg = &c};
-    if (ln_store_walk(s, &walk) == LN_EOF)
-        return;
-    for (; is_within(&c); c.next += c.step)
-        assert_false(now[c.next].there && (all || in_memory(c.next)));
+    for (size_t times = 1 + below(3); times > 0; times--, c = begin) {
+        if (ln_store_walk(s, &walk) == LN_EOF)
+            continue;
+        for (; is_within(&c); c.next += c.step)
+            assert_false(now[c.next].there && (all || in_memory(c.next)));
+    }
 }
 
 static void take_snapshot(void) {
@@ -335,10 +381,11 @@ static void run(const char *name) {
     memset(mark, 0, sizeof mark);
     memset(history, 0, sizeof history);
     applied = 0;
-    flushes = purged = reopens = walked = loaded = 0;
+    flushes = purged = reopens = walked = loaded = packs = packed = 0;
     seed = 7;
     ln_write_inline_rows = 5; /* so that marks are needed */
     ln_write_piece_rows = 2;  /* and purges are paused */
+    ln_overlay_pack_rows = 2;
     s = open_one();
     advance();
     int count = getenv("LUNODE_FULL") ? 400000 : 40000;
@@ -346,11 +393,13 @@ static void run(const char *name) {
         any_one();
     reopen();
     assert_true(flushes > 100 && reopens > 3 && walked > 10000 && loaded > 500);
+    assert_true(packs > 100 && packed > 100);
     assert_true(ops->ranges || purged > 100);
     ln_store_close(s);
     (void)ln_loop_step(loop, 0);
     ln_write_inline_rows = 2000;
     ln_write_piece_rows = 100000;
+    ln_overlay_pack_rows = 8;
 }
 
 static void on_leveldb_any_mix_agrees_with_an_array(void **state) {

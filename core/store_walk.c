@@ -3,11 +3,11 @@
 
 #include <errno.h>
 
-enum { LAYERS = LN_STORE_FROZEN + 3 };
+enum { LAYERS = LN_STORE_FROZEN + LN_STORE_KEPT + 2 };
 
 /* A layer, and its first row that is not passed yet. */
 struct source {
-    const struct ln_overlay *rows;
+    struct ln_overlay *rows;
     struct ln_overlay_cursor at;
     struct ln_overlay_row row;
     bool live; /* false: none is left */
@@ -56,7 +56,7 @@ static void step(const struct walk *w, struct source *s) {
     settle(w, s);
 }
 
-static void add(struct walk *w, const struct ln_layer *layer) {
+static void add(struct walk *w, struct ln_layer *layer) {
     const struct ln_walk *r = w->range;
     struct source *s = &w->sources[w->count];
     if (ln_layer_empty(layer))
@@ -105,20 +105,53 @@ static bool uncover(const struct walk *w, struct source *s) {
     return false;
 }
 
-int ln_store_walk(const struct ln_store *s, const struct ln_walk *range) {
+/* Lowers the end of a run to a key. */
+static void bound(const char **end, size_t *end_len, const char *key, size_t klen) {
+    if (*end && ln_key_compare(*end, *end_len, key, klen) <= 0)
+        return;
+    *end = key;
+    *end_len = klen;
+}
+
+/* The rows that come before any of another source. REQUIRES: forward; s was picked and is not
+ * covered. */
+static int pass_run(const struct walk *w, struct source *s) {
+    const struct ln_walk *range = w->range;
+    const char *end = range->to;
+    size_t end_len = range->to_len;
+    for (const struct source *other = w->sources; other < w->sources + w->count; other++)
+        if (other != s && other->live)
+            bound(&end, &end_len, other->row.key, other->row.klen);
+    for (const struct source *newer = w->sources; w->ranges && newer < s; newer++) {
+        const struct ln_range *r = ln_overlay_range_from(newer->rows, s->row.key, s->row.klen);
+        if (r)
+            bound(&end, &end_len, r->from, r->from_len);
+    }
+    struct ln_overlay_run run = ln_overlay_run(&s->at, end, end_len);
+    int rc = range->run(range->arg, s->rows, &run);
+    s->at = ln_overlay_past(&run);
+    settle(w, s);
+    return rc;
+}
+
+int ln_store_walk(struct ln_store *s, const struct ln_walk *range) {
     struct walk w = {.range = range, .count = 0};
     struct source *at;
     int rc = LN_OK;
     add(&w, s->active);
     for (size_t i = s->frozen_count; i > 0; i--)
         add(&w, s->frozen[i - 1]);
-    if (s->flushed)
-        add(&w, s->flushed);
+    for (size_t i = s->flushed_count; i > 0; i--)
+        add(&w, s->flushed[i - 1]);
     if (s->warm)
         add(&w, s->warm);
     while (rc == LN_OK && (at = pick(&w))) {
         if (w.ranges && uncover(&w, at))
             continue;
+        if (range->run && !range->reverse) {
+            rc = pass_run(&w, at);
+            continue;
+        }
         if (!at->row.deleted)
             rc = range->row(range->arg, &at->row);
         step(&w, at);

@@ -72,7 +72,7 @@ static int make_room(struct ln_store *s) {
         return -EAGAIN;
     }
     if (!s->warm)
-        s->warm = ln_layer_new();
+        s->warm = ln_layer_new(s);
     return s->warm ? LN_OK : -ENOMEM;
 }
 

@@ -12,12 +12,11 @@ local errors = require "lunode.kv.errors"
 local logger = require "lunode.logger"
 local loop = require "lunode.loop"
 local resp = require "lunode.resp"
-local writes_module = require "lunode.kv.writes"
 
 local clock, select, words = loop.time, select, resp.words
 local find, subcommand = command.find, command.subcommand
 local hush, is_paused, take = diverted.hush, diverted.is_paused, diverted.take
-local answer_for, refusing = writes_module.answer_for, writes_module.refusing
+local answer_for, refusing = errors.answer_for, errors.refusing
 
 local M = {}
 
@@ -81,10 +80,6 @@ local function admit(session, entry, name, count, first, ...)
     return refuse(entry, errors.NOAUTH)
   end
   return entry
-end
-
-local function with_traceback(err)
-  return type(err) == "string" and debug.traceback(err, 2) or err
 end
 
 ---Makes the on_message and the on_long_message of a node's connections: what they return is the reply.
@@ -238,14 +233,7 @@ function M.dispatchers(node)
   -- One whose time is looked at.
   local function run_short_timed(entry, a, b, c)
     local started, timing = clock(), node.timing
-    local reply
-    if c then
-      reply = entry.short(ctx, a, b, c)
-    elseif b then
-      reply = entry.short(ctx, a, b)
-    else
-      reply = entry.short(ctx, a)
-    end
+    local reply = entry.short(ctx, a, b, c)
     local microseconds = timing:took(entry, started)
     if microseconds then
       timing:slow(session, entry.called, { words(table.unpack { a, b, c }) }, microseconds)
@@ -259,24 +247,17 @@ function M.dispatchers(node)
       switch_to(conn)
     end
     local write = entry.write
-    if session.diverted or not session.authenticated
-      or write and (ctx.notifies or not (writes.open or writes:ready() and writes.open)) then
+    if session.diverted or write and not (writes.open or writes:ready() and writes.open) then
       return take_the_long_way(conn, entry, a, b, c)
     end
     stats.commands = stats.commands + 1
     session.command = entry
     if write then
-      return (writes:run_short(entry, a, b, c))
+      return (writes.run_short(entry, a, b, c))
     elseif entry.timed then
       return run_short_timed(entry, a, b, c)
-    elseif c then
-      return (entry.short(ctx, a, b, c))
-    elseif b then
-      return (entry.short(ctx, a, b))
-    elseif a then
-      return (entry.short(ctx, a))
     end
-    return (entry.short(ctx))
+    return (entry.short(ctx, a, b, c))
   end
 
   local function on_long_message(conn, name, args)
@@ -303,7 +284,7 @@ function M.dispatchers(node)
   -- A command that was held.
   function node.perform(held_by, name, args)
     local conn = held_by.conn
-    local results = table.pack(xpcall(on_long_message, with_traceback, conn, name, args))
+    local results = table.pack(xpcall(on_long_message, errors.with_traceback, conn, name, args))
     local value = results[2]
     if not results[1] then
       value = M.error_handler(node)(conn, value)

@@ -9,24 +9,20 @@
 -- A command that a replay or another node runs has no session: it must not depend on who sent it, nor on clock or
 -- chance but ctx.now and ctx:random.
 local batch = require "lunode.batch"
-local command = require "lunode.kv.command"
+local errors = require "lunode.kv.errors"
 local getkeys = require "lunode.kv.getkeys"
 local keys = require "lunode.kv.keys"
-local logger = require "lunode.logger"
+local logged = require "lunode.kv.logged"
 local resp = require "lunode.resp"
 
-local getmetatable, xpcall = getmetatable, xpcall
+local xpcall = xpcall
 local words = resp.words
+local answer_for, misconf, refusing, with_traceback =
+  errors.answer_for, errors.misconf, errors.refusing, errors.with_traceback
 
 local M = {}
 
-local RAW = getmetatable(resp.OK)
-local INTERNAL_ERROR = resp.error("ERR internal error; the log has its traceback")
-
 local RESERVE = 1 << 20 -- bytes of the log, made sure of before the first write of a turn
-
--- Commands of the node's own, under names that are out of clients' reach.
-local internal = {}
 
 -- A command that waits.
 ---@class lunode.kv.waiter
@@ -37,129 +33,13 @@ local internal = {}
 
 ---@class lunode.kv.writes
 ---@field waits boolean  commands that write have to wait: `submit` them, do not `run` them
----@field open boolean  there is an entry for the commands of this turn, and they need not wait
+---@field open boolean  the short way is: there is an entry for the commands of this turn, they need not wait, and
+---   nobody wants to be told of events
+---@field run_short fun(entry: table, a: any, b: any, c: any): any  see short_way
 local methods = {}
 local writes_mt = { __name = "lunode.kv.writes", __index = methods }
 
 M.methods = methods
-
----@param node lunode.kv.node
----@param replica lunode.replica
----@return lunode.kv.writes
-function M.new(node, replica)
-  local self = setmetatable({
-    node = node,
-    ctx = node.ctx,
-    db = node.db,
-    replica = replica,
-    waits = not replica:commits_at_once(),
-    batch = batch.new(), -- the commands of this turn
-    begun = false, -- there is an entry for the commands of this turn, or a refusal
-    open = false, -- there is an entry, and no reason to wait
-    reserved = 0, -- bytes of it that the log has room for
-    refusal = nil, -- what commands that write get in this turn, as the disk takes no more
-    time = 0, -- of the entry whose commands run
-    seed = 0, -- of it
-    next_seed = 0, -- of the command that runs next: each that changes something has one more than the one before
-    waiters = nil, -- of this turn's entry, in the order of the commands
-    newest = nil, -- the waiters of the newest entry that is not yet applied
-    stalled = nil, -- commands that are not even proposed, as there is no room; in order
-    draining = false, -- the first of them waits for nothing but what is under way
-    kept = false, -- the command that ran last is in the batch
-  }, writes_mt)
-  self.add = self.batch.add -- in the object itself, as what follows: no metatable is asked for them
-  self.ready, self.run_short = methods.ready, methods.run_short
-  self.db.on_expired = function(row)
-    if self:ready() then -- else the background deletes it
-      self:internal("expire_row", row)
-    end
-  end
-  self.db.on_deleted = function(row)
-    local key = keys.key(row)
-    node.watches:touch(key)
-    node.tracking:touch(key, nil)
-    node.ctx:notify("x", "expired", key)
-  end
-  return self
-end
-
----Adds a command of the node's own, which changes keys and replies to nobody.
----@param name string
----@param run fun(ctx: lunode.kv.ctx, ...: string)
----@param options? {variadic: boolean?, keys: integer[]?, access: any, touches: boolean?}  keys: as in kv.command;
----   without them it counts as changing any key, unless it tells of its changes itself: touches = false;
----   verify(args) raises where this node could not run what is in it
-function M.internal(name, run, options)
-  options = options or {}
-  internal["\0" .. name] = {
-    name = name, run = run, write = true, direct = true, variadic = options.variadic or false, options = options,
-  }
-end
-
----@return string[]  with the zero byte in front, sorted
-function M.internal_names()
-  local list = {}
-  for name in pairs(internal) do
-    list[#list + 1] = name
-  end
-  table.sort(list)
-  return list
-end
-
----@param name string  with the zero byte in front
----@return table? entry
-function M.find_internal(name)
-  return internal[name]
-end
-
-local function misconf(err)
-  return resp.error("MISCONF Errors writing to the log: " .. err)
-end
-
----A command that does nothing: a refusal that has to wait for the replies before it.
----@param refusal any
----@return table entry
-function M.refusing(refusal)
-  return { name = "?", write = false, variadic = true, run = function()
-    return refusal
-  end }
-end
-
-local function with_traceback(err)
-  return type(err) == "string" and debug.traceback(err, 2) or err
-end
-
----What a command that raised is answered with, and whether that was a fault of its handler's.
----@param entry table?
----@param err any
----@return any reply, boolean faulty
-function M.answer_for(entry, err)
-  if getmetatable(err) == RAW then
-    return err, false
-  end
-  logger.traceback(("command %s: %s"):format(entry and entry.name or "?", tostring(err)))
-  return INTERNAL_ERROR, true
-end
-
--- ---- at once
-
--- Before the first write of a turn. False: there is no room, now.
-local function begin_entry(self)
-  local ok, err, code = self.replica:room(RESERVE)
-  if ok then
-    self.reserved = RESERVE
-    self.time, self.seed = self.replica:next_entry(self.ctx.now)
-    self.next_seed, self.open = self.seed, true
-    self.ctx.now, self.db.now = self.time, self.time
-  elseif code == "EAGAIN" then
-    self.waits, self.stalled = true, {}
-    return false
-  else
-    self.refusal = misconf(err)
-  end
-  self.begun = true
-  return true
-end
 
 -- Takes a command that has run into this turn's entry.
 local function keep(self, value, bytes)
@@ -174,11 +54,108 @@ local function keep(self, value, bytes)
     self.reserved = bytes + RESERVE
   end
   self.kept = true
-  self.next_seed = self.next_seed + 1
   if self.ctx.events then
     self.ctx:tell_events()
   end
   return value
+end
+
+-- The short way of a command with three arguments at most, as most are: (to run it, to run it and tell those who watch
+-- its keys). As `run`, but in one function, with what db:begin and db:finish do: a call costs as much as what a command
+-- does itself. REQUIRES: `open`. What it is given is a string, or a view where the entry takes them; nil: there are no
+-- more.
+local function short_ways(self)
+  local ctx, db, commands = self.ctx, self.db, self.batch
+  local add, begin_rows = commands.add, db.begin_rows
+
+  local function short(entry, a, b, c)
+    local collections = db.collections
+    begin_rows(db.store)
+    collections.command, collections.opened_count = collections.command + 1, 0
+    db.writing, db.changed, db.saved = true, false, false
+    local value = entry.short(ctx, a, b, c)
+    if not db.changed then
+      db:finish()
+      ctx.seed, self.kept = nil, false
+      return value
+    end
+    local bytes = add(commands, entry.name, a, b, c)
+    db.writing, ctx.seed = false, nil -- not before: what raises up to here is undone
+    if bytes > self.reserved then
+      return keep(self, value, bytes)
+    end
+    self.kept = true
+    return value
+  end
+
+  return short, function(entry, a, b, c)
+    local value = short(entry, a, b, c)
+    if self.kept then
+      local args = { a, b, c }
+      self:touch(entry, { words(table.unpack(args)) })
+    end
+    return value
+  end
+end
+
+---@param node lunode.kv.node
+---@param replica lunode.replica
+---@return lunode.kv.writes
+function M.new(node, replica)
+  local self = setmetatable({
+    node = node,
+    ctx = node.ctx,
+    db = node.db,
+    replica = replica,
+    waits = not replica:commits_at_once(),
+    batch = batch.new(), -- the commands of this turn
+    begun = false, -- there is an entry for the commands of this turn, or a refusal
+    open = false,
+    reserved = 0, -- bytes of it that the log has room for
+    refusal = nil, -- what commands that write get in this turn, as the disk takes no more
+    time = 0, -- of the entry whose commands run
+    seed = 0, -- of it
+    waiters = nil, -- of this turn's entry, in the order of the commands
+    newest = nil, -- the waiters of the newest entry that is not yet applied
+    stalled = nil, -- commands that are not even proposed, as there is no room; in order
+    draining = false, -- the first of them waits for nothing but what is under way
+    kept = false, -- the command that ran last is in the batch
+  }, writes_mt)
+  self.ready = methods.ready
+  self.short, self.short_and_touch = short_ways(self)
+  self.run_short = self.short
+  self.db.on_expired = function(row)
+    if self:ready() then -- else the background deletes it
+      self:internal("expire_row", row)
+    end
+  end
+  self.db.on_deleted = function(row)
+    local key = keys.key(row)
+    node.watches:touch(key)
+    node.tracking:touch(key, nil)
+    node.ctx:notify("x", "expired", key)
+  end
+  return self
+end
+
+-- ---- at once
+
+-- Before the first write of a turn. False: there is no room, now.
+local function begin_entry(self)
+  local ok, err, code = self.replica:room(RESERVE)
+  if ok then
+    self.reserved = RESERVE
+    self.time, self.seed = self.replica:next_entry(self.ctx.now)
+    self.open = not self.ctx.notifies
+    self.ctx.now, self.db.now = self.time, self.time
+  elseif code == "EAGAIN" then
+    self.waits, self.stalled = true, {}
+    return false
+  else
+    self.refusal = misconf(err)
+  end
+  self.begun = true
+  return true
 end
 
 ---Runs a command that writes, at once. Raises what it raises; then the caller calls `undo`. REQUIRES: `ready`.
@@ -194,7 +171,7 @@ function methods:run(entry, name, args, ...)
   local ctx, db = self.ctx, self.db
   self.kept = false
   db:begin()
-  ctx.seed = self.next_seed
+  ctx.seed = self:next_seed()
   local value
   if not args then
     value = entry.run(ctx, ...)
@@ -210,42 +187,6 @@ function methods:run(entry, name, args, ...)
     return keep(self, value, bytes)
   end
   return value -- it has changed nothing: there is nothing to keep
-end
-
----As `run`, for three arguments at most: most writes, without what a list of any length costs. REQUIRES: `open`.
----@param entry table
----@param a any  a string, or a view where the entry takes them
----@param b any
----@param c any
----@return any reply
-function methods:run_short(entry, a, b, c)
-  local ctx, db, seed = self.ctx, self.db, self.next_seed
-  db:begin()
-  ctx.seed = seed
-  local value, bytes
-  if c then
-    value = entry.short(ctx, a, b, c)
-    bytes = db.changed and self.add(self.batch, entry.name, a, b, c)
-  elseif b then
-    value = entry.short(ctx, a, b)
-    bytes = db.changed and self.add(self.batch, entry.name, a, b)
-  elseif a then
-    value = entry.short(ctx, a)
-    bytes = db.changed and self.add(self.batch, entry.name, a)
-  else
-    value = entry.short(ctx)
-    bytes = db.changed and self.add(self.batch, entry.name)
-  end
-  db:finish()
-  ctx.seed = nil
-  if not bytes then
-    self.kept = false
-    return value -- it has changed nothing
-  elseif bytes > self.reserved or ctx.events then
-    return keep(self, value, bytes)
-  end
-  self.kept, self.next_seed = true, seed + 1
-  return value
 end
 
 -- ---- who has to know what changes
@@ -281,22 +222,14 @@ local function run_and_touch(self, entry, name, args, ...)
   return value
 end
 
-local function run_short_and_touch(self, entry, a, b, c)
-  local value = methods.run_short(self, entry, a, b, c)
-  if self.kept then
-    local args = { a, b, c }
-    self:touch(entry, { words(table.unpack(args)) })
-  end
-  return value
-end
-
----To be called when the first key is watched or waited for, and when the last one no longer is: until then, nobody
----pays for it.
+---To be called when the first key is watched or waited for, or somebody wants to be told of events, and when the last
+---one no longer does: until then, nobody pays for it.
 function methods:update()
   local node = self.node
+  self.open = self.begun and not (self.waits or self.refusal or self.ctx.notifies)
   local watched = node.watches.count > 0 or node.blocking.count > 0 or node.tracking.count > 0
   self.run = watched and run_and_touch or nil
-  self.run_short = watched and run_short_and_touch or methods.run_short
+  self.run_short = watched and self.short_and_touch or self.short
 end
 
 ---The command that runs has failed, or the reply of the one that has just run cannot be encoded: as if it had never
@@ -306,11 +239,17 @@ function methods:undo()
     self.db:rollback()
   elseif self.kept then
     self.batch:undo()
-    self.next_seed = self.next_seed - 1
     self.db:rollback()
   end
   self.kept = false
   self.ctx.seed, self.ctx.events = nil, nil
+end
+
+---Of the command that runs, or is the next one to run, at once: what its chance follows from. Each that changes
+---something has one more than the one before.
+---@return integer
+function methods:next_seed()
+  return self.seed + self.batch:commands()
 end
 
 ---Before a command of many writes: what it is refused with, if not all of it can be.
@@ -378,7 +317,7 @@ local function pass_guard(self, waiter)
   end
   local refusal = waiter.entry.guard(waiter.session)
   if refusal then
-    waiter.entry = M.refusing(refusal)
+    waiter.entry = refusing(refusal)
   end
   return true
 end
@@ -397,7 +336,7 @@ function methods:propose(waiter)
       self.stalled = { waiter }
       return
     else
-      waiter.entry = M.refusing(misconf(err)) -- not before the replies that its session waits for
+      waiter.entry = refusing(misconf(err)) -- not before the replies that its session waits for
     end
   end
   if self.newest then
@@ -413,7 +352,7 @@ end
 ---@return boolean done  false: it waits, or the disk is full, or it failed
 function methods:internal(name, ...)
   name = "\0" .. name
-  local entry = internal[name]
+  local entry = logged.find_own(name)
   if not self:ready() then
     self:submit(nil, entry, name, { ... })
     return false
@@ -423,7 +362,7 @@ function methods:internal(name, ...)
   local ok, err = xpcall(self.run, with_traceback, self, entry, name, nil, ...)
   if not ok then
     self:undo()
-    M.answer_for(entry, err)
+    answer_for(entry, err)
   end
   return ok
 end
@@ -475,7 +414,7 @@ local function call(self, entry, args, ...)
     db:rollback()
     self.ctx.events = nil
   end
-  local value, faulty = M.answer_for(entry, result)
+  local value, faulty = answer_for(entry, result)
   return resp.encode(value), faulty
 end
 
@@ -509,62 +448,13 @@ local function read_waiting(self, waiters, at)
   return at
 end
 
--- What the node ends with; no bug, so there is no traceback.
-local unknown_command = {
-  __name = "lunode.kv.unknown_command",
-  __tostring = function(self)
-    return ("the log holds the command %q, which this node does not know; start it with the scripts that add it")
-      :format(self.name)
-  end,
-}
-
-local function find_entry(name, first)
-  local entry = internal[name] or command.find_logged(name)
-  if entry and not entry.direct then
-    entry = command.subcommand(entry, first)
-  end
-  return entry or error(setmetatable({ name = name }, unknown_command), 0)
-end
-
--- What others would run and this node cannot is its end: else it would differ from them.
-local function verify(entry, args)
-  if entry.options.verify then
-    entry.options.verify(args)
-  end
-end
-
----Whether a batch is one, and of commands that this node knows.
----@param payload string
----@param position integer  where it begins
----@return boolean? known
----@return string? err
-function M.knows(payload, position)
-  local function check(next_position, name, first, ...)
-    if next_position then
-      local args = type(first) == "table" and first or { first, ... }
-      verify(find_entry(name, args[1]), args)
-    elseif name then
-      error(name, 0)
-    end
-    return next_position
-  end
-  repeat
-    local ok, next_position = pcall(check, batch.next(payload, position))
-    if not ok then
-      return nil, tostring(next_position)
-    end
-    position = next_position
-  until not position
-  return true
-end
-
 -- Where each command of an entry stands: how many came before it.
 local function apply_command(self, waiters, at, ordinal, name, first, ...)
   at = read_waiting(self, waiters, at)
   local is_list = type(first) == "table"
-  local entry = find_entry(name, is_list and first[1] or first)
+  local entry = logged.find(name, is_list and first[1] or first)
   if entry.options.verify then
-    verify(entry, is_list and first or { first, ... })
+    logged.verify(entry, is_list and first or { first, ... })
   end
   local waiter = waiters[at]
   set_session(self, waiter)
@@ -648,7 +538,7 @@ function methods:set_sync(sync)
   end
   self.replica:set_sync(sync)
   self.waits = self.waits or not self.replica:commits_at_once()
-  self.open = self.begun and not (self.waits or self.refusal)
+  self:update()
 end
 
 ---At the end of each turn of the loop: its commands become an entry.
