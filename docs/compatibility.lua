@@ -105,7 +105,8 @@ local GENERAL = [[
 - **One database.** `SELECT` takes 0 alone, whatever `databases` a client would like.
 - **Durability.** What is acknowledged is in the log, as with `appendonly yes`; `appendfsync` says when the log is
   synced. `always` holds replies back until the sync; the other two are as in Redis. A key that expires is deleted
-  through the log, by the time of the log's entries.
+  through the log, by the time of the log's entries; one that the reading commands of a transaction have met, after
+  the transaction, so `DBSIZE` still counts it for a moment.
 - **Nothing is evicted.** `maxmemory` is 0: values lie on disk, memory holds caches.
 - **Transactions** are one command in the log. At 512 MiB of queued commands the connection is closed; in a cluster an
   entry has 16 MiB at most.

@@ -176,7 +176,7 @@ end
 -- Redis counts a key whose time has come until somebody meets it, and so do we: meet it at once.
 local function meet(command, past)
   if past then
-    return { command, { "EXISTS", command[2] } }
+    return { command, { "EXISTS", command[2] }, alone = true } -- in a transaction it is met, but not deleted
   end
   return { command }
 end
