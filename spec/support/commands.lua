@@ -5,9 +5,11 @@
 --   local steps = commands.sequence(seed)    -- a step: { { "SET", "a", "1" }, …, pause = true? }
 --
 -- A step is one command, or few that belong together. After a step with `pause`, the replies are awaited before more
--- is sent. Nothing here depends on when it runs: relative times are at least 100 s from each other and from the
--- absolute ones, and absolute ones are long past or past the year 2100. So two servers that run a sequence some
--- milliseconds apart must agree.
+-- is sent; `pause_after`: already after so many of its commands. What is `alone` is in no transaction.
+--
+-- Nothing here depends on when it runs: relative times are at least 100 s from each other and from the absolute ones,
+-- and absolute ones are long past or past the year 2100; or a key has expired before anybody looks at it. So two
+-- servers that run a sequence some milliseconds apart must agree.
 
 local prng = require "spec.support.prng"
 local types = require "spec.support.commands_types"
@@ -368,7 +370,7 @@ families.expiry = {
         { "GETEX", key, "PX", "1" },
       },
       { "BLPOP", "\0nobody's", "0.003" }, -- until it has expired
-      alone = true,
+      alone = true, pause_after = 1, -- it waits from when it has the time of the first one behind it
     }
     g:add_about(key, made)
     made[#made + 1] = { "EXISTS", key }
