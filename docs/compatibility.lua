@@ -62,7 +62,7 @@ local NOTES = {
   bgsave = "a backup, see [operations](guide/operations.md)",
   save = "refused, as it would keep all clients waiting: BGSAVE does not",
   slaveof = "replication is Raft: `lunode cluster`",
-  ["slowlog|get"] = "commands that Redis flags as fast are not timed",
+  ["slowlog|get"] = "commands that Redis flags as fast are not timed; the names of short ones are in lower case",
   setbit = "writes the string anew: O(its length)",
   sort = "what is equal comes in a fixed order; ALPHA compares bytes, whatever the locale; a number is judged by "
     .. "itself alone (Redis may refuse any after one out of a double's range)",
