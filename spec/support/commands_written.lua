@@ -1,5 +1,5 @@
 -- The exchanges of spec/kv/fixed_differential_spec.lua, as spec.support.commands_fixed reads them: {what it is about,
--- its lines}. Here the commands about the server; spec.support.commands_connection has those about a connection.
+-- its lines}. Here the commands about the server; spec.support.commands_connection and commands_client have the others.
 
 -- A command with so many arguments, each `format` of its number.
 local function long(command, count, format)
