@@ -141,6 +141,7 @@ end
 command.command("ONCE", {
   arity = -3, variadic = true, flags = { "write", "denyoom" }, getkeys = keys_of, group = "generic", since = "1.0.0",
   complexity = "that of the command", summary = "Applies a command once, however often it is sent with this id",
+  syntax = "id command [arg...]",
   arrive = arrive,
   run = function(ctx, args)
     return once(ctx, args, ctx.session and command.find or command.find_logged)
