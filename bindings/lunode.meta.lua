@@ -48,6 +48,11 @@ function loop.signal(name, fn) end
 ---@return integer
 function loop.random(low, high) end
 
+---This process, for statistics: bytes in memory, now and at most; bytes that the machine has; seconds that processors have
+---spent in it and, for it, in the kernel. In a simulated world its `pid` counts the lives of its node, and it uses nothing.
+---@return {pid: integer, rss: integer, peak_rss: integer, system_memory: integer, user: number, system: number}
+function loop.process() end
+
 ---Runs until nothing is active or `stop` is called.
 function loop.run() end
 

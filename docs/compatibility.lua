@@ -6,9 +6,11 @@ require "lunode.kv"
 
 -- Why we have none of a group, or not all of it.
 local GROUPS = {
+  cluster = "each member has all slots; members come and go by `lunode cluster`",
   geo = "not built; the types that they stand on, sorted sets, are there",
   hyperloglog = "not built",
-  scripting = "a node is scripted from its inside: `kv.command` adds commands in Lua ([how](guide/commands.md))",
+  scripting = "a script is a command of its own here: `kv.command` adds it, `ctx:call` is its `redis.call` "
+    .. "([how](guide/kv.md#made-of-other-commands))",
   stream = "not built",
 }
 
@@ -73,6 +75,32 @@ local NOTES = {
   watch = "in a cluster it goes through the log",
 }
 
+local FITTING = [[
+It does unless it needs scripts (EVAL, FUNCTION), streams, HyperLogLog or geo commands, more than one database, users
+(ACL), keys that are evicted, or servers that replicate from each other by PSYNC. Its present server knows what it
+sends; this lists what of that is not here (6379 is that server, 6380 a node):
+
+```sh
+redis-cli -p 6379 info commandstats | sed -n 's/^cmdstat_\([^:]*\):.*/\1/p' | sort | while read -r name; do
+  redis-cli -p 6380 command info "$name" | grep -q . || echo "$name"
+done
+```
+
+Many libraries keep a script for one thing only. These were tried:
+
+| program | |
+|---|---|
+| redis-cli, redis-benchmark, hiredis, redis-py, redis-rb, phpredis, node-redis, ioredis | yes, as far as this page |
+| connect-redis 9, Keyv 5, django-redis 5.2, dogpile.cache 1.1, sessions of phpredis | yes, but for their locks |
+| locks of redis-py, django-redis, dogpile.cache, sessions of phpredis | no: a script releases them, so they last |
+| rate-limiter-flexible 11 | its `RateLimiterRedisNonAtomic` |
+| rate-limit-redis 6, Limits 2.8 | no: scripts |
+| Kombu 5.2 | yes |
+| Sidekiq 6.4 | yes, but for jobs that are to run later, or again: a script fetches them |
+| Celery 5.2, Bull 4, BullMQ 6, Bee-Queue 2, RQ 1.13 | no: scripts; RQ needs streams, too |
+
+A script of your own becomes a command of your own, in Lua: [the guide](guide/kv.md#made-of-other-commands).]]
+
 local GENERAL = [[
 - **One database.** `SELECT` takes 0 alone, whatever `databases` a client would like.
 - **Durability.** What is acknowledged is in the log, as with `appendonly yes`; `appendfsync` says when the log is
@@ -133,8 +161,12 @@ local function tables()
   local lines = {}
   for _, group in ipairs(order) do
     local rows, any = {}, false
-    for i, one in ipairs(groups[group]) do
-      rows[i] = row(group, one)
+    for _, one in ipairs(groups[group]) do
+      local text = row(group, one)
+      local container = one.name:match("^(.-)|")
+      if not container or command.find(container) then -- one row for all of those that are not here
+        rows[#rows + 1] = text
+      end
       any = any or command.resolve(one.name) ~= nil
     end
     lines[#lines + 1] = "\n### " .. group .. "\n"
@@ -170,6 +202,10 @@ Written by `./dev docs` from the tables of commands: %d of the %d commands and s
 Replies are Redis's to the byte; generated sequences of commands beside `redis-server` look for differences in the
 specs. What differs on purpose is said on this page.
 
+## Does my application fit?
+
+%s
+
 ## In general
 
 %s
@@ -181,4 +217,4 @@ specs. What differs on purpose is said on this page.
 
 | command | |
 |---|---|
-%s]]):format(have, total, GENERAL, body, own()))
+%s]]):format(have, total, FITTING, GENERAL, body, own()))

@@ -106,6 +106,32 @@ describe("a node", function()
     end)
   end
 
+  it("counts bytes, also of clients that have left, and commands a second, from zero at CONFIG RESETSTAT", function()
+    start()
+    local client = redis.connect(node.host, node.port)
+    local function field(name)
+      return tonumber(client:call("INFO", "stats"):match("\n" .. name .. ":(%d+)"))
+    end
+    local other = redis.connect(node.host, node.port)
+    other:call("SET", "large", ("x"):rep(100000))
+    other:call("GET", "large")
+    other:close()
+    wait.till(function()
+      return node.stats.clients == 1
+    end)
+    for _, name in ipairs { "total_net_input_bytes", "total_net_output_bytes" } do
+      local bytes = field(name)
+      assert.is_true(bytes > 100000 and bytes < 110000, name .. " is " .. bytes)
+    end
+    wait.till(function() -- each look is a command
+      return field "instantaneous_ops_per_sec" > 0
+    end)
+    client:call("CONFIG", "RESETSTAT")
+    for _, name in ipairs { "total_net_input_bytes", "total_net_output_bytes", "instantaneous_ops_per_sec" } do
+      assert.is_true(field(name) < 5000, name)
+    end
+  end)
+
   it("turns away those past maxclients", function()
     start { maxclients = 1 }
     local first = redis.connect(node.host, node.port)

@@ -13,6 +13,7 @@
 --   })
 --
 -- A name such as "CLIENT|ID" adds a subcommand to CLIENT. With `variadic = true`, run gets one list: run(ctx, args).
+local errors = require "lunode.kv.errors"
 local resp = require "lunode.resp"
 
 local M = {}
@@ -246,17 +247,15 @@ end
 -- Those that have another name now, or none, by the names that they had: the log goes on to call them so.
 local renamed = {}
 
----Gives a command another name in this process, or none: "". Misuse raises.
----@param name string
----@param new string
-function M.rename(name, new)
+-- Gives a command another name, or none: "". Returns what is wrong with that.
+local function rename(name, new)
   local entry = by_name[name:upper()]
   if not entry then
-    error(("rename: there is no command %s"):format(name), 2)
+    return "there is no command " .. name
   elseif new ~= "" and (not new:find("^[%w_.-]+$") or #new > LONGEST_NAME) then
-    error(("rename: %q cannot be a command's name"):format(new), 2)
+    return ("%q cannot be a command's name"):format(new)
   elseif by_name[new:upper()] then
-    error(("rename: there is a command %s already"):format(new), 2)
+    return "there is a command " .. new .. " already"
   end
   by_name[name:upper()], by_name[name:lower()] = nil, nil
   M.names:unbind(name)
@@ -269,6 +268,25 @@ function M.rename(name, new)
     by_name[new:upper()], by_name[new:lower()] = entry, entry
     bind(new, entry, entry.options)
   end
+end
+
+---Gives commands other names in this process, or none: "".
+---@param names table<string, string>
+---@return boolean? done
+---@return string? fault  about the first, by its name, that cannot be; those before it have their new names
+function M.rename_all(names)
+  local order = {}
+  for name in pairs(names) do
+    order[#order + 1] = name
+  end
+  table.sort(order)
+  for _, name in ipairs(order) do
+    local fault = rename(name, names[name])
+    if fault then
+      return nil, fault
+    end
+  end
+  return true
 end
 
 ---The entry of a command as the log calls it: by its own name, whatever it is called now.
@@ -310,6 +328,41 @@ end
 function M.subcommand(container, name)
   local entries = container.subcommands
   return entries[name] or #name <= LONGEST_NAME and entries[name:upper()] or nil
+end
+
+---A command as code gives it: its name, and its arguments as text. Misuse raises at the caller's caller.
+---@param ... string|number
+---@return string name
+---@return string[] args
+function M.words(...)
+  local words = table.pack(...)
+  for i = 1, math.max(words.n, 1) do
+    local word = words[i]
+    if type(word) ~= "string" and type(word) ~= "number" then
+      error(("call: word %d of the command is a %s; give strings and numbers"):format(i, type(word)), 3)
+    end
+    words[i] = type(word) == "string" and word or tostring(math.tointeger(word) or word)
+  end
+  return words[1], table.move(words, 2, words.n, 1, {})
+end
+
+---The entry that runs a command, a subcommand's where it has one; or why there is none.
+---@param name string
+---@param args string[]
+---@param find fun(name: string): table?  `find`, or `find_logged`
+---@return table? entry
+---@return lunode.resp.raw? refusal
+function M.entry_for(name, args, find)
+  local entry = find(name)
+  if entry and not entry.direct and args[1] then
+    entry = M.subcommand(entry, args[1])
+  end
+  if not entry then
+    return nil, errors.quoting("ERR unknown command '%s'", name)
+  elseif #args < entry.min or #args > entry.max then
+    return nil, entry.wrong_arity
+  end
+  return entry
 end
 
 ---As `find`, and "client|id" finds the subcommand.
