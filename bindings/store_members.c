@@ -2,7 +2,9 @@
  * here, as each string less that Lua makes is a tenth of a command. */
 #include "store_members.h"
 
+#include "buffer.h"
 #include "common.h"
+#include "pieces.h"
 #include "view.h"
 
 #include <errno.h>
@@ -67,11 +69,16 @@ static void remember(struct ln_members_prefix *last, const char *prefix, size_t 
     memcpy(last->bytes, prefix, last->len);
 }
 
-/* Of the prefix at index 2 and the member at index 3; a long one lies in a userdata. */
-static struct members_box *check_row(lua_State *L, struct row *row) {
+static struct members_box *check_box(lua_State *L) {
     struct members_box *box = ln_check_tagged(L, &box_tag, sizeof *box, MEMBERS_TYPE);
     if (!*box->store)
         luaL_error(L, "store is closed");
+    return box;
+}
+
+/* Of the prefix at index 2 and the member at index 3; a long one lies in a userdata. */
+static struct members_box *check_row(lua_State *L, struct row *row) {
+    struct members_box *box = check_box(L);
     size_t prefix_len, len;
     const char *prefix = luaL_checklstring(L, 2, &prefix_len);
     const char *member = ln_check_bytes(L, 3, &len);
@@ -273,6 +280,48 @@ static int members_delete(lua_State *L) {
     return push_answer(L, found, &row);
 }
 
+/* What lies in `row`: its name is to be known no more than the command itself has put. */
+static int put_once(struct ln_store *store, struct ln_buffer *row, size_t prefix_len,
+                    const char *member, size_t len, const char *value, size_t value_len) {
+    uint32_t hash = XXH32(len ? member : "", len, 0);
+    char bytes[HASH_BYTES] = {(char)(hash >> 24), (char)(hash >> 16), (char)(hash >> 8),
+                              (char)hash};
+    ln_buffer_truncate(row, prefix_len);
+    int rc = ln_buffer_append(row, bytes, sizeof bytes);
+    if (rc == LN_OK)
+        rc = ln_buffer_append(row, member, len);
+    if (rc == LN_OK && ln_store_wrote(store, ln_buffer_data(row), ln_buffer_len(row)))
+        rc = -EEXIST;
+    return rc == LN_OK
+               ? ln_store_put_new(store, ln_buffer_data(row), ln_buffer_len(row), value, value_len)
+               : rc;
+}
+
+static int members_unpack(lua_State *L) {
+    struct members_box *box = check_box(L);
+    struct ln_pieces pieces = ln_check_pieces(L, 3);
+    bool paired = lua_toboolean(L, 5);
+    size_t prefix_len, len, value_len = 0;
+    const char *prefix = luaL_checklstring(L, 2, &prefix_len), *member, *value = "";
+    lua_Integer count = 0;
+    struct ln_buffer row;
+    ln_buffer_init(&row);
+    int rc = ln_buffer_append(&row, prefix, prefix_len);
+    while (rc == LN_OK && ln_next_piece(&pieces, &member, &len)) {
+        if (paired && !ln_next_piece(&pieces, &value, &value_len))
+            pieces.good = false;
+        else
+            rc = put_once(*box->store, &row, prefix_len, member, len, value, value_len);
+        count++;
+    }
+    ln_buffer_free(&row);
+    if (rc == -EEXIST || (rc == LN_OK && !pieces.good))
+        return 0;
+    check_written(L, rc);
+    lua_pushinteger(L, count);
+    return 1;
+}
+
 static int members_free(lua_State *L) {
     struct members_box *box = luaL_checkudata(L, 1, MEMBERS_TYPE);
     ln_value_release(&box->value);
@@ -290,9 +339,16 @@ int ln_store_members_new(lua_State *L, struct ln_store *const *store,
 }
 
 static const luaL_Reg members_methods[] = {
-    {"get", members_get},   {"has", members_has},     {"put", members_put},
-    {"swap", members_swap}, {"index", members_index}, {"unindex", members_unindex},
-    {"pop", members_pop},   {"add", members_add},     {"delete", members_delete},
+    {"get", members_get},
+    {"has", members_has},
+    {"put", members_put},
+    {"swap", members_swap},
+    {"index", members_index},
+    {"unindex", members_unindex},
+    {"pop", members_pop},
+    {"add", members_add},
+    {"delete", members_delete},
+    {"unpack", members_unpack},
     {NULL, NULL},
 };
 

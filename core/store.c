@@ -405,6 +405,11 @@ int ln_store_put_new(struct ln_store *s, const void *key, size_t klen, const voi
     return put(s, ln_overlay_put_new, key, klen, value, vlen);
 }
 
+bool ln_store_wrote(const struct ln_store *s, const void *key, size_t klen) {
+    struct ln_overlay_row row;
+    return ln_overlay_get(&s->active->rows, key, klen, &row) && !row.deleted;
+}
+
 int ln_store_delete(struct ln_store *s, const void *key, size_t klen) {
     if (klen > LN_STORE_MAX_BYTES)
         return -E2BIG;

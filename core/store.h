@@ -123,6 +123,10 @@ int ln_store_delete(struct ln_store *s, const void *key, size_t klen);
 int ln_store_put_new(struct ln_store *s, const void *key, size_t klen, const void *value,
                      size_t vlen);
 
+/* Whether the writes since the mark, at the least, have left such a row. Looks at no engine and no
+ * cache: for who knows that there was none before. */
+bool ln_store_wrote(const struct ln_store *s, const void *key, size_t klen);
+
 /* Deletes the rows with from <= key < to (to == NULL: no end), however many, with one marker: as of
  * now they are gone from all reads and scans; the engine's rows go in the background. */
 int ln_store_delete_range(struct ln_store *s, const void *from, size_t from_len, const void *to,

@@ -59,7 +59,7 @@ end
 local function flat_sequence(seed)
   local list = {}
   for _, step in ipairs(commands.sequence(seed)) do
-    for _, command in ipairs(step) do
+    for _, command in ipairs(step.alone and {} or step) do -- alone: it waits for a key to expire
       local name = command[1]:upper()
       if not LEFT_OUT[name] and #command > 1 and name ~= "SPOP" and not name:find("^B%u+POP") and name ~= "BLMOVE" then
         list[#list + 1] = command

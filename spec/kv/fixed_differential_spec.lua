@@ -12,21 +12,6 @@ local SUBJECTS = {
 
 local ESCAPES = { ["\r"] = "\\r", ["\n"] = "\\n" }
 
--- What a step brings: the reply's bytes.
-local function take(server, clients, step)
-  local client = clients[step.who] or server:client()
-  clients[step.who] = client
-  if step.bytes then
-    client:send(step.bytes)
-  end
-  if step.closes then
-    client:wait_closed()
-    clients[step.who] = nil
-    return "(closed) " .. client:bytes()
-  end
-  return step.reads and client:reply_bytes() or ""
-end
-
 -- What has come to the connections that nobody has read: after a last reply there is nothing under way.
 local function rest(clients)
   local list = {}
@@ -44,7 +29,7 @@ local function rest(clients)
 end
 
 local function agree(step, a, b)
-  return a == b or step.excused and compare.agree(step.words, a, b)
+  return a == b or step.excused and compare.agree(step.words or { "(message)" }, a, b)
 end
 
 local function quote(bytes)
@@ -66,8 +51,8 @@ local function find_difference(real, node, text)
     control:close()
   end
   for _, step in ipairs(fixed.read(text)) do
-    local a = take(real, theirs, step)
-    local ok, b = pcall(take, node, ours, step)
+    local a = fixed.take(real, theirs, step)
+    local ok, b = pcall(fixed.take, node, ours, step)
     if not ok or not agree(step, a, b) then
       return told(step.line, a, b)
     end

@@ -528,6 +528,15 @@ return {
     CLIENT KILL USER default
     a: x
     b: x
+    a: PING
+    CLIENT KILL ID @a
+    a: x
+    a: PING
+    CLIENT KILL ID @a USER other
+    CLIENT KILL ID @a TYPE pubsub
+    a: CLIENT KILL ID @a
+    a: CLIENT KILL ID @a SKIPME no
+    a: x
     CLIENT KILL TYPE normal SKIPME no
     x
     CLIENT KILL SKIPME no
@@ -548,6 +557,7 @@ return {
     CLIENT LIST FOO
     ~ CLIENT LIST
     ~ CLIENT LIST TYPE NORMAL
+    ~ CLIENT LIST ID @a @b 99999
     ~ CLIENT INFO
     CLIENT INFO x
     CLIENT ID x
@@ -677,6 +687,55 @@ return {
     CLIENT TRACKINGINFO
     RESET
     CLIENT TRACKINGINFO
+  ]] },
+
+  { "what a client that tracks is told by way of another", [[
+
+    CLIENT TRACKING on REDIRECT @c
+    ~ c: HELLO 3
+    CLIENT GETNAME
+    GET a
+    1: SET a 1
+    c: <
+    CLIENT TRACKING off
+    CLIENT TRACKING on REDIRECT @c NOLOOP
+    GET a
+    SET a 2
+    GET a
+    1: SET a 3
+    c: <
+    c: QUIT
+    c: x
+    GET a
+    1: SET a 4
+    PING
+  ]] },
+
+  { "what MONITOR shows", [[
+    m: MONITOR
+    SET a "b\r\n\x00\xff\t\"\\"
+    ~ m: <
+    GET
+    NOSUCH
+    LPUSH a x
+    ~ m: <
+    HELLO 2 AUTH a b
+    ~ m: <
+    AUTH x
+    ~ m: <
+    AUTH default x
+    ~ m: <
+    CONFIG GET timeout
+    CLIENT GETNAME
+    ~ m: <
+    BLPOP nosuch 0.001
+    ~ m: <
+    GET a
+    ~ m: <
+    m: SET a 1
+    m: GET a
+    m: RESET
+    PING
   ]] },
 
   { "what a client that tracks is told", [[

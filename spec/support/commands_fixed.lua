@@ -9,10 +9,12 @@
 --   !> "*1\r\n"          sends them, and reads nothing
 --   x                    the server closes the connection; from then on it is a new one
 --   ~ HELLO 3            the replies may differ as spec.support.compare says
+--   CLIENT KILL ID @w    the number of the client that is the connection "w"
 --   # …                  a comment
 --
 --   local fixed = require "spec.support.commands_fixed"
---   fixed.read(text)     --> { { line = "w: BLPOP a 0", who = "w", bytes = "*3…", words = {…}, reads = true }, … }
+--   fixed.read(text)     --> { { line = "w: BLPOP a 0", who = "w", words = {…}, reads = true }, … }
+--   fixed.take(server, clients, step)     --> "$1\r\na\r\n"    runs it; clients is a table for it to fill
 
 local resp = require "lunode.resp"
 
@@ -59,8 +61,8 @@ end
 ---@class spec.fixed_step
 ---@field line string       as it was written
 ---@field who string        on which connection
----@field bytes string?     what is sent
----@field words string[]?   the command, where it is one
+---@field words string[]?   the command that is sent
+---@field bytes string?     or what is sent in place of one
 ---@field reads boolean     whether a reply is read
 ---@field closes boolean    whether the server is to close
 ---@field excused boolean   whether compare's rules hold for the reply
@@ -82,7 +84,7 @@ local function read_line(line)
     line = line,
     who = who or "0",
     words = not raw and words or nil,
-    bytes = words and (raw and words[1] or resp.command(table.unpack(words))),
+    bytes = raw and words[1] or nil,
     reads = not mark:find("[>x]"),
     closes = mark == "x",
     excused = excused ~= "",
@@ -100,6 +102,38 @@ function M.read(text)
     end
   end
   return steps
+end
+
+local function client_of(server, clients, who)
+  clients[who] = clients[who] or server:client()
+  return clients[who]
+end
+
+local function encode(server, clients, words)
+  local list = {}
+  for i, word in ipairs(words) do
+    local other = word:match("^@(%w+)$")
+    list[i] = other and client_of(server, clients, other):call("CLIENT", "ID") or word
+  end
+  return resp.command(table.unpack(list))
+end
+
+---Runs a step. The bytes of the reply that it reads, or "".
+---@param server { client: fun(self): spec.redis.client }
+---@param clients table<string, spec.redis.client>  by name: to be kept from step to step
+---@param step spec.fixed_step
+---@return string
+function M.take(server, clients, step)
+  local client = client_of(server, clients, step.who)
+  if step.bytes or step.words then
+    client:send(step.bytes or encode(server, clients, step.words))
+  end
+  if step.closes then
+    client:wait_closed()
+    clients[step.who] = nil
+    return "(closed) " .. client:bytes()
+  end
+  return step.reads and client:reply_bytes() or ""
 end
 
 return M

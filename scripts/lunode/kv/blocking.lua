@@ -12,11 +12,11 @@
 local command = require "lunode.kv.command"
 local errors = require "lunode.kv.errors"
 local keys = require "lunode.kv.keys"
+local logged = require "lunode.kv.logged"
 local longdouble = require "lunode.kv.longdouble"
 local loop = require "lunode.loop"
 local numbers = require "lunode.kv.numbers"
 local resp = require "lunode.resp"
-local writes_module = require "lunode.kv.writes"
 
 require "lunode.kv.client" -- the container
 
@@ -244,10 +244,6 @@ local function elements(db, key, type)
   return count
 end
 
-local function with_traceback(err)
-  return type(err) == "string" and debug.traceback(err, 2) or err
-end
-
 -- Runs the command that serves a client from a key, or has it proposed.
 local function attempt(self, waiter, key)
   local writes, ctx, proxy = self.node.writes, self.node.ctx, waiter.proxy
@@ -260,11 +256,11 @@ local function attempt(self, waiter, key)
     return
   end
   ctx.session = proxy
-  local ok, value = xpcall(writes.run, with_traceback, writes, waiter.entry, waiter.name, args)
+  local ok, value = xpcall(writes.run, errors.with_traceback, writes, waiter.entry, waiter.name, args)
   ctx.session = nil
   if not ok then
     writes:undo()
-    value = writes_module.answer_for(waiter.entry, value)
+    value = errors.answer_for(waiter.entry, value)
   end
   self:settle(waiter, resp.encode(value, proxy.protocol))
 end
@@ -311,7 +307,7 @@ local function put_back(self, waiter, bytes)
       if writes:ready() then
         writes:internal(name, ...)
       else
-        writes:submit(nil, writes_module.find_internal("\0" .. name), "\0" .. name, { ... })
+        writes:submit(nil, logged.find_own("\0" .. name), "\0" .. name, { ... })
       end
     end)
   end

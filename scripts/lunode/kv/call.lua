@@ -1,9 +1,9 @@
 -- Runs a command as a client's is run, for code inside of the node: checks, the write path, the reply. In a task: it
 -- waits until what the command wrote is committed. Not for commands about the connection itself, as there is none.
 local command = require "lunode.kv.command"
+local errors = require "lunode.kv.errors"
 local resp = require "lunode.resp"
 local task = require "lunode.task"
-local writes = require "lunode.kv.writes"
 
 local M = {}
 
@@ -47,7 +47,7 @@ local function run_now(node, entry, run)
   elseif entry.write then
     node.writes:undo()
   end
-  return resp.encode((writes.answer_for(entry, result)), PROTOCOL)
+  return resp.encode((errors.answer_for(entry, result)), PROTOCOL)
 end
 
 -- With "always" nothing is told before it is on disk: neither what was written, nor what was read of others' writes.

@@ -1,5 +1,6 @@
 -- What a command's handler gets as its first argument: the keys, the time, chance, and who asks.
 local command = require "lunode.kv.command"
+local errors = require "lunode.kv.errors"
 local loop = require "lunode.loop"
 local notify = require "lunode.kv.notify"
 local resp = require "lunode.resp"
@@ -66,10 +67,6 @@ function methods:random(low, high)
   return low + value % range
 end
 
-local function with_traceback(err)
-  return type(err) == "string" and debug.traceback(err, 2) or err
-end
-
 local function run_and_decode(self, entry, args)
   local value
   if entry.variadic then
@@ -105,7 +102,7 @@ function methods:call(name, ...)
   end
   local session = self.session
   self.session = nil
-  local ok, result = xpcall(run_and_decode, with_traceback, self, entry, args)
+  local ok, result = xpcall(run_and_decode, errors.with_traceback, self, entry, args)
   self.session = session
   if not ok then
     error(result, 0)

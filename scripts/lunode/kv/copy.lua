@@ -8,25 +8,11 @@ local resp = require "lunode.resp"
 local SAME = resp.error("ERR source and destination objects are the same")
 local DB_RANGE = resp.error("ERR DB index is out of range")
 
-local AT_ONCE = 1000 -- rows in memory
-
 -- Raises where that is not the one database.
 local function check_database(text)
   if numbers.int32(text) ~= 0 then
     error(DB_RANGE, 0)
   end
-end
-
--- The rows of a collection under another prefix.
-local function copy_rows(store, from_prefix, to_prefix)
-  local from, past = from_prefix, keys.past(from_prefix)
-  repeat
-    local rows = store:collect(from, past, "both", AT_ONCE, #from_prefix)
-    for i = 1, #rows, 2 do
-      store:put(to_prefix .. rows[i], rows[i + 1])
-    end
-    from = #rows > 0 and from_prefix .. rows[#rows - 1] .. "\0"
-  until #rows < 2 * AT_ONCE
 end
 
 local function copy(db, source, target, value)
@@ -38,7 +24,7 @@ local function copy(db, source, target, value)
   local c = db.collections:read(source, type)
   db.collections:write_out(c)
   local made = db.collections:replace(target, type)
-  copy_rows(db.store, c.prefix, made.prefix)
+  db.store:copy(c.prefix, made.prefix)
   made.count, made.more = c.count, c.more
   db.collections:changed(made)
   if keys.expiry(value) then

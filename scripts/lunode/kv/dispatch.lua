@@ -12,12 +12,11 @@ local errors = require "lunode.kv.errors"
 local logger = require "lunode.logger"
 local loop = require "lunode.loop"
 local resp = require "lunode.resp"
-local writes_module = require "lunode.kv.writes"
 
 local clock, select, words = loop.time, select, resp.words
 local find, subcommand = command.find, command.subcommand
 local hush, is_paused, take = diverted.hush, diverted.is_paused, diverted.take
-local answer_for, refusing = writes_module.answer_for, writes_module.refusing
+local answer_for, refusing = errors.answer_for, errors.refusing
 
 local M = {}
 
@@ -81,10 +80,6 @@ local function admit(session, entry, name, count, first, ...)
     return refuse(entry, errors.NOAUTH)
   end
   return entry
-end
-
-local function with_traceback(err)
-  return type(err) == "string" and debug.traceback(err, 2) or err
 end
 
 ---Makes the on_message and the on_long_message of a node's connections: what they return is the reply.
@@ -289,7 +284,7 @@ function M.dispatchers(node)
   -- A command that was held.
   function node.perform(held_by, name, args)
     local conn = held_by.conn
-    local results = table.pack(xpcall(on_long_message, with_traceback, conn, name, args))
+    local results = table.pack(xpcall(on_long_message, errors.with_traceback, conn, name, args))
     local value = results[2]
     if not results[1] then
       value = M.error_handler(node)(conn, value)

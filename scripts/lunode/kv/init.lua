@@ -63,7 +63,7 @@ M.command = command.command
 
 local EXPIRE_INTERVAL = 0.1
 local EXPIRE_RETRY = 60
-local RATE_INTERVAL = 1000 -- milliseconds
+local LOOK_INTERVAL = 1
 local CLOSE_GRACE = 5 -- seconds that clients have to take their last replies
 
 -- What to do, where the system's message alone does not say it. The store's own messages do.
@@ -132,6 +132,7 @@ local function new_node(options)
     closing = false,
     closed = false,
     failed = nil,
+    full = false, -- the disk, when it was looked at last
     run_id = ("%016x%016x%08x"):format(loop.random(0, math.maxinteger), loop.random(0, math.maxinteger),
       loop.random(0, 0xFFFFFFFF)),
   }, node_mt)
@@ -247,17 +248,28 @@ function methods:fail(err)
 end
 
 local function measure_rate(stats, now)
-  local elapsed = now - stats.rate_at
-  if elapsed >= RATE_INTERVAL then
-    stats.rate = (stats.commands - stats.rate_from) * 1000 // elapsed
-    stats.rate_at, stats.rate_from = now, stats.commands
+  stats.rate = math.floor((stats.commands - stats.rate_from) / (now - stats.rate_at))
+  stats.rate_at, stats.rate_from = now, stats.commands
+end
+
+-- Who operates the node hears of a full disk, too.
+local function look_at_disk(node)
+  local full = node.replica.log:stats().full or node.replica.store:stats().full
+  if full and not node.full then
+    logger.warn("the disk is full: writes are refused until there is space again in %s", node.dir)
+  elseif node.full and not full then
+    logger.info("there is space on the disk again: writes are taken")
   end
+  node.full = full
 end
 
 local function start_timers(node)
   node.timers.expire = loop.timer(EXPIRE_INTERVAL, function(timer)
     timer:again(EXPIRE_RETRY) -- an error, of rows that cannot be read, neither ends it nor comes ten times a second
-    measure_rate(node.stats, node.ctx.now or node:read_clock())
+    if loop.now() - node.stats.rate_at >= LOOK_INTERVAL then
+      measure_rate(node.stats, loop.now())
+      look_at_disk(node)
+    end
     local due = node.db:is_due(node.ctx.now or node:read_clock())
     local done = due and node.writes:internal("expire")
     timer:again(done and 0 or EXPIRE_INTERVAL)

@@ -10,12 +10,13 @@
 --   args of exec = (count name argument…)…      count: of the words that follow
 local SUBSCRIBERS_PING = require("lunode.kv.divert").SUBSCRIBERS_PING
 local command = require "lunode.kv.command"
+local errors = require "lunode.kv.errors"
+local logged = require "lunode.kv.logged"
 local logger = require "lunode.logger"
 local loop = require "lunode.loop"
 local resp = require "lunode.resp"
-local writes_module = require "lunode.kv.writes"
 
-local answer_for = writes_module.answer_for
+local answer_for, with_traceback = errors.answer_for, errors.with_traceback
 
 local NESTED = resp.error("ERR MULTI calls can not be nested")
 local WATCH_INSIDE = resp.error("ERR WATCH inside MULTI is not allowed")
@@ -30,10 +31,6 @@ local WORD_BYTES = 16 -- beside a word's own, in the log
 local M = {}
 
 -- ---- running
-
-local function with_traceback(err)
-  return type(err) == "string" and debug.traceback(err, 2) or err
-end
 
 local function run_and_encode(entry, ctx, args)
   local session = ctx.session
@@ -146,7 +143,7 @@ local function verify(args)
   end
 end
 
-writes_module.internal("exec", run, { variadic = true, touches = false, verify = verify })
+logged.add("exec", run, { variadic = true, touches = false, verify = verify })
 
 -- A transaction that writes: `bytes` of the log, made sure of before its first command runs, as what fails later would
 -- undo but the last one.
