@@ -619,6 +619,11 @@ function handle:collect(from, to, what, limit, skip, reverse, offset) end
 ---@return boolean loaded  memory has them all
 function handle:load(from, to, count) end
 
+---Tells that there are no rows with this prefix but those that will be written from now on: reads of such rows and walks over
+---them do without the engine as long as memory has them all, up to some flushes later.
+---@param prefix string  of 16 bytes at most, else nothing is remembered
+function handle:fresh(prefix) end
+
 ---The rows of a range as the reply to a command, as a view: it is for one reply, and ends with the next one that is made. What is in
 ---it is what `collect` gives, without a string of Lua's for each.
 ---@param from string      first key, inclusive
