@@ -12,14 +12,19 @@ enum {
 };
 
 static char *put_line_end(char *at) {
-    *at++ = '\r';
-    *at++ = '\n';
-    return at;
+    memcpy(at, "\r\n", 2);
+    return at + 2;
 }
 
 static char *put_bulk(char *at, const char *data, size_t len) {
-    *at++ = '$';
-    at = put_line_end(at + ln_resp_format_integer((int64_t)len, at));
+    if (len < 10) {
+        const char head[] = {'$', (char)('0' + len), '\r', '\n'};
+        memcpy(at, head, sizeof head);
+        at += sizeof head;
+    } else {
+        *at++ = '$';
+        at = put_line_end(at + ln_resp_format_integer((int64_t)len, at));
+    }
     if (len > 0)
         memcpy(at, data, len);
     return put_line_end(at + len);
@@ -27,17 +32,20 @@ static char *put_bulk(char *at, const char *data, size_t len) {
 
 /* A row's key, value, or both. */
 static int put_row(struct ln_reply *r, const struct ln_overlay_row *row, size_t start) {
+    struct ln_buffer *b = r->elements;
     size_t cap = row->klen - start + row->vlen + 2 * (size_t)HEADER + 4;
-    char *space;
-    int rc = ln_buffer_reserve(r->elements, cap, &space);
-    if (rc != LN_OK)
-        return rc;
+    char *space = b->base + b->tail;
+    if (b->cap - b->tail < cap) {
+        int rc = ln_buffer_reserve(b, cap, &space);
+        if (rc != LN_OK)
+            return rc;
+    }
     char *at = space;
     if (r->what != LN_REPLY_VALUES)
         at = put_bulk(at, row->key + start, row->klen - start);
     if (r->what != LN_REPLY_KEYS)
         at = put_bulk(at, row->value, row->vlen);
-    ln_buffer_commit(r->elements, (size_t)(at - space));
+    b->tail += (size_t)(at - space);
     return LN_OK;
 }
 

@@ -162,12 +162,12 @@ struct ln_overlay_row ln_overlay_row(const struct ln_overlay *o,
                                      const struct ln_overlay_node *node);
 
 /* The rows from a place on, at most to the page's end, whose keys are before key; NULL: no end.
- * REQUIRES: the place is on a row, which is before key. */
+ * REQUIRES: the place is on a row. */
 struct ln_overlay_run ln_overlay_run(const struct ln_overlay_cursor *c, const void *key,
                                      size_t klen);
 
-/* The place behind a run. */
-struct ln_overlay_cursor ln_overlay_past(const struct ln_overlay_run *run);
+/* Whether the key at a place is before another one. REQUIRES: the place is on a row. */
+bool ln_overlay_is_before(const struct ln_overlay_cursor *c, const void *key, size_t klen);
 
 /* The i-th row of the run's page. REQUIRES: run->at <= i < run->end. */
 struct ln_overlay_row ln_overlay_run_row(const struct ln_overlay *o,

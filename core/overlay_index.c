@@ -267,19 +267,19 @@ struct ln_overlay_run ln_overlay_run(const struct ln_overlay_cursor *c, const vo
     struct ln_overlay_run run = {c->page, c->at, c->page->count};
     if (key)
         run.end = find(c->page, key, klen, false);
-    assert(run.at < run.end);
+    if (run.end < run.at)
+        run.end = run.at;
     return run;
 }
 
-struct ln_overlay_cursor ln_overlay_past(const struct ln_overlay_run *run) {
-    if (run->end == run->page->count)
-        return (struct ln_overlay_cursor){.page = run->page->next};
-    return (struct ln_overlay_cursor){run->page, run->end};
+bool ln_overlay_is_before(const struct ln_overlay_cursor *c, const void *key, size_t klen) {
+    const struct ln_overlay_node *n = c->page->to[c->at];
+    return ln_key_compare(n->key, n->klen, key, klen) < 0;
 }
 
 struct ln_overlay_row ln_overlay_run_row(const struct ln_overlay *o,
                                          const struct ln_overlay_run *run, unsigned i) {
-    if (i + AHEAD < run->end)
+    if (i + AHEAD < run->page->count)
         __builtin_prefetch(run->page->to[i + AHEAD]);
     return ln_overlay_row(o, run->page->to[i]);
 }

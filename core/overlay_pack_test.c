@@ -80,12 +80,12 @@ static size_t walk(struct ln_overlay *o, size_t from, size_t to) {
     key_of(to, end);
     struct ln_overlay_cursor c = ln_overlay_seek(o, first, KEY_BYTES);
     while (ln_overlay_at(&c)) {
-        struct ln_overlay_row row = ln_overlay_row(o, ln_overlay_at(&c));
-        if (ln_key_compare(row.key, row.klen, end, KEY_BYTES) >= 0)
-            break;
         struct ln_overlay_run run = ln_overlay_run(&c, end, KEY_BYTES);
+        if (run.at == run.end)
+            break;
         packed += ask(o, &run);
-        c = ln_overlay_past(&run);
+        c.at = run.end - 1;
+        ln_overlay_next(&c);
     }
     return packed;
 }

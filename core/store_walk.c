@@ -3,12 +3,13 @@
 
 #include <errno.h>
 
-enum { LAYERS = LN_STORE_FROZEN + 3 };
+enum { LAYERS = LN_STORE_FROZEN + 3, NEAR = 4 };
 
 /* A layer, and its first row that is not passed yet. */
 struct source {
     struct ln_overlay *rows;
     struct ln_overlay_cursor at;
+    unsigned end; /* forward: of the range, in the page that it is at */
     struct ln_overlay_row row;
     bool live; /* false: none is left */
 };
@@ -22,16 +23,20 @@ struct walk {
 
 /* The row of its place, unless that lies past the end. */
 static void settle(const struct walk *w, struct source *s) {
-    const struct ln_walk *r = w->range;
     const struct ln_overlay_node *node = ln_overlay_at(&s->at);
-    s->live = node != NULL;
-    if (!node)
+    s->live = node && (w->range->reverse || s->at.at < s->end);
+    if (!s->live)
         return;
     s->row = ln_overlay_row(s->rows, node);
-    if (r->reverse)
-        s->live = ln_key_compare(s->row.key, s->row.klen, r->from, r->from_len) >= 0;
-    else if (r->to)
-        s->live = ln_key_compare(s->row.key, s->row.klen, r->to, r->to_len) < 0;
+    if (w->range->reverse)
+        s->live = ln_key_compare(s->row.key, s->row.klen, w->range->from, w->range->from_len) >= 0;
+}
+
+/* At a page of its own: looks how far the range goes there. */
+static void enter(const struct walk *w, struct source *s) {
+    if (s->at.page && !w->range->reverse)
+        s->end = ln_overlay_run(&s->at, w->range->to, w->range->to_len).end;
+    settle(w, s);
 }
 
 /* To the first row that is not before key; backwards, to the last one before it; NULL: no end. */
@@ -45,14 +50,26 @@ static void seek(const struct walk *w, struct source *s, const char *key, size_t
         s->at = w->range->reverse ? ln_overlay_seek_before(s->rows, key, klen)
                                   : ln_overlay_seek(s->rows, key, klen);
     }
-    settle(w, s);
+    enter(w, s);
+}
+
+/* Forward, to a place up to the end of the range in its page. */
+static void pass_to(const struct walk *w, struct source *s, unsigned at) {
+    const struct ln_overlay_page *page = s->at.page;
+    s->at.at = at - 1;
+    ln_overlay_next(&s->at);
+    if (s->at.page == page)
+        settle(w, s);
+    else
+        enter(w, s);
 }
 
 static void step(const struct walk *w, struct source *s) {
-    if (w->range->reverse)
-        ln_overlay_prev(&s->at);
-    else
-        ln_overlay_next(&s->at);
+    if (!w->range->reverse) {
+        pass_to(w, s, s->at.at + 1);
+        return;
+    }
+    ln_overlay_prev(&s->at);
     settle(w, s);
 }
 
@@ -105,32 +122,52 @@ static bool uncover(const struct walk *w, struct source *s) {
     return false;
 }
 
-/* Lowers the end of a run to a key. */
-static void bound(const char **end, size_t *end_len, const char *key, size_t klen) {
-    if (*end && ln_key_compare(*end, *end_len, key, klen) <= 0)
-        return;
-    *end = key;
-    *end_len = klen;
+/* A key that a run has to end before. */
+struct bound {
+    const char *key; /* NULL: none */
+    size_t len;
+};
+
+static void lower(struct bound *b, const char *key, size_t klen) {
+    if (!b->key || ln_key_compare(key, klen, b->key, b->len) < 0)
+        *b = (struct bound){key, klen};
+}
+
+/* Where a run has to end. Rows of two sources often lie like the teeth of a zip: the first ones are
+ * compared one by one. */
+static unsigned end_of_run(const struct source *s, const struct bound *b) {
+    struct ln_overlay_cursor c = s->at;
+    unsigned near = c.at + NEAR < s->end ? c.at + NEAR : s->end;
+    while (++c.at < near)
+        if (!ln_overlay_is_before(&c, b->key, b->len))
+            return c.at;
+    if (near == s->end)
+        return near;
+    unsigned end = ln_overlay_run(&s->at, b->key, b->len).end;
+    return end < s->end ? end : s->end;
 }
 
 /* The rows that come before any of another source. REQUIRES: forward; s was picked and is not
  * covered. */
 static int pass_run(const struct walk *w, struct source *s) {
-    const struct ln_walk *range = w->range;
-    const char *end = range->to;
-    size_t end_len = range->to_len;
+    struct ln_overlay_run run = {s->at.page, s->at.at, s->end};
+    struct bound b = {NULL, 0};
     for (const struct source *other = w->sources; other < w->sources + w->count; other++)
         if (other != s && other->live)
-            bound(&end, &end_len, other->row.key, other->row.klen);
+            lower(&b, other->row.key, other->row.klen);
     for (const struct source *newer = w->sources; w->ranges && newer < s; newer++) {
         const struct ln_range *r = ln_overlay_range_from(newer->rows, s->row.key, s->row.klen);
         if (r)
-            bound(&end, &end_len, r->from, r->from_len);
+            lower(&b, r->from, r->from_len);
     }
-    struct ln_overlay_run run = ln_overlay_run(&s->at, end, end_len);
-    int rc = range->run(range->arg, s->rows, &run);
-    s->at = ln_overlay_past(&run);
-    settle(w, s);
+    if (b.key)
+        run.end = end_of_run(s, &b);
+    int rc = LN_OK;
+    if (run.end - run.at > 1)
+        rc = w->range->run(w->range->arg, s->rows, &run);
+    else if (!s->row.deleted)
+        rc = w->range->row(w->range->arg, &s->row);
+    pass_to(w, s, run.end);
     return rc;
 }
 
@@ -141,7 +178,7 @@ int ln_store_walk(struct ln_store *s, const struct ln_walk *range) {
     add(&w, s->active);
     for (size_t i = s->frozen_count; i > 0; i--)
         add(&w, s->frozen[i - 1]);
-    if (s->flushed)
+    if (s->flushed && !ln_store_has_all(s, range->from, range->from_len, range->to, range->to_len))
         add(&w, s->flushed);
     if (s->warm)
         add(&w, s->warm);
