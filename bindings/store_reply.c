@@ -76,7 +76,8 @@ static int on_row(void *arg, const struct ln_overlay_row *row) {
 
 /* What packs are told apart by: never 0. */
 static uint64_t tag_of(const struct ln_reply *r) {
-    return (uint64_t)r->skip << 8 | (uint64_t)r->protocol << 4 | (uint64_t)r->what << 1 | 1;
+    uint64_t protocol = r->what == LN_REPLY_SCORES ? (uint64_t)r->protocol : 0;
+    return (uint64_t)r->skip << 8 | protocol << 4 | (uint64_t)r->what << 1 | 1;
 }
 
 /* The rows of a run that was packed, offset and limit heeded: LN_OK, LN_EOF, or -EAGAIN, it was
