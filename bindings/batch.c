@@ -24,8 +24,7 @@ struct box {
 };
 
 static struct box *check_batch(lua_State *L) {
-    struct box *box = ln_test_tagged(L, 1, &box_tag, sizeof *box);
-    return box ? box : luaL_checkudata(L, 1, BATCH_TYPE); /* which raises */
+    return ln_check_tagged(L, &box_tag, sizeof(struct box), BATCH_TYPE);
 }
 
 static int batch_new(lua_State *L) {
@@ -89,6 +88,8 @@ static int batch_add(lua_State *L) {
     struct box *box = check_batch(L);
     struct ln_batch_text words[FEW];
     int top = lua_gettop(L);
+    while (top > 2 && lua_isnil(L, top))
+        top--;
     luaL_argcheck(L, top > 1, 2, "a command has a name");
     if (get_few(L, top, words))
         return end_command(L, box, ln_batch_put(begin_command(box), words, (size_t)top - 1));

@@ -27,6 +27,13 @@ void *ln_test_tagged(lua_State *L, int index, const void *tag, size_t size) {
     return box;
 }
 
+void *ln_check_tagged(lua_State *L, const void *tag, size_t size, const char *type) {
+    void *box = ln_test_tagged(L, 1, tag, size);
+    if (!box)
+        luaL_typeerror(L, 1, type);
+    return box;
+}
+
 const void *ln_metatable(lua_State *L, int index) {
     if (!lua_getmetatable(L, index))
         return NULL;

@@ -21,6 +21,9 @@ const void *ln_metatable(lua_State *L, int index);
  * static), or NULL: much quicker than to look its metatable up by the type's name. */
 void *ln_test_tagged(lua_State *L, int index, const void *tag, size_t size);
 
+/* The same for a method's own object, at 1; raises on anything else. */
+void *ln_check_tagged(lua_State *L, const void *tag, size_t size, const char *type);
+
 /* Makes a metatable whose __gc and __close are `close`, and whose __index holds the methods. */
 void ln_new_type(lua_State *L, const char *name, const luaL_Reg *methods, lua_CFunction close);
 

@@ -133,8 +133,7 @@ struct ln_conn *ln_conn_test(lua_State *L, int index) {
 }
 
 static struct ln_conn *check_conn(lua_State *L) {
-    struct ln_conn *c = ln_conn_test(L, 1);
-    return c ? c : luaL_checkudata(L, 1, LN_CONN_TYPE); /* which raises */
+    return ln_check_tagged(L, &box_tag, sizeof(struct ln_conn), LN_CONN_TYPE);
 }
 
 struct ln_conn *ln_conn_new(lua_State *L, int callbacks) {

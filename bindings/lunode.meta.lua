@@ -1365,7 +1365,7 @@ function batch.next(bytes, position) end
 
 ---Adds a command.
 ---@param name string
----@param ... any  strings and views; a list of strings, or a view of one, for all that are in it
+---@param ... any  strings and views; a list of strings, or a view of one, for all that are in it; nil at the end: none
 ---@return integer bytes  of the batch
 function builder:add(name, ...) end
 

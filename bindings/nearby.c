@@ -19,9 +19,7 @@ struct nearby_box {
 };
 
 static struct ln_nearby *check_nearby(lua_State *L) {
-    struct nearby_box *box = ln_test_tagged(L, 1, &box_tag, sizeof *box);
-    if (!box)
-        box = luaL_checkudata(L, 1, NEARBY_TYPE); /* which raises */
+    struct nearby_box *box = ln_check_tagged(L, &box_tag, sizeof *box, NEARBY_TYPE);
     return box->nearby;
 }
 

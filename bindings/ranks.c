@@ -30,10 +30,7 @@ struct key {
 };
 
 static struct ranks_box *check_box(lua_State *L) {
-    struct ranks_box *box = ln_test_tagged(L, 1, &box_tag, sizeof *box);
-    if (!box)
-        box = luaL_checkudata(L, 1, RANKS_TYPE); /* which raises */
-    return box;
+    return ln_check_tagged(L, &box_tag, sizeof(struct ranks_box), RANKS_TYPE);
 }
 
 /* For a change by the command at index 2. */

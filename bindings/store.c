@@ -60,9 +60,7 @@ struct news {
 static const char boxes_key = 0;
 
 static struct store_box *check_store(lua_State *L) {
-    struct store_box *box = ln_test_tagged(L, 1, &store_tag, sizeof *box);
-    if (!box)
-        box = luaL_checkudata(L, 1, STORE_TYPE); /* which raises */
+    struct store_box *box = ln_check_tagged(L, &store_tag, sizeof *box, STORE_TYPE);
     if (!box->store)
         luaL_error(L, "store is closed");
     return box;
@@ -628,7 +626,7 @@ static int store_open(lua_State *L) {
     struct ln_detail detail;
     struct store_box *box = lua_newuserdatauv(L, sizeof *box, STORE_VALUES);
     int at = lua_gettop(L);
-    *box = (struct store_box){.main = ln_lua_main(L)};
+    *box = (struct store_box){.tag = &store_tag, .main = ln_lua_main(L)};
     luaL_setmetatable(L, STORE_TYPE);
     if (!lua_isnil(L, 2)) {
         lua_getfield(L, 2, "on_flushed");

@@ -51,9 +51,7 @@ static size_t row_len(const struct row *row) {
 
 /* Of the prefix at index 2 and the number at index 3. */
 static struct elements_box *check_row(lua_State *L, struct row *row) {
-    struct elements_box *box = ln_test_tagged(L, 1, &box_tag, sizeof *box);
-    if (!box)
-        box = luaL_checkudata(L, 1, ELEMENTS_TYPE); /* which raises */
+    struct elements_box *box = ln_check_tagged(L, &box_tag, sizeof *box, ELEMENTS_TYPE);
     if (!*box->store)
         luaL_error(L, "store is closed");
     const char *prefix = luaL_checklstring(L, 2, &row->prefix_len);

@@ -35,9 +35,7 @@ struct row {
 
 /* Of the prefix at index 2 and the member at index 3; a long one lies in a userdata. */
 static struct members_box *check_row(lua_State *L, struct row *row) {
-    struct members_box *box = ln_test_tagged(L, 1, &box_tag, sizeof *box);
-    if (!box)
-        box = luaL_checkudata(L, 1, MEMBERS_TYPE); /* which raises */
+    struct members_box *box = ln_check_tagged(L, &box_tag, sizeof *box, MEMBERS_TYPE);
     if (!*box->store)
         luaL_error(L, "store is closed");
     size_t prefix_len, len;

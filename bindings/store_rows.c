@@ -36,9 +36,7 @@ struct ln_rows *ln_store_rows_test(lua_State *L, int index) {
 }
 
 static struct ln_rows *check_rows(lua_State *L) {
-    struct ln_rows *box = ln_store_rows_test(L, 1);
-    if (!box)
-        box = luaL_checkudata(L, 1, ROWS_TYPE); /* which raises */
+    struct ln_rows *box = ln_check_tagged(L, &box_tag, sizeof *box, ROWS_TYPE);
     if (!*box->store)
         luaL_error(L, "store is closed");
     return box;

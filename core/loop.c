@@ -7,7 +7,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { EVENTS_PER_WAIT = 256, SCRATCH = 64 << 10 };
+enum { EVENTS_PER_WAIT = 256, SPACE = 4 * LN_LOOP_READ };
 
 int64_t ln_loop_clock(void) {
     struct timespec ts;
@@ -25,17 +25,18 @@ int ln_loop_open(struct ln_loop **out) {
     struct ln_loop *loop = calloc(1, sizeof *loop);
     if (!loop)
         return -ENOMEM;
-    loop->scratch = malloc(SCRATCH);
+    loop->space = malloc(SPACE);
     loop->epfd = epoll_create1(EPOLL_CLOEXEC);
-    if (!loop->scratch || loop->epfd < 0) {
-        int rc = loop->scratch ? -errno : -ENOMEM;
+    if (!loop->space || loop->epfd < 0) {
+        int rc = loop->space ? -errno : -ENOMEM;
         if (loop->epfd >= 0)
             close(loop->epfd);
-        free(loop->scratch);
+        free(loop->space);
         free(loop);
         return rc;
     }
     list_init(&loop->deferred);
+    list_init(&loop->deliver);
     list_init(&loop->flush);
     list_init(&loop->closing);
     loop->hooks.prev = loop->hooks.next = &loop->hooks;
@@ -62,7 +63,7 @@ int ln_loop_close(struct ln_loop *loop) {
     close(loop->epfd);
     free(loop->heap);
     free(loop->slots);
-    free(loop->scratch);
+    free(loop->space);
     free(loop);
     return LN_OK;
 }
@@ -71,9 +72,8 @@ int64_t ln_loop_now(const struct ln_loop *loop) {
     return loop->now;
 }
 
-char *ln_loop_scratch(struct ln_loop *loop, size_t *len) {
-    *len = SCRATCH;
-    return loop->scratch;
+char *ln_loop_space(struct ln_loop *loop) {
+    return loop->space + loop->space_taken;
 }
 
 void ln_loop_stop(struct ln_loop *loop) {
@@ -103,6 +103,11 @@ static void enqueue(struct ln_job *queue, struct ln_job *job, ln_job_fn fn) {
 
 void ln_loop_defer(struct ln_loop *loop, struct ln_job *job, ln_job_fn fn) {
     enqueue(&loop->deferred, job, fn);
+}
+
+void ln_loop_deliver(struct ln_loop *loop, struct ln_job *job, ln_job_fn fn, size_t taken) {
+    loop->space_taken += taken;
+    enqueue(&loop->deliver, job, fn);
 }
 
 void ln_loop_flush(struct ln_loop *loop, struct ln_job *job, ln_job_fn fn) {
@@ -240,6 +245,11 @@ static void dispatch(struct ln_loop *loop, const struct epoll_event *event) {
         io->fn(io, event->events);
 }
 
+static void deliver(struct ln_loop *loop) {
+    run_jobs(&loop->deliver);
+    loop->space_taken = 0;
+}
+
 /* ---- one iteration */
 
 /* Milliseconds to sleep, rounded up so that a timer is due when epoll_wait returns. */
@@ -272,9 +282,12 @@ static int iterate(struct ln_loop *loop, int64_t max_wait) {
     if (n < 0 && errno != EINTR)
         rc = -errno;
     loop->now = ln_loop_clock();
-    for (int i = 0; i < n; i++)
+    for (int i = 0; i < n; i++) {
+        if (loop->space_taken > SPACE - LN_LOOP_READ)
+            deliver(loop);
         dispatch(loop, &events[i]);
-
+    }
+    deliver(loop);
     ln_loop_run_asyncs(loop);
     run_hooks(loop);
     run_jobs(&loop->flush);

@@ -3,11 +3,15 @@
  * One iteration, in order:
  *   1. timers that were due when it began (those they add wait for the next iteration)
  *   2. deferred calls (those they add wait, too)
- *   3. epoll_wait, then socket callbacks
- *   4. completions from threads: asyncs that were posted
- *   5. before_sleep hooks
- *   6. flush: jobs that send buffered output
- *   7. closing: jobs that free; the only place where an object's memory goes
+ *   3. epoll_wait, then socket callbacks: they read what has come
+ *   4. deliver: jobs that hand on what was read
+ *   5. completions from threads: asyncs that were posted
+ *   6. before_sleep hooks
+ *   7. flush: jobs that send buffered output
+ *   8. closing: jobs that free; the only place where an object's memory goes
+ *
+ * Reading, handling and sending have a phase each, so that the kernel's code and that of the
+ * handlers do not push each other out of the processor's caches with each message.
  *
  * Objects are intrusive: their owner embeds an ln_timer, ln_io, ln_job, ln_async or ln_hook and
  * keeps it alive while it is active. The loop allocates only its own tables. Not thread-safe, but
@@ -65,8 +69,10 @@ bool ln_loop_alive(const struct ln_loop *loop);
 /* CLOCK_MONOTONIC in nanoseconds, as of this iteration (read again after each sleep). */
 int64_t ln_loop_now(const struct ln_loop *loop);
 
-/* Scratch memory that readers share: valid only inside of one socket callback. */
-char *ln_loop_scratch(struct ln_loop *loop, size_t *len);
+/* Memory that readers share, of LN_LOOP_READ bytes: valid inside of one socket callback; what of it
+ * is given to ln_loop_deliver, until that job has run. */
+enum { LN_LOOP_READ = 64 << 10 };
+char *ln_loop_space(struct ln_loop *loop);
 
 /* ---- timers: a heap ordered by (due, start order) */
 
@@ -100,6 +106,9 @@ struct ln_job { /* all fields private */
 };
 
 void ln_loop_defer(struct ln_loop *loop, struct ln_job *job, ln_job_fn fn);
+/* Only inside of a socket callback, once; taken: bytes from ln_loop_space on. When much has been
+ * taken, the jobs so far run before the next socket's callback. */
+void ln_loop_deliver(struct ln_loop *loop, struct ln_job *job, ln_job_fn fn, size_t taken);
 void ln_loop_flush(struct ln_loop *loop, struct ln_job *job, ln_job_fn fn);
 void ln_loop_closing(struct ln_loop *loop, struct ln_job *job, ln_job_fn fn);
 void ln_job_cancel(struct ln_job *job);

@@ -27,9 +27,9 @@ struct ln_loop {
     struct slot *slots; /* from 1 */
     uint32_t slot_count, slot_cap, free_slot;
 
-    struct ln_job deferred, flush, closing; /* list heads */
-    struct ln_hook hooks;                   /* list head */
-    struct ln_hook *next_hook;              /* of the walk under way */
+    struct ln_job deferred, deliver, flush, closing; /* list heads */
+    struct ln_hook hooks;                            /* list head */
+    struct ln_hook *next_hook;                       /* of the walk under way */
 
     struct ln_io async_io;
     struct ln_async asyncs; /* list head */
@@ -43,7 +43,8 @@ struct ln_loop {
     struct sigaction former_actions[NSIG];
     bool was_blocked[NSIG];
 
-    char *scratch;
+    char *space;
+    size_t space_taken; /* by the jobs in deliver */
 };
 
 int64_t ln_loop_clock(void);

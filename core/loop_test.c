@@ -130,7 +130,7 @@ static void a_thousand_timers_keep_order_while_others_are_stopped(void **state) 
 
 /* ---- the order of one iteration */
 
-static struct ln_job deferred, flush, closing;
+static struct ln_job deferred, deliver, flush, closing;
 static struct ln_hook hook;
 static struct ln_io pipe_io;
 static int pipe_fds[2];
@@ -148,10 +148,15 @@ static void mark_hook(struct ln_hook *h) {
     (void)h;
     mark('h');
 }
+static void mark_deliver(struct ln_job *job) {
+    (void)job;
+    mark('r');
+}
 static void mark_io(struct ln_io *io, uint32_t events) {
     assert_int_equal(events, EPOLLIN);
     mark('i');
     ln_io_stop(io);
+    ln_loop_deliver(loop, &deliver, mark_deliver, 0);
     ln_loop_flush(loop, &flush, mark_flush);
 }
 static void mark_deferred(struct ln_job *job) {
@@ -174,9 +179,54 @@ static void an_iteration_runs_its_phases_in_the_order_of_the_header(void **state
     assert_int_equal(ln_io_start(loop, &pipe_io, pipe_fds[0], EPOLLIN, mark_io), LN_OK);
     assert_int_equal(ln_timer_start(loop, &timer, 0, 0, mark_timer), LN_OK);
     assert_int_equal(ln_loop_step(loop, LN_SECOND), LN_OK);
-    assert_string_equal(trail, "tdihfc");
+    assert_string_equal(trail, "tdirhfc");
     ln_hook_remove(loop, &hook);
     assert_false(ln_loop_alive(loop));
+    close(pipe_fds[0]);
+    close(pipe_fds[1]);
+}
+
+/* Reads all that the loop has space for, with a letter of its own. */
+struct reader {
+    struct ln_io io;
+    struct ln_job job;
+    char letter;
+    const char *read;
+};
+
+static void check_what_was_read(struct ln_job *job) {
+    struct reader *r = LN_OWNER(struct reader, job, job);
+    for (size_t i = 0; i < LN_LOOP_READ; i++)
+        assert_int_equal(r->read[i], r->letter);
+    mark(r->letter);
+}
+
+static void fill_the_space(struct ln_io *io, uint32_t events) {
+    struct reader *r = LN_OWNER(struct reader, io, io);
+    (void)events;
+    r->read = memset(ln_loop_space(loop), r->letter, LN_LOOP_READ);
+    ln_io_stop(io);
+    ln_loop_deliver(loop, &r->job, check_what_was_read, LN_LOOP_READ);
+}
+
+static void what_was_read_stays_until_it_is_delivered_however_much_comes(void **state) {
+    (void)state;
+    enum { READERS = 20 };
+    struct reader readers[READERS] = {0};
+    assert_int_equal(pipe(pipe_fds), 0);
+    assert_int_equal(write(pipe_fds[1], "x", 1), 1);
+    int fds[READERS];
+    for (int i = 0; i < READERS; i++) {
+        fds[i] = dup(pipe_fds[0]);
+        readers[i].letter = (char)('a' + i);
+        assert_int_equal(ln_io_start(loop, &readers[i].io, fds[i], EPOLLIN, fill_the_space), LN_OK);
+    }
+    assert_int_equal(ln_loop_step(loop, LN_SECOND), LN_OK);
+    assert_int_equal(strlen(trail), READERS);
+    for (int i = 0; i < READERS; i++) {
+        assert_non_null(strchr(trail, readers[i].letter));
+        close(fds[i]);
+    }
     close(pipe_fds[0]);
     close(pipe_fds[1]);
 }
@@ -416,7 +466,7 @@ static void a_post_is_answered_between_sockets_and_hooks(void **state) {
     ln_async_post(&async); /* before the first was answered: one call */
     assert_int_equal(ln_io_start(loop, &pipe_io, pipe_fds[0], EPOLLIN, mark_io), LN_OK);
     assert_int_equal(ln_loop_step(loop, LN_SECOND), LN_OK);
-    assert_string_equal(trail, "iahfc");
+    assert_string_equal(trail, "irahfc");
     ln_async_stop(&async);
     ln_hook_remove(loop, &hook);
     close(pipe_fds[0]);
@@ -467,6 +517,7 @@ int main(void) {
         TEST(an_interval_repeats_until_it_is_stopped),
         TEST(a_thousand_timers_keep_order_while_others_are_stopped),
         TEST(an_iteration_runs_its_phases_in_the_order_of_the_header),
+        TEST(what_was_read_stays_until_it_is_delivered_however_much_comes),
         TEST(a_cancelled_job_is_not_called),
         TEST(a_job_can_cancel_another_of_the_same_batch),
         TEST(the_loop_refuses_to_run_inside_of_a_callback),

@@ -132,6 +132,7 @@ static void on_closing(struct ln_job *job) {
         s->events->on_close(s, s->status);
     ln_job_cancel(&s->flush_job);
     ln_job_cancel(&s->resume_job);
+    ln_job_cancel(&s->deliver_job);
     ln_gate_leave(&s->held);
     if (s->fd >= 0)
         close(s->fd);
@@ -147,11 +148,9 @@ static void on_closing(struct ln_job *job) {
  * its writes meet before its reads meet our end. So input is read and dropped until the peer's own
  * end; or, for one that does not answer, until it has acknowledged everything and is quiet. */
 static void drain(struct ln_stream *s) {
-    size_t size;
-    char *scratch = ln_loop_scratch(s->loop, &size);
     int64_t now = ln_loop_now(s->loop);
     int left = 0;
-    ssize_t n = recv(s->fd, scratch, size, MSG_DONTWAIT);
+    ssize_t n = recv(s->fd, ln_loop_space(s->loop), LN_LOOP_READ, MSG_DONTWAIT);
     if (n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR)) {
         ln_stream_abort(s, s->status);
         return;
@@ -450,36 +449,65 @@ static void on_ended(struct ln_stream *s) {
         s->events->on_end(s);
 }
 
+/* What is kept. */
+static void offer_kept(struct ln_stream *s) {
+    size_t left = 0;
+    if (ln_buffer_len(&s->in) > 0 &&
+        offer(s, ln_buffer_data(&s->in), ln_buffer_len(&s->in), &left)) {
+        ln_buffer_consume(&s->in, ln_buffer_len(&s->in) - left);
+        ln_buffer_trim(&s->in);
+    }
+}
+
+/* What its owner leaves is kept. */
+static void offer_fresh(struct ln_stream *s, const char *data, size_t len) {
+    size_t left =
+        len; /* all of it, where a handler of another stream has paused this one meanwhile */
+    if (!s->paused && !offer(s, data, len, &left))
+        return;
+    int rc = left > 0 ? ln_buffer_append(&s->in, data + (len - left), left) : LN_OK;
+    if (rc != LN_OK)
+        ln_stream_abort(s, rc);
+}
+
+static void on_deliver(struct ln_job *job) {
+    struct ln_stream *s = LN_OWNER(struct ln_stream, deliver_job, job);
+    if (s->state != LN_STREAM_OPEN)
+        return;
+    if (s->fresh)
+        offer_fresh(s, s->fresh, s->fresh_len);
+    else if (!s->paused)
+        offer_kept(s);
+}
+
+static void was_read(struct ln_stream *s, const char *fresh, size_t len) {
+    s->last_read = ln_loop_now(s->loop);
+    s->bytes_read += len;
+    s->fresh = fresh;
+    s->fresh_len = len;
+    ln_loop_deliver(s->loop, &s->deliver_job, on_deliver, fresh ? len : 0);
+}
+
 /* Into the memory that the loop's streams share, while nothing is kept: so an idle connection needs
  * none. */
 static ssize_t read_fresh(struct ln_stream *s) {
-    size_t size, left = 0;
-    char *scratch = ln_loop_scratch(s->loop, &size);
-    ssize_t n = recv(s->fd, scratch, size, MSG_DONTWAIT);
-    if (n > 0) {
-        s->last_read = ln_loop_now(s->loop);
-        s->bytes_read += (uint64_t)n;
-        if (offer(s, scratch, (size_t)n, &left) && left > 0) {
-            int rc = ln_buffer_append(&s->in, scratch + ((size_t)n - left), left);
-            if (rc != LN_OK)
-                ln_stream_abort(s, rc);
-        }
-    }
+    char *space = ln_loop_space(s->loop);
+    ssize_t n = recv(s->fd, space, LN_LOOP_READ, MSG_DONTWAIT);
+    if (n > 0)
+        was_read(s, space, (size_t)n);
     return n;
 }
 
 /* Behind what is kept: as much again, so that a slow or hostile sender of large frames pays for its
  * memory. */
 static ssize_t read_more(struct ln_stream *s) {
-    size_t size, left = 0;
-    char *space = NULL;
     size_t kept = ln_buffer_len(&s->in);
+    size_t size = kept > LN_LOOP_READ ? kept : kept > FIRST_READ ? kept : FIRST_READ;
+    char *space = NULL;
     if (kept > s->limits.max_in) {
         errno = ENOBUFS;
         return -1;
     }
-    (void)ln_loop_scratch(s->loop, &size);
-    size = kept > size ? size : kept > FIRST_READ ? kept : FIRST_READ;
     int rc = ln_buffer_reserve(&s->in, size, &space);
     if (rc != LN_OK) {
         errno = -rc;
@@ -487,13 +515,8 @@ static ssize_t read_more(struct ln_stream *s) {
     }
     ssize_t n = recv(s->fd, space, size, MSG_DONTWAIT);
     if (n > 0) {
-        s->last_read = ln_loop_now(s->loop);
-        s->bytes_read += (uint64_t)n;
         ln_buffer_commit(&s->in, (size_t)n);
-        if (offer(s, ln_buffer_data(&s->in), ln_buffer_len(&s->in), &left)) {
-            ln_buffer_consume(&s->in, ln_buffer_len(&s->in) - left);
-            ln_buffer_trim(&s->in);
-        }
+        was_read(s, NULL, (size_t)n);
     }
     return n;
 }
@@ -508,13 +531,8 @@ static void on_readable(struct ln_stream *s) {
 
 static void on_resume(struct ln_job *job) {
     struct ln_stream *s = LN_OWNER(struct ln_stream, resume_job, job);
-    size_t left = 0;
-    if (s->state != LN_STREAM_OPEN || s->paused || ln_buffer_len(&s->in) == 0)
-        return;
-    if (offer(s, ln_buffer_data(&s->in), ln_buffer_len(&s->in), &left)) {
-        ln_buffer_consume(&s->in, ln_buffer_len(&s->in) - left);
-        ln_buffer_trim(&s->in);
-    }
+    if (s->state == LN_STREAM_OPEN && !s->paused)
+        offer_kept(s);
 }
 
 void ln_stream_pause(struct ln_stream *s) {

@@ -23,7 +23,9 @@ struct ln_stream {
     bool nodelay;
     int64_t last_read,
         last_write; /* when something came; when something went, or the queue began */
-    struct ln_job flush_job, resume_job, close_job;
+    struct ln_job deliver_job, flush_job, resume_job, close_job;
+    const char *fresh; /* to be delivered: in the loop's space; NULL: what is kept in `in` */
+    size_t fresh_len;
     int status;     /* what on_close will hear */
     bool announced; /* on_connect has fired, or is not due */
     bool paused;    /* by the owner */

@@ -268,6 +268,49 @@ static void a_pause_within_on_read_holds_from_the_next_read_on(void **state) {
     WAIT_FOR(server_end.got_len == 8);
 }
 
+/* Both ends have something to read in one iteration. */
+static void read_both_at_once(void (*on_read)(struct end *e)) {
+    connect_pair();
+    client.on_read = server_end.on_read = on_read;
+    assert_int_equal(ln_stream_write(client.s, "ping", 4), LN_OK);
+    assert_int_equal(ln_stream_write(server_end.s, "pong", 4), LN_OK);
+    WAIT_FOR(client.got_len + server_end.got_len > 0);
+}
+
+static struct end *other_of(struct end *e) {
+    return e == &client ? &server_end : &client;
+}
+
+static void pause_the_other(struct end *e) {
+    ln_stream_pause(other_of(e)->s);
+}
+
+static void what_was_read_when_another_handler_paused_is_offered_after_the_resume(void **state) {
+    (void)state;
+    read_both_at_once(pause_the_other);
+    struct end *paused = client.got_len == 0 ? &client : &server_end;
+    struct ln_stream_stats stats;
+    ln_stream_stats(paused->s, &stats);
+    assert_int_equal(stats.bytes_read, 4);
+    assert_int_equal(paused->got_len, 0);
+    assert_int_equal(stats.kept, 4);
+    ln_stream_resume(paused->s);
+    WAIT_FOR(paused->got_len == 4);
+}
+
+static void abort_the_other(struct end *e) {
+    ln_stream_abort(other_of(e)->s, LN_OK);
+}
+
+static void what_was_read_when_another_handler_closed_is_dropped(void **state) {
+    (void)state;
+    read_both_at_once(abort_the_other);
+    assert_int_equal(client.got_len + server_end.got_len, 4);
+    struct end *closed = client.got_len == 0 ? &client : &server_end;
+    assert_null(closed->s);
+    assert_null(strchr(closed->trail, 'R'));
+}
+
 static void a_peer_that_leaves_while_we_are_paused_is_noticed_after_resume(void **state) {
     (void)state;
     connect_pair();
@@ -513,6 +556,8 @@ int main(void) {
         TEST(a_reset_while_paused_is_told_and_does_not_spin),
         TEST(while_paused_nothing_is_read_and_resume_goes_on),
         TEST(a_pause_within_on_read_holds_from_the_next_read_on),
+        TEST(what_was_read_when_another_handler_paused_is_offered_after_the_resume),
+        TEST(what_was_read_when_another_handler_closed_is_dropped),
         TEST(a_peer_that_leaves_while_we_are_paused_is_noticed_after_resume),
         TEST(what_was_kept_is_offered_before_the_peers_end),
         TEST(output_leaves_only_after_the_hooks_of_its_iteration),

@@ -157,6 +157,24 @@ local function home_of(name, options)
   return home, container, own_name
 end
 
+-- On the short way a handler is called with three arguments, nil where there are fewer; one that counts its own does
+-- not get these.
+local function for_three(run)
+  if not run or not debug.getinfo(run, "u").isvararg then
+    return run
+  end
+  return function(ctx, a, b, c)
+    if c then
+      return run(ctx, a, b, c)
+    elseif b then
+      return run(ctx, a, b)
+    elseif a then
+      return run(ctx, a)
+    end
+    return run(ctx)
+  end
+end
+
 -- Those with few arguments come by a short way, and some have a function of their own for it.
 local function bind(name, entry, options)
   if options.list then
@@ -190,7 +208,7 @@ function M.command(name, options)
     min = math.abs(arity) - 1, -- arguments after the name
     max = arity > 0 and arity - 1 or math.huge,
     run = container and skip_name(options) or options.run,
-    short = options.views or options.short or options.list or options.run, -- for few arguments
+    short = for_three(options.views or options.short or options.list or options.run), -- for few arguments
     variadic = options.variadic or false,
     write = flags.write or false,
     reads = flags.readonly or false,

@@ -13,7 +13,7 @@ local M = {}
 ---@field word string?  a subcommand's name as it was sent, while it runs
 ---@field in_transaction boolean  EXEC runs it
 ---@field events string[]?  private: of the command that runs, an event, its key, …
----@field seed integer? private: of the command that writes and runs
+---@field seed integer? private: of the command that writes and runs; nil: it has not been asked for
 local methods = {}
 local ctx_mt = { __name = "lunode.kv.ctx", __index = methods }
 
@@ -42,9 +42,10 @@ end
 ---@param high integer
 ---@return integer
 function methods:random(low, high)
-  if not self.seed then
+  if not self.seed and not self.db.writing then
     return loop.random(low, high)
   end
+  self.seed = self.seed or self.node.writes:next_seed() -- most commands never ask
   local range = high - low + 1
   if range <= 0 then -- more than half of all integers
     local value

@@ -230,14 +230,7 @@ function M.dispatchers(node)
   -- One whose time is looked at.
   local function run_short_timed(entry, a, b, c)
     local started, timing = clock(), node.timing
-    local reply
-    if c then
-      reply = entry.short(ctx, a, b, c)
-    elseif b then
-      reply = entry.short(ctx, a, b)
-    else
-      reply = entry.short(ctx, a)
-    end
+    local reply = entry.short(ctx, a, b, c)
     local microseconds = timing:took(entry, started)
     if microseconds then
       timing:slow(session, entry.called, { words(table.unpack { a, b, c }) }, microseconds)
@@ -251,24 +244,17 @@ function M.dispatchers(node)
       switch_to(conn)
     end
     local write = entry.write
-    if session.diverted or not session.authenticated
-      or write and (ctx.notifies or not (writes.open or writes:ready() and writes.open)) then
+    if session.diverted or write and not (writes.open or writes:ready() and writes.open) then
       return take_the_long_way(conn, entry, a, b, c)
     end
     stats.commands = stats.commands + 1
     session.command = entry
     if write then
-      return (writes:run_short(entry, a, b, c))
+      return (writes.run_short(entry, a, b, c))
     elseif entry.timed then
       return run_short_timed(entry, a, b, c)
-    elseif c then
-      return (entry.short(ctx, a, b, c))
-    elseif b then
-      return (entry.short(ctx, a, b))
-    elseif a then
-      return (entry.short(ctx, a))
     end
-    return (entry.short(ctx))
+    return (entry.short(ctx, a, b, c))
   end
 
   local function on_long_message(conn, name, args)

@@ -56,6 +56,7 @@ function M.set(node, set)
   local ctx, db = node.ctx, node.db
   node.notify_classes = set
   ctx.notifies = (set.K or set.E) and set or false
+  node.writes:update()
   db.on_new = ctx.notifies and set.n and function(key)
     ctx:notify("n", "new", key)
   end or nil

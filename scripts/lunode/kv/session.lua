@@ -94,6 +94,7 @@ function methods:update()
   local node = self.node
   self.diverted = self.waiting > 0 or self.multi ~= nil or self.held ~= nil or self:is_listener()
     or self.silence ~= nil or node.paused ~= nil or node.monitors.count > 0 or self.tracking ~= nil
+    or not self.authenticated
 end
 
 ---Whether it has subscriptions, and a protocol in which messages look like replies.
@@ -106,6 +107,7 @@ end
 function methods:set_authenticated(authenticated)
   self.authenticated = authenticated
   self.conn:set { authenticated = authenticated } -- until then, commands are bounded tightly
+  self:update()
 end
 
 ---@param protocol 2|3  of its replies, from the one under way on

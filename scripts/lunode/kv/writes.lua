@@ -37,11 +37,73 @@ local internal = {}
 
 ---@class lunode.kv.writes
 ---@field waits boolean  commands that write have to wait: `submit` them, do not `run` them
----@field open boolean  there is an entry for the commands of this turn, and they need not wait
+---@field open boolean  the short way is: there is an entry for the commands of this turn, they need not wait, and
+---   nobody wants to be told of events
+---@field run_short fun(entry: table, a: any, b: any, c: any): any  see short_way
 local methods = {}
 local writes_mt = { __name = "lunode.kv.writes", __index = methods }
 
 M.methods = methods
+
+local function misconf(err)
+  return resp.error("MISCONF Errors writing to the log: " .. err)
+end
+
+-- Takes a command that has run into this turn's entry.
+local function keep(self, value, bytes)
+  if bytes > self.reserved then
+    local ok, err = self.replica:reserve(bytes + RESERVE)
+    if not ok then
+      self.batch:undo()
+      self.db:rollback()
+      self.ctx.events = nil
+      return misconf(err)
+    end
+    self.reserved = bytes + RESERVE
+  end
+  self.kept = true
+  if self.ctx.events then
+    self.ctx:tell_events()
+  end
+  return value
+end
+
+-- The short way of a command with three arguments at most, as most are: (to run it, to run it and tell those who watch
+-- its keys). As `run`, but in one function, with what db:begin and db:finish do: a call costs as much as what a command
+-- does itself. REQUIRES: `open`. What it is given: a string, or a view where the entry takes them; nil: there are no more.
+local function short_ways(self)
+  local ctx, db, commands = self.ctx, self.db, self.batch
+  local add, begin_rows = commands.add, db.begin_rows
+
+  local function short(entry, a, b, c)
+    local collections = db.collections
+    begin_rows(db.store)
+    collections.command, collections.opened_count = collections.command + 1, 0
+    db.writing, db.changed, db.saved = true, false, false
+    local value = entry.short(ctx, a, b, c)
+    if not db.changed then
+      db:finish()
+      ctx.seed, self.kept = nil, false
+      return value
+    end
+    local bytes = add(commands, entry.name, a, b, c)
+    db.writing, ctx.seed = false, nil -- not before: what raises up to here is undone
+    if bytes > self.reserved then
+      return keep(self, value, bytes)
+    end
+    self.kept = true
+    return value
+  end
+
+  return short, function(entry, a, b, c)
+    local value = short(entry, a, b, c)
+    if self.kept then
+      local args = { a, b, c }
+      self:touch(entry, { words(table.unpack(args)) })
+    end
+    return value
+  end
+end
 
 ---@param node lunode.kv.node
 ---@param replica lunode.replica
@@ -55,20 +117,20 @@ function M.new(node, replica)
     waits = not replica:commits_at_once(),
     batch = batch.new(), -- the commands of this turn
     begun = false, -- there is an entry for the commands of this turn, or a refusal
-    open = false, -- there is an entry, and no reason to wait
+    open = false,
     reserved = 0, -- bytes of it that the log has room for
     refusal = nil, -- what commands that write get in this turn, as the disk takes no more
     time = 0, -- of the entry whose commands run
     seed = 0, -- of it
-    next_seed = 0, -- of the command that runs next: each that changes something has one more than the one before
     waiters = nil, -- of this turn's entry, in the order of the commands
     newest = nil, -- the waiters of the newest entry that is not yet applied
     stalled = nil, -- commands that are not even proposed, as there is no room; in order
     draining = false, -- the first of them waits for nothing but what is under way
     kept = false, -- the command that ran last is in the batch
   }, writes_mt)
-  self.add = self.batch.add -- in the object itself, as what follows: no metatable is asked for them
-  self.ready, self.run_short = methods.ready, methods.run_short
+  self.ready = methods.ready
+  self.short, self.short_and_touch = short_ways(self)
+  self.run_short = self.short
   self.db.on_expired = function(row)
     if self:ready() then -- else the background deletes it
       self:internal("expire_row", row)
@@ -112,10 +174,6 @@ function M.find_internal(name)
   return internal[name]
 end
 
-local function misconf(err)
-  return resp.error("MISCONF Errors writing to the log: " .. err)
-end
-
 ---A command that does nothing: a refusal that has to wait for the replies before it.
 ---@param refusal any
 ---@return table entry
@@ -149,7 +207,7 @@ local function begin_entry(self)
   if ok then
     self.reserved = RESERVE
     self.time, self.seed = self.replica:next_entry(self.ctx.now)
-    self.next_seed, self.open = self.seed, true
+    self.open = not self.ctx.notifies
     self.ctx.now, self.db.now = self.time, self.time
   elseif code == "EAGAIN" then
     self.waits, self.stalled = true, {}
@@ -159,26 +217,6 @@ local function begin_entry(self)
   end
   self.begun = true
   return true
-end
-
--- Takes a command that has run into this turn's entry.
-local function keep(self, value, bytes)
-  if bytes > self.reserved then
-    local ok, err = self.replica:reserve(bytes + RESERVE)
-    if not ok then
-      self.batch:undo()
-      self.db:rollback()
-      self.ctx.events = nil
-      return misconf(err)
-    end
-    self.reserved = bytes + RESERVE
-  end
-  self.kept = true
-  self.next_seed = self.next_seed + 1
-  if self.ctx.events then
-    self.ctx:tell_events()
-  end
-  return value
 end
 
 ---Runs a command that writes, at once. Raises what it raises; then the caller calls `undo`. REQUIRES: `ready`.
@@ -194,7 +232,7 @@ function methods:run(entry, name, args, ...)
   local ctx, db = self.ctx, self.db
   self.kept = false
   db:begin()
-  ctx.seed = self.next_seed
+  ctx.seed = self:next_seed()
   local value
   if not args then
     value = entry.run(ctx, ...)
@@ -210,42 +248,6 @@ function methods:run(entry, name, args, ...)
     return keep(self, value, bytes)
   end
   return value -- it has changed nothing: there is nothing to keep
-end
-
----As `run`, for three arguments at most: most writes, without what a list of any length costs. REQUIRES: `open`.
----@param entry table
----@param a any  a string, or a view where the entry takes them
----@param b any
----@param c any
----@return any reply
-function methods:run_short(entry, a, b, c)
-  local ctx, db, seed = self.ctx, self.db, self.next_seed
-  db:begin()
-  ctx.seed = seed
-  local value, bytes
-  if c then
-    value = entry.short(ctx, a, b, c)
-    bytes = db.changed and self.add(self.batch, entry.name, a, b, c)
-  elseif b then
-    value = entry.short(ctx, a, b)
-    bytes = db.changed and self.add(self.batch, entry.name, a, b)
-  elseif a then
-    value = entry.short(ctx, a)
-    bytes = db.changed and self.add(self.batch, entry.name, a)
-  else
-    value = entry.short(ctx)
-    bytes = db.changed and self.add(self.batch, entry.name)
-  end
-  db:finish()
-  ctx.seed = nil
-  if not bytes then
-    self.kept = false
-    return value -- it has changed nothing
-  elseif bytes > self.reserved or ctx.events then
-    return keep(self, value, bytes)
-  end
-  self.kept, self.next_seed = true, seed + 1
-  return value
 end
 
 -- ---- who has to know what changes
@@ -281,22 +283,14 @@ local function run_and_touch(self, entry, name, args, ...)
   return value
 end
 
-local function run_short_and_touch(self, entry, a, b, c)
-  local value = methods.run_short(self, entry, a, b, c)
-  if self.kept then
-    local args = { a, b, c }
-    self:touch(entry, { words(table.unpack(args)) })
-  end
-  return value
-end
-
----To be called when the first key is watched or waited for, and when the last one no longer is: until then, nobody
----pays for it.
+---To be called when the first key is watched or waited for, or somebody wants to be told of events, and when the last
+---one no longer does: until then, nobody pays for it.
 function methods:update()
   local node = self.node
+  self.open = self.begun and not (self.waits or self.refusal or self.ctx.notifies)
   local watched = node.watches.count > 0 or node.blocking.count > 0 or node.tracking.count > 0
   self.run = watched and run_and_touch or nil
-  self.run_short = watched and run_short_and_touch or methods.run_short
+  self.run_short = watched and self.short_and_touch or self.short
 end
 
 ---The command that runs has failed, or the reply of the one that has just run cannot be encoded: as if it had never
@@ -306,11 +300,17 @@ function methods:undo()
     self.db:rollback()
   elseif self.kept then
     self.batch:undo()
-    self.next_seed = self.next_seed - 1
     self.db:rollback()
   end
   self.kept = false
   self.ctx.seed, self.ctx.events = nil, nil
+end
+
+---Of the command that runs, or is the next one to run, at once: what its chance follows from. Each that changes
+---something has one more than the one before.
+---@return integer
+function methods:next_seed()
+  return self.seed + self.batch:commands()
 end
 
 ---Before a command of many writes: what it is refused with, if not all of it can be.
@@ -648,7 +648,7 @@ function methods:set_sync(sync)
   end
   self.replica:set_sync(sync)
   self.waits = self.waits or not self.replica:commits_at_once()
-  self.open = self.begun and not (self.waits or self.refusal)
+  self:update()
 end
 
 ---At the end of each turn of the loop: its commands become an entry.
