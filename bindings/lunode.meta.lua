@@ -523,7 +523,7 @@ local store = {}
 
 ---@class lunode.store_options
 ---@field create? boolean    make the directory where it is missing (default true)
----@field cache? integer     bytes of cache, a quarter for rows, the rest for the engine's blocks (default 64 MiB)
+---@field cache? integer     bytes of cache, a quarter for rows, the rest for the engine's blocks (default 64 MiB); ranges that are read again take up to a quarter beside it, the pieces of replies made of them an eighth
 ---@field engine? string     "leveldb", "rocksdb" or "memory" (default: that of the directory, "leveldb" for a new one)
 ---@field overlay? integer   bytes of writes in memory at which they are flushed (default 32 MiB)
 ---@field limit? integer     bytes of writes in memory past which there is no `room` (default 96 MiB)
@@ -701,7 +701,7 @@ function handle:flush(fn) end
 ---@field cache_hits integer
 ---@field cache_misses integer
 ---@field cache_rows integer
----@field cache_bytes integer
+---@field cache_bytes integer  of rows, of ranges that are read again, and of the pieces of replies made of them
 ---@field disk_bytes integer     about; the engine's own log is not counted
 ---@field engine string
 ---@field full boolean           it waits for disk space
