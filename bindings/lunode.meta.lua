@@ -741,6 +741,14 @@ function rows:put(key, head, text, unless) end
 ---@return integer created  how many of them had no row
 function rows:put_list(list, first, head, unless) end
 
+---The values of keys behind their heads as the reply to a command: a view, as `handle:reply` makes one; null where there is no row.
+---Raises as `get` does.
+---@param list any  of strings, or a view of such a list
+---@param head integer     0 to 255
+---@param protocol? 2|3    of the nulls (default 2)
+---@return any view  nothing: one of the values has another head
+function rows:reply(list, head, protocol) end
+
 ---Adds to the integer that a key's value spells behind its head; where there is no row, to 0. Raises as `put` does.
 ---@param key string
 ---@param head integer  0 to 255

@@ -474,6 +474,29 @@ local function contract(world, engine)
     assert.same({ 1, 0 }, { plain:put_list({}, 1, 0) })
   end)
 
+  it("makes a reply of many keys, unless one of them has another head", function()
+    local s = new()
+    local plain = s:rows("m")
+    local list, v2, v3 = {}, { "*100\r\n" }, { "*100\r\n" }
+    for i = 1, 100 do
+      local text = ("y"):rep(i % 7 == 0 and 70000 or i)
+      list[i] = ("x"):rep(i % 3 * 300) .. i
+      if i % 5 ~= 0 then
+        plain:put(list[i], 7, text)
+      end
+      local bulk = i % 5 ~= 0 and ("$%d\r\n%s\r\n"):format(#text, text)
+      v2[i + 1], v3[i + 1] = bulk or "$-1\r\n", bulk or "_\r\n"
+    end
+    assert.equal(table.concat(v2), resp.encode(plain:reply(list, 7), 2))
+    assert.is_true(s:commit())
+    assert.equal(table.concat(v3), resp.encode(plain:reply(list, 7, 3), 3))
+    assert.equal("*0\r\n", resp.encode(plain:reply({}, 7)))
+    plain:put(list[64], 8, "other")
+    assert.equal(0, select("#", plain:reply(list, 7)))
+    s:put(require("lunode.slot").row("m", "bare"), "")
+    assert.equal(0, select("#", plain:reply({ "bare" }, 7)))
+  end)
+
   it("adds to integers, and to nothing else", function()
     local s = new()
     local plain = s:rows("m")
