@@ -90,22 +90,30 @@ static int find_short(const struct resp_decoder *d) {
     return ln_resp_names_find(d->names, r->base + r->argv[0].off, r->argv[0].len, r->argc - 1);
 }
 
-/* Commands that come together wait for memory together: the keys of those that come next, as far
- * as they take views, are told to the store. What they are, their turn will tell. */
+/* Commands that come together wait for memory together: the keys of those that come next are told
+ * to the store, where they are views, or the members that they name. What they are, their turn will
+ * tell. */
 static void look_ahead(struct resp_decoder *d, const char *data, size_t len) {
-    struct ln_store_key keys[LN_STORE_AHEAD];
+    struct ln_store_key keys[LN_STORE_AHEAD], members[LN_STORE_AHEAD];
     struct ln_resp_glance g;
-    size_t count = 0, used;
-    while (count < LN_STORE_AHEAD && (used = ln_resp_glance(data, len, &g)) > 0) {
+    size_t key_count = 0, member_count = 0, count = 0, used;
+    for (; count < LN_STORE_AHEAD && (used = ln_resp_glance(data, len, &g)) > 0; count++) {
         int place = ln_resp_names_find(d->names, g.name, g.name_len, g.argc - 1);
-        if (place < 0 || !ln_resp_names_at(d->names, place)->views)
+        const struct ln_resp_name *name = place < 0 ? NULL : ln_resp_names_at(d->names, place);
+        if (!name || (name->views != 1 && name->member == 0))
             break;
-        keys[count++] = (struct ln_store_key){g.first, g.first_len};
+        unsigned m = name->member;
+        if (m == 0)
+            keys[key_count++] = (struct ln_store_key){g.args[0], g.lens[0]};
+        else if (m < g.argc)
+            members[member_count++] = (struct ln_store_key){g.args[m - 1], g.lens[m - 1]};
         data += used;
         len -= used;
     }
-    if (count > 1)
-        ln_store_rows_ahead(d->rows, keys, count);
+    if (key_count > 1)
+        ln_store_rows_ahead(d->rows, keys, key_count);
+    if (member_count > 1)
+        ln_store_rows_members_ahead(d->rows, members, member_count);
     d->ahead = count > 1 ? count : len > 0 ? LN_STORE_AHEAD / 4 : 1;
 }
 

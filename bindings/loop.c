@@ -2,12 +2,16 @@
 #include "lua_loop.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <math.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
+#include <sys/resource.h>
 #include <time.h>
+#include <unistd.h>
 
 #define LOOP_TYPE   "lunode.loop"
 #define TIMER_TYPE  "lunode.timer"
@@ -389,7 +393,7 @@ static int signal_close(lua_State *L) {
     return 0;
 }
 
-/* ---- time, chance, running */
+/* ---- time, chance */
 
 static int loop_now(lua_State *L) {
     lua_pushnumber(L, (lua_Number)ln_loop_now(ln_lua_loop(L)) / (lua_Number)LN_SECOND);
@@ -419,6 +423,48 @@ static int loop_random(lua_State *L) {
     lua_pushinteger(L, (lua_Integer)((lua_Unsigned)low + draw));
     return 1;
 }
+
+/* ---- the process */
+
+/* Pages in memory; 0 where the system does not tell. */
+static long resident_pages(void) {
+    char text[128], *end = text;
+    int fd = open("/proc/self/statm", O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return 0;
+    ssize_t n = read(fd, text, sizeof text - 1);
+    close(fd);
+    text[n > 0 ? n : 0] = '\0';
+    (void)strtol(text, &end, 10); /* its whole size */
+    return strtol(end, NULL, 10);
+}
+
+static void set_integer(lua_State *L, const char *name, lua_Integer value) {
+    lua_pushinteger(L, value);
+    lua_setfield(L, -2, name);
+}
+
+static void set_seconds(lua_State *L, const char *name, struct timeval time) {
+    lua_pushnumber(L, (lua_Number)time.tv_sec + (lua_Number)time.tv_usec / 1e6);
+    lua_setfield(L, -2, name);
+}
+
+static int loop_process(lua_State *L) {
+    struct rusage usage = {0};
+    getrusage(RUSAGE_SELF, &usage);
+    lua_Integer page = sysconf(_SC_PAGESIZE), rss = resident_pages() * page;
+    lua_Integer peak = (lua_Integer)usage.ru_maxrss * 1024; /* is counted in steps */
+    lua_createtable(L, 0, 6);
+    set_integer(L, "pid", getpid());
+    set_integer(L, "rss", rss);
+    set_integer(L, "peak_rss", peak > rss ? peak : rss);
+    set_integer(L, "system_memory", sysconf(_SC_PHYS_PAGES) * page);
+    set_seconds(L, "user", usage.ru_utime);
+    set_seconds(L, "system", usage.ru_stime);
+    return 1;
+}
+
+/* ---- running */
 
 static void check_run(lua_State *L, const char *name, int rc) {
     if (rc == -EBUSY)
@@ -495,13 +541,11 @@ static const luaL_Reg hook_methods[] = {{"close", hook_close}, {NULL, NULL}};
 static const luaL_Reg signal_methods[] = {{"close", signal_close}, {NULL, NULL}};
 
 static const luaL_Reg loop_functions[] = {
-    {"now", loop_now},           {"time", loop_time},
-    {"timer", loop_timer},       {"defer", loop_defer},
-    {"signal", loop_signal},     {"before_sleep", loop_before_sleep},
-    {"random", loop_random},     {"run", loop_run},
-    {"step", loop_step},         {"stop", loop_stop},
-    {"on_error", loop_on_error}, {"report", loop_report},
-    {"handles", loop_handles},   {NULL, NULL}};
+    {"now", loop_now},         {"time", loop_time},         {"timer", loop_timer},
+    {"defer", loop_defer},     {"signal", loop_signal},     {"before_sleep", loop_before_sleep},
+    {"random", loop_random},   {"run", loop_run},           {"step", loop_step},
+    {"stop", loop_stop},       {"on_error", loop_on_error}, {"report", loop_report},
+    {"handles", loop_handles}, {"process", loop_process},   {NULL, NULL}};
 
 int luaopen_lunode_loop(lua_State *L) {
     ln_lua_loop(L);

@@ -48,6 +48,11 @@ function loop.signal(name, fn) end
 ---@return integer
 function loop.random(low, high) end
 
+---This process, for statistics: bytes in memory, now and at most; bytes that the machine has; seconds that processors have
+---spent in it and, for it, in the kernel. In a simulated world its `pid` counts the lives of its node, and it uses nothing.
+---@return {pid: integer, rss: integer, peak_rss: integer, system_memory: integer, user: number, system: number}
+function loop.process() end
+
 ---Runs until nothing is active or `stop` is called.
 function loop.run() end
 
@@ -204,7 +209,7 @@ function conn:is_open() end
 ---@field on_long_message? fun(conn: lunode.conn, name: string, args: string[]): any  as on_message, for commands of more than 4096 words; without it the decoder refuses them
 ---@field on_short_message? fun(conn: lunode.conn, value: any, a: any, b: any, c: any): any  as on_message, for commands of up to three arguments whose name is bound in `names`, which gives the value
 ---@field names? lunode.resp.names  decoder "resp"
----@field ahead? lunode.rows  with `names`: where the first arguments of commands that take views are keys. Those of commands that come together are fetched into the processor's cache together
+---@field ahead? lunode.rows  with `names`: where the first arguments of commands that take views are keys. Those of commands that come together are fetched into the processor's cache together, and so are members of one collection
 ---@field on_error? fun(conn: lunode.conn, err: any): any  on_message raised `err` (a string comes with its traceback, another value as it is); what it returns is the reply, and the connection goes on. Without it, the connection closes with code ECALLBACK
 ---@field on_bad_message? fun(conn: lunode.conn, err: string)  the decoder refused the input; a last answer can be written here; then the connection closes with code EPROTO
 
@@ -355,7 +360,8 @@ function resp.names() end
 ---@param min integer  arguments, from 0 to 3, with "list" to 255
 ---@param max integer
 ---@param views? boolean|integer|"list"  true: all arguments; a number: from that one on
-function names:bind(name, value, min, max, views) end
+---@param member? integer  the argument, from 1 on, that names a member of the key's collection: see the connections' option `ahead`
+function names:bind(name, value, min, max, views, member) end
 
 ---@param name string
 function names:unbind(name) end
@@ -628,6 +634,16 @@ function handle:load(from, to, count) end
 ---@return any view
 function handle:reply(from, to, what, kind, known, skip, reverse, limit, offset, protocol) end
 
+---The rows of a range as one string: keys, values or both, each with its length in front, u32be.
+---@param from string    first key, inclusive
+---@param to string      end, exclusive
+---@param what string    as in `collect`
+---@param skip integer   bytes left out at the start of each key
+---@param most integer   bytes of the string, at most
+---@param head string    what it begins with, which does not count
+---@return string? packed  nothing: it would be longer
+function handle:pack(from, to, what, skip, most, head) end
+
 ---How many rows a range has; it walks over them.
 ---@param from string     first key, inclusive
 ---@param to? string      end, exclusive (default: no end)
@@ -654,6 +670,25 @@ function handle:elements() end
 ---string of Lua's.
 ---@return lunode.members
 function handle:members() end
+
+---Puts the rows of one prefix under another, too, which has none. Prefixes have a byte other than FF. Raises where a row cannot be read
+---or written.
+---@param from string  a prefix
+---@param to string    a prefix
+function handle:copy(from, to) end
+
+---What comes of several sets, which are rows `prefix hash:u32be member`. Raises where a row cannot be read or written.
+---@param how "union"|"intersection"|"difference"  the last one: what the first set has, and no other
+---@param sets any[]  a flat list: a prefix, and how many rows there are, about. The first one of an intersection or a difference is walked over, so it
+---  had better be the smallest
+---@param into? string|false  a prefix that has no rows: there the result is put, each row without a value; false: it is only counted
+---@param limit? integer  of members (default: none)
+---@return any result  how many; without `into`, a reply, as a view (see `reply`), in the order of the hashes
+function handle:combine(how, sets, into, limit) end
+
+---Members with scores in memory, none yet: on their way into a sorted set, or into a reply.
+---@return lunode.scored
+function handle:scored() end
 
 ---How much waits for `commit`, or for the flush.
 ---@return integer count  writes in memory only
@@ -792,6 +827,39 @@ function elements:take(prefix, index, view) end
 ---@return any view  nothing: not all of them are there
 function elements:reply(prefix, first, count) end
 
+---Where a value is among rows that follow each other.
+---@param prefix string
+---@param first integer    the index that is looked at first
+---@param count integer    so many are looked at
+---@param value string
+---@param limit integer    so many are found at most; 0: all
+---@param reverse? boolean downwards from `first`
+---@return integer[]? indices  in the order in which they were met; nothing: not all rows are there
+function elements:find(prefix, first, count, value, limit, reverse) end
+
+---Gives rows that follow each other other indices, in place of what is there. Where they were, values stay that are nobody's any more, unless some of
+---these have come there.
+---@param prefix string
+---@param first integer
+---@param count integer
+---@param by integer  what is added to each index
+---@return boolean moved  false: not all of them are there; and some may have moved
+function elements:move(prefix, first, count, by) end
+
+---`add` for each string of a list.
+---@param prefix string
+---@param index integer  the first one's
+---@param list string[]
+function elements:add_list(prefix, index, list) end
+
+---`add` for each string of those that `pack` of the store has made one of.
+---@param prefix string
+---@param index integer   the first one's
+---@param content string
+---@param first? integer  where they begin (default 1)
+---@return integer? count  nothing: it is damaged, or there is none; and some may have been added
+function elements:unpack(prefix, index, content, first) end
+
 ---The values of rows that follow each other, up to the first one that is not there.
 ---@param prefix string
 ---@param first integer
@@ -872,6 +940,60 @@ function members:add(prefix, member, value) end
 ---@return boolean existed
 ---@return integer hash
 function members:delete(prefix, member, known) end
+
+---Puts members, and perhaps values, that `pack` of the store has made one string of, under a prefix that has no rows.
+---@param prefix string
+---@param content string
+---@param first? integer   where they begin (default 1)
+---@param paired? boolean  each member is followed by its value
+---@return integer? count  nothing: it is damaged, there is none, or one is there twice; and some may have been put
+function members:unpack(prefix, content, first, paired) end
+
+---Of an open store; once that is closed, its methods raise, but `close`. They raise, too, where a row cannot be read or written.
+---@class lunode.scored
+local scored = {}
+
+---Adds what comes of several sets, as `combine` of the store; a row's value is the member's score, if it has 8 bytes; else that is 1.
+---@param how "union"|"intersection"|"difference"  the last one: with the first set's scores
+---@param sets any[]  a flat list: a prefix, how many rows there are, about, and the weight, with which scores are multiplied
+---@param aggregate? "sum"|"min"|"max"  what becomes of several scores, in the order of the sets (default "sum")
+function scored:combine(how, sets, aggregate) end
+
+---Adds the members of rows whose keys are a score and a member, behind so many bytes.
+---@param from string      first key, inclusive
+---@param to string        end, exclusive
+---@param skip integer     bytes
+---@param limit? integer   at most so many rows (default: all)
+---@param offset? integer  rows left out before the first one (default 0)
+---@param reverse? boolean from the last row to the first (default false)
+function scored:collect(from, to, skip, limit, offset, reverse) end
+
+---Adds the members of a string: each `length:u32be member 8:u32be score`, where the score is as lunode.score has it.
+---@param content string
+---@param first? integer  where they begin (default 1)
+---@return boolean ok  false: there is none, it is damaged, or a member is there twice. Then who knows what was added
+function scored:unpack(content, first) end
+
+---@return integer
+function scored:count() end
+
+---Members in the order of their scores, and where these are the same, in their own; as the reply to a command: a view, as `reply` of the store
+---makes one.
+---@param scores? boolean  members and scores
+---@param protocol? 2|3    (default 2)
+---@return any view
+function scored:reply(scores, protocol) end
+
+---Puts the rows of a sorted set, of which there are none: `members hash:u32be member` with the score, `scores score member` without a value, and for
+---those whose hash ends with a byte 0, `nodes score member` with the number of members from this one to the next of those, u32be.
+---@param members string  a prefix
+---@param scores string   a prefix
+---@param nodes string    a prefix
+---@return integer count  of the last ones
+function scored:put(members, scores, nodes) end
+
+---Forgets all of them, and gives their memory back.
+function scored:close() end
 
 ---@class lunode.snapshot
 local snapshot = {}
@@ -1099,6 +1221,18 @@ function score.decode(bytes) end
 ---@param list string[]
 ---@return table  what follows the score of the first one, the score, what follows that of the second one …
 function score.split(list) end
+
+---Numbers that SORT sorts by, as Redis reads them.
+---@param texts any[]  strings; false counts as 0
+---@return number[]? numbers  nothing: one is none
+function score.weights(texts) end
+
+---A list in the order of numbers or strings; where these are the same, in that of its strings.
+---@param list string[]
+---@param weights any[]  numbers, or strings; false comes before all of those
+---@param descending? boolean
+---@return string[] ordered  another list
+function score.order(list, weights, descending) end
 
 -- ---------------------------------------------------------------- lunode.nearby
 

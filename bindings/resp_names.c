@@ -88,6 +88,8 @@ static int names_bind(lua_State *L) {
     bool listed = is_listed(L, 6);
     uint8_t min = check_count(L, 4, listed), max = check_count(L, 5, listed);
     uint8_t views = first_view(L, 6);
+    lua_Integer member = luaL_optinteger(L, 7, 0);
+    luaL_argcheck(L, member >= 0 && member <= LN_RESP_SHORT, 7, "from 0 to 3 expected");
     luaL_argcheck(L, max >= min, 5, "less than the least");
     struct ln_resp_name *n = &names->of[place_of(names, name, len)];
     if (n->len == 0 && names->used == PLACES / 2)
@@ -100,6 +102,7 @@ static int names_bind(lua_State *L) {
     n->min = min;
     n->max = max;
     n->views = views;
+    n->member = (uint8_t)member;
     n->listed = listed;
     for (size_t i = 0; i < len; i++)
         n->name[i] = fold(name[i]);

@@ -21,6 +21,7 @@ struct ln_resp_name {
     uint8_t len;                 /* 0: free */
     uint8_t min, max;            /* arguments */
     uint8_t views;               /* the first argument that comes as a view, as all after it */
+    uint8_t member;              /* the argument that names a member of its key's, or 0 */
     bool listed;                 /* all come as one view of a list */
 };
 

@@ -1,6 +1,6 @@
 /* lunode.score: scores of sorted sets, as text, as numbers and as bytes in their order. Types in
  * lunode.meta.lua. */
-#include "score.h"
+#include "scored.h"
 
 #include "common.h"
 #include "view.h"
@@ -14,28 +14,6 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
-
-enum { SCORE_BYTES = 8 };
-
-/* The bits of a double, those of a negative one inverted, the sign of the others set: in this order
- * they are as the numbers are. There is one zero. */
-static void encode(double score, char out[SCORE_BYTES]) {
-    uint64_t bits;
-    score = score == 0 ? 0 : score;
-    memcpy(&bits, &score, sizeof bits);
-    bits = htobe64(bits >> 63 ? ~bits : bits | (uint64_t)1 << 63);
-    memcpy(out, &bits, sizeof bits);
-}
-
-double ln_score_decode(const char *bytes) {
-    uint64_t bits;
-    double score;
-    memcpy(&bits, bytes, sizeof bits);
-    bits = be64toh(bits);
-    bits = bits >> 63 ? bits & ~((uint64_t)1 << 63) : ~bits;
-    memcpy(&score, &bits, sizeof score);
-    return score;
-}
 
 /* All of the text, without spaces before it; no NaN, and nothing past the range of a double. */
 static bool parse(const char *text, size_t len, double *out) {
@@ -74,7 +52,7 @@ static int score_read(lua_State *L) {
     size_t len;
     const char *text = ln_check_bytes(L, 1, &len);
     double value;
-    char bytes[SCORE_BYTES], small[64];
+    char bytes[LN_SCORE_BYTES], small[64];
     if (lua_type(L, 1) != LUA_TSTRING && len < sizeof small) {
         memcpy(small, text, len);
         small[len] = 0;
@@ -84,21 +62,21 @@ static int score_read(lua_State *L) {
     }
     if (!parse(text, len, &value))
         return 0;
-    encode(value, bytes);
+    ln_score_encode(value, bytes);
     lua_pushlstring(L, bytes, sizeof bytes);
     return 1;
 }
 
 static int score_encode(lua_State *L) {
-    char bytes[SCORE_BYTES];
-    encode(luaL_checknumber(L, 1), bytes);
+    char bytes[LN_SCORE_BYTES];
+    ln_score_encode(luaL_checknumber(L, 1), bytes);
     lua_pushlstring(L, bytes, sizeof bytes);
     return 1;
 }
 
 static const char *check_scored(lua_State *L, int index, size_t *len) {
     const char *bytes = luaL_checklstring(L, index, len);
-    luaL_argcheck(L, *len >= SCORE_BYTES, index, "a score's bytes expected");
+    luaL_argcheck(L, *len >= LN_SCORE_BYTES, index, "a score's bytes expected");
     return bytes;
 }
 
@@ -116,7 +94,7 @@ static int score_split(lua_State *L) {
         size_t len;
         lua_rawgeti(L, 1, i);
         const char *key = check_scored(L, -1, &len);
-        lua_pushlstring(L, key + SCORE_BYTES, len - SCORE_BYTES);
+        lua_pushlstring(L, key + LN_SCORE_BYTES, len - LN_SCORE_BYTES);
         lua_rawseti(L, 2, 2 * i - 1);
         lua_pushnumber(L, ln_score_decode(key));
         lua_rawseti(L, 2, 2 * i);
@@ -125,14 +103,92 @@ static int score_split(lua_State *L) {
     return 1;
 }
 
+/* ---- lists in the order of numbers or texts: SORT */
+
+/* As Redis reads what SORT sorts by: a C string, spaces before it allowed, and so is nothing. */
+static bool parse_weight(const char *text, double *out) {
+    char *end;
+    errno = 0;
+    *out = strtod(text, &end);
+    return *end == 0 && errno != ERANGE && !isnan(*out);
+}
+
+static int score_weights(lua_State *L) {
+    luaL_checktype(L, 1, LUA_TTABLE);
+    lua_Integer count = luaL_len(L, 1);
+    lua_createtable(L, count < INT_MAX ? (int)count : 0, 0);
+    for (lua_Integer i = 1; i <= count; i++) {
+        double weight = 0;
+        lua_rawgeti(L, 1, i);
+        if (lua_toboolean(L, -1) && !parse_weight(luaL_checkstring(L, -1), &weight))
+            return 0;
+        lua_pop(L, 1);
+        lua_pushnumber(L, weight);
+        lua_rawseti(L, 2, i);
+    }
+    return 1;
+}
+
+struct item {
+    double number;
+    const char *weight, *text; /* weight: NULL: it lacks one */
+    size_t weight_len, text_len;
+    lua_Integer at;
+};
+
+static int compare_weights(const struct item *a, const struct item *b) {
+    if (a->number != b->number)
+        return a->number < b->number ? -1 : 1;
+    if (a->weight && b->weight)
+        return ln_key_compare(a->weight, a->weight_len, b->weight, b->weight_len);
+    return (a->weight != NULL) - (b->weight != NULL);
+}
+
+static int compare(const void *x, const void *y) {
+    const struct item *a = x, *b = y;
+    int order = compare_weights(a, b);
+    if (order == 0)
+        order = ln_key_compare(a->text, a->text_len, b->text, b->text_len);
+    return order ? order : (a->at > b->at) - (a->at < b->at);
+}
+
+/* Of the i-th element and its weight; the tables at 1 and 2 keep what is borrowed. */
+static struct item check_item(lua_State *L, lua_Integer i) {
+    struct item item = {.at = i};
+    lua_rawgeti(L, 1, i);
+    lua_rawgeti(L, 2, i);
+    luaL_argcheck(L, lua_type(L, -2) == LUA_TSTRING, 1, "a list of strings expected");
+    item.text = lua_tolstring(L, -2, &item.text_len);
+    if (lua_type(L, -1) == LUA_TSTRING)
+        item.weight = lua_tolstring(L, -1, &item.weight_len);
+    else if (lua_toboolean(L, -1))
+        item.number = luaL_checknumber(L, -1);
+    lua_pop(L, 2);
+    return item;
+}
+
+static int score_order(lua_State *L) {
+    luaL_checktype(L, 1, LUA_TTABLE);
+    luaL_checktype(L, 2, LUA_TTABLE);
+    bool descending = lua_toboolean(L, 3);
+    lua_Integer count = luaL_len(L, 1);
+    struct item *items = lua_newuserdatauv(L, ((size_t)count + 1) * sizeof *items, 0);
+    for (lua_Integer i = 0; i < count; i++)
+        items[i] = check_item(L, i + 1);
+    if (count > 1)
+        qsort(items, (size_t)count, sizeof *items, compare);
+    lua_createtable(L, count < INT_MAX ? (int)count : 0, 0);
+    for (lua_Integer i = 0; i < count; i++) {
+        lua_rawgeti(L, 1, items[descending ? count - 1 - i : i].at);
+        lua_rawseti(L, -2, i + 1);
+    }
+    return 1;
+}
+
 static const luaL_Reg score_functions[] = {
-    {"parse", score_parse},
-    {"bound", score_bound},
-    {"read", score_read},
-    {"encode", score_encode},
-    {"decode", score_decode},
-    {"split", score_split},
-    {NULL, NULL},
+    {"parse", score_parse},     {"bound", score_bound},   {"read", score_read},
+    {"encode", score_encode},   {"decode", score_decode}, {"split", score_split},
+    {"weights", score_weights}, {"order", score_order},   {NULL, NULL},
 };
 
 int luaopen_lunode_score(lua_State *L) {

@@ -1,11 +1,14 @@
 /* lunode.store: the ordered store as Lua sees it. Types in lunode.meta.lua. */
 #include "store.h"
 #include "lua_loop.h"
+#include "pieces.h"
+#include "store_combine.h"
 #include "store_dir.h"
 #include "store_elements.h"
 #include "store_members.h"
 #include "store_reply.h"
 #include "store_rows.h"
+#include "store_scored.h"
 
 #include <errno.h>
 #include <string.h>
@@ -29,6 +32,7 @@ struct store_box {
     struct ln_value value;  /* of the read under way; freed later where pushing it raised */
     lua_State *main;
     struct ln_scan *walk; /* the same of a walk */
+    struct ln_members_prefix last;
 };
 
 enum { WHAT_KEYS, WHAT_VALUES, WHAT_BOTH };
@@ -438,11 +442,15 @@ static void collect(lua_State *L, struct walk *w) {
     }
 }
 
-static int store_collect(lua_State *L) {
+static int check_what(lua_State *L, int index) {
     static const char *const whats[] = {
         [WHAT_KEYS] = "keys", [WHAT_VALUES] = "values", [WHAT_BOTH] = "both", NULL};
+    return luaL_checkoption(L, index, "both", whats);
+}
+
+static int store_collect(lua_State *L) {
     struct walk w = {
-        .what = luaL_checkoption(L, 4, "both", whats),
+        .what = check_what(L, 4),
         .limit = luaL_optinteger(L, 5, LUA_MAXINTEGER),
         .offset = luaL_optinteger(L, 8, 0),
     };
@@ -453,6 +461,43 @@ static int store_collect(lua_State *L) {
     lua_createtable(L, w.limit > 0 && w.limit < 1024 ? (int)w.limit : 0, 0);
     collect(L, &w);
     end_walk(w.box);
+    return 1;
+}
+
+static void add_piece(luaL_Buffer *b, const char *data, size_t len) {
+    char head[LN_PIECE_HEAD];
+    ln_piece_head(head, len);
+    luaL_addlstring(b, head, sizeof head);
+    luaL_addlstring(b, data, len);
+}
+
+static int store_pack(lua_State *L) {
+    struct walk w = {.what = check_what(L, 4)};
+    struct ln_overlay_row row;
+    luaL_Buffer b;
+    size_t head_len, bytes = 0;
+    lua_Integer skip = luaL_checkinteger(L, 5), most = luaL_checkinteger(L, 6);
+    const char *head = luaL_checklstring(L, 7, &head_len);
+    luaL_argcheck(L, skip >= 0, 5, "at least 0 expected");
+    w.skip = (size_t)skip;
+    open_walk(L, &w, false);
+    luaL_buffinit(L, &b);
+    luaL_addlstring(&b, head, head_len);
+    while (most >= 0 && bytes <= (size_t)most && next_row(L, &w, &row)) {
+        size_t start = row.klen < w.skip ? row.klen : w.skip;
+        if (w.what != WHAT_VALUES) {
+            add_piece(&b, row.key + start, row.klen - start);
+            bytes += LN_PIECE_HEAD + row.klen - start;
+        }
+        if (w.what != WHAT_KEYS) {
+            add_piece(&b, row.value, row.vlen);
+            bytes += LN_PIECE_HEAD + row.vlen;
+        }
+    }
+    end_walk(w.box);
+    if (most < 0 || bytes > (size_t)most)
+        return 0;
+    luaL_pushresult(&b);
     return 1;
 }
 
@@ -514,11 +559,27 @@ static int store_elements(lua_State *L) {
 }
 
 static int store_members(lua_State *L) {
-    return ln_store_members_new(L, &check_store(L)->store);
+    struct store_box *box = check_store(L);
+    return ln_store_members_new(L, &box->store, &box->last);
 }
 
 static int store_rows(lua_State *L) {
-    return ln_store_rows_new(L, &check_store(L)->store);
+    struct store_box *box = check_store(L);
+    return ln_store_rows_new(L, &box->store, &box->last);
+}
+
+static int store_scored(lua_State *L) {
+    return ln_store_scored_new(L, &check_store(L)->store);
+}
+
+/* ---- many rows */
+
+static int store_copy(lua_State *L) {
+    return ln_store_copy_prefix(L, check_store(L)->store);
+}
+
+static int store_combine(lua_State *L) {
+    return ln_store_combine(L, check_store(L)->store);
 }
 
 /* ---- figures */
@@ -686,6 +747,8 @@ static const luaL_Reg store_methods[] = {
     {"commit", store_commit},   {"advance", store_advance},
     {"applied", store_applied}, {"room", store_room},
     {"flush", store_flush},     {"stats", store_stats},
+    {"copy", store_copy},       {"combine", store_combine},
+    {"scored", store_scored},   {"pack", store_pack},
     {"close", store_close},     {NULL, NULL},
 };
 
@@ -728,6 +791,7 @@ int luaopen_lunode_store(lua_State *L) {
     ln_store_rows_type(L);
     ln_store_elements_type(L);
     ln_store_members_type(L);
+    ln_store_scored_type(L);
     ln_new_type(L, SNAPSHOT_TYPE, snapshot_methods, snapshot_close);
     luaL_newmetatable(L, SCAN_TYPE);
     luaL_setfuncs(L, scan_meta, 0);

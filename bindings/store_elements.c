@@ -2,7 +2,10 @@
  * each string less that Lua makes is a tenth of a command. */
 #include "store_elements.h"
 
+#include "buffer.h"
 #include "common.h"
+#include "pieces.h"
+#include "store_bulk.h"
 #include "store_reply.h"
 #include "view.h"
 
@@ -15,6 +18,7 @@
 enum {
     MOST_PREFIX = 64,
     INDEX_BYTES = 8,
+    FEW = 64,
 };
 
 static const char box_tag = 0;
@@ -36,7 +40,8 @@ struct run {
 struct elements_box {
     const void *tag;
     struct ln_store *const *store;
-    struct ln_value value; /* of the call under way; freed later where that raised */
+    struct ln_value value;  /* of the call under way; freed later where that raised */
+    struct ln_buffer found; /* the same of a search */
     struct run puts, takes;
 };
 
@@ -197,9 +202,195 @@ static int elements_reply(lua_State *L) {
     return ln_store_reply(L, row.store, &reply);
 }
 
+/* ---- many of them */
+
+typedef int element_fn(void *arg, uint64_t index, const char *value, size_t len);
+
+struct walk {
+    struct row row;
+    uint64_t first, count; /* the first one that is met, whichever way */
+    bool reverse;
+    element_fn *fn; /* other than LN_OK ends the walk */
+    void *arg;
+};
+
+static int walk_few(const struct walk *w, struct ln_detail *detail) {
+    struct row row = w->row;
+    struct ln_value value = {0};
+    int rc = LN_OK;
+    for (uint64_t i = 0; rc == LN_OK && i < w->count; i++) {
+        uint64_t index = w->reverse ? w->first - i : w->first + i;
+        set_index(&row, index);
+        rc = ln_store_get(row.store, row.key, row_len(&row), detail, &value);
+        if (rc == LN_OK)
+            rc = w->fn(w->arg, index, value.data, value.len);
+        ln_value_release(&value);
+    }
+    return rc;
+}
+
+static int walk_many(const struct walk *w, struct ln_detail *detail) {
+    uint64_t low = w->reverse ? w->first + 1 - w->count : w->first, met = 0;
+    struct row from = w->row, to = w->row;
+    struct ln_overlay_row row;
+    struct ln_scan *scan;
+    set_index(&from, low);
+    set_index(&to, low + w->count);
+    int rc = ln_store_scan(from.store, from.key, row_len(&from), to.key, row_len(&to), w->reverse,
+                           &scan);
+    if (rc != LN_OK)
+        return rc;
+    while (rc == LN_OK && met < w->count) {
+        rc = ln_scan_next(scan, detail, &row);
+        if (rc == LN_EOF)
+            rc = -ENOENT;
+        else if (rc == LN_OK)
+            rc = w->fn(w->arg, w->reverse ? w->first - met : w->first + met, row.value, row.vlen);
+        met++;
+    }
+    ln_scan_close(scan);
+    return rc;
+}
+
+/* LN_OK; -ENOENT: there are less; what fn returned; or a status and a detail. To open a scan takes
+ * as long as to look for some. */
+static int walk(const struct walk *w, struct ln_detail *detail) {
+    struct walk few = *w, rest = *w;
+    few.count = w->count < FEW ? w->count : FEW;
+    rest.count -= few.count;
+    rest.first += w->reverse ? -few.count : few.count;
+    int rc = walk_few(&few, detail);
+    return rc == LN_OK && rest.count > 0 ? walk_many(&rest, detail) : rc;
+}
+
+/* A range: the first index at 3, and how many at 4. */
+static struct walk check_walk(lua_State *L) {
+    struct walk w;
+    check_row(L, &w.row);
+    lua_Integer count = luaL_checkinteger(L, 4);
+    luaL_argcheck(L, count >= 0, 4, "out of range");
+    w.first = (uint64_t)lua_tointeger(L, 3);
+    w.count = (uint64_t)count;
+    w.reverse = false;
+    return w;
+}
+
+static void check_walked(lua_State *L, int rc, const struct ln_detail *detail) {
+    if (rc != LN_OK && rc != -ENOENT)
+        luaL_error(L, "the store failed: %s", detail->text[0] ? detail->text : ln_status_text(rc));
+}
+
+struct search {
+    struct ln_buffer *found; /* indices */
+    const char *value;
+    size_t len;
+    uint64_t limit, count;
+};
+
+static int on_element(void *arg, uint64_t index, const char *value, size_t len) {
+    struct search *s = arg;
+    if (len != s->len || memcmp(value, s->value, len) != 0)
+        return LN_OK;
+    int rc = ln_buffer_append(s->found, &index, sizeof index);
+    return rc == LN_OK && ++s->count == s->limit ? LN_EOF : rc;
+}
+
+static int elements_find(lua_State *L) {
+    struct walk w = check_walk(L);
+    struct elements_box *box = lua_touserdata(L, 1);
+    struct ln_detail detail = {.text = {0}};
+    lua_Integer limit = luaL_checkinteger(L, 6);
+    struct search s = {.found = &box->found, .limit = limit > 0 ? (uint64_t)limit : UINT64_MAX};
+    s.value = luaL_checklstring(L, 5, &s.len);
+    ln_buffer_free(&box->found); /* of a call that raised */
+    w.reverse = lua_toboolean(L, 7);
+    w.fn = on_element;
+    w.arg = &s;
+    int rc = walk(&w, &detail);
+    check_walked(L, rc == LN_EOF ? LN_OK : rc, &detail);
+    if (rc == -ENOENT)
+        return 0;
+    lua_createtable(L, s.count < INT_MAX ? (int)s.count : 0, 0);
+    for (uint64_t i = 0; i < s.count; i++) {
+        uint64_t index;
+        memcpy(&index, ln_buffer_data(&box->found) + i * sizeof index, sizeof index);
+        lua_pushinteger(L, (lua_Integer)index);
+        lua_rawseti(L, -2, (lua_Integer)i + 1);
+    }
+    ln_buffer_free(&box->found);
+    return 1;
+}
+
+struct shift {
+    struct ln_bulk bulk;
+    struct row to;
+    uint64_t by;
+};
+
+static int on_moved(void *arg, uint64_t index, const char *value, size_t len) {
+    struct shift *s = arg;
+    set_index(&s->to, index + s->by);
+    return ln_bulk_put(&s->bulk, s->to.key, row_len(&s->to), "", 0, value, len);
+}
+
+/* From the end that is moved towards, so that nothing is overwritten that was not met. */
+static int elements_move(lua_State *L) {
+    struct walk w = check_walk(L);
+    struct ln_detail detail = {.text = {0}};
+    lua_Integer by = luaL_checkinteger(L, 5);
+    struct shift s = {.to = w.row, .by = (uint64_t)by};
+    w.reverse = by > 0;
+    w.first += w.reverse ? w.count - 1 : 0;
+    w.fn = on_moved;
+    w.arg = &s;
+    ln_bulk_init(&s.bulk, w.row.store, true);
+    int rc = walk(&w, &detail);
+    if (rc == LN_OK)
+        rc = ln_bulk_flush(&s.bulk);
+    ln_bulk_free(&s.bulk);
+    check_walked(L, rc, &detail);
+    lua_pushboolean(L, rc == LN_OK);
+    return 1;
+}
+
+static int elements_add_list(lua_State *L) {
+    struct row row;
+    size_t len;
+    check_row(L, &row);
+    uint64_t index = (uint64_t)lua_tointeger(L, 3);
+    luaL_checktype(L, 4, LUA_TTABLE);
+    lua_Integer count = luaL_len(L, 4);
+    for (lua_Integer i = 1; i <= count; i++) {
+        lua_rawgeti(L, 4, i);
+        const char *value = luaL_checklstring(L, -1, &len);
+        set_index(&row, index++);
+        check_written(L, ln_store_put_new(row.store, row.key, row_len(&row), value, len));
+        lua_pop(L, 1);
+    }
+    return 0;
+}
+
+static int elements_unpack(lua_State *L) {
+    struct row row;
+    const char *value;
+    size_t len;
+    check_row(L, &row);
+    uint64_t index = (uint64_t)lua_tointeger(L, 3), first = index;
+    struct ln_pieces pieces = ln_check_pieces(L, 4);
+    while (ln_next_piece(&pieces, &value, &len)) {
+        set_index(&row, index++);
+        check_written(L, ln_store_put_new(row.store, row.key, row_len(&row), value, len));
+    }
+    if (!pieces.good)
+        return 0;
+    lua_pushinteger(L, (lua_Integer)(index - first));
+    return 1;
+}
+
 static int elements_free(lua_State *L) {
     struct elements_box *box = luaL_checkudata(L, 1, ELEMENTS_TYPE);
     ln_value_release(&box->value);
+    ln_buffer_free(&box->found);
     return 0;
 }
 
@@ -219,6 +410,10 @@ static const luaL_Reg elements_methods[] = {
     {"take", elements_take},
     {"range", elements_range},
     {"reply", elements_reply},
+    {"find", elements_find},
+    {"move", elements_move},
+    {"add_list", elements_add_list},
+    {"unpack", elements_unpack},
     {NULL, NULL},
 };
 

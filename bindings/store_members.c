@@ -2,7 +2,9 @@
  * here, as each string less that Lua makes is a tenth of a command. */
 #include "store_members.h"
 
+#include "buffer.h"
 #include "common.h"
+#include "pieces.h"
 #include "view.h"
 
 #include <errno.h>
@@ -22,6 +24,7 @@ static const char box_tag = 0;
 struct members_box {
     const void *tag;
     struct ln_store *const *store;
+    struct ln_members_prefix *last;
     struct ln_value value; /* of the call under way; freed later where that raised */
 };
 
@@ -33,23 +36,58 @@ struct row {
     char small[SMALL];
 };
 
-/* Of the prefix at index 2 and the member at index 3; a long one lies in a userdata. */
-static struct members_box *check_row(lua_State *L, struct row *row) {
+/* Puts a row together, and returns its member's hash. */
+static uint32_t make_row(char *key, const char *prefix, size_t prefix_len, const char *member,
+                         size_t len) {
+    uint32_t hash = XXH32(len ? member : "", len, 0);
+    memcpy(key, prefix, prefix_len);
+    for (unsigned i = 0; i < HASH_BYTES; i++)
+        key[prefix_len + i] = (char)(hash >> (24 - 8 * i));
+    memcpy(key + prefix_len + HASH_BYTES, member, len);
+    return hash;
+}
+
+void ln_store_members_ahead(const struct ln_store *store, const struct ln_members_prefix *prefix,
+                            const struct ln_store_key *names, size_t count) {
+    enum { LONGEST = 64 };
+    char rows[LN_STORE_AHEAD][sizeof prefix->bytes + HASH_BYTES + LONGEST];
+    struct ln_store_key ahead[LN_STORE_AHEAD];
+    size_t n = 0;
+    for (size_t i = 0; i < count && n < LN_STORE_AHEAD && prefix->len > 0; i++) {
+        if (names[i].len > LONGEST)
+            continue;
+        (void)make_row(rows[n], prefix->bytes, prefix->len, names[i].key, names[i].len);
+        ahead[n].len = prefix->len + HASH_BYTES + names[i].len;
+        ahead[n].key = rows[n];
+        n++;
+    }
+    ln_store_ahead(store, ahead, n);
+}
+
+static void remember(struct ln_members_prefix *last, const char *prefix, size_t len) {
+    last->len = len <= sizeof last->bytes ? len : 0;
+    memcpy(last->bytes, prefix, last->len);
+}
+
+static struct members_box *check_box(lua_State *L) {
     struct members_box *box = ln_check_tagged(L, &box_tag, sizeof *box, MEMBERS_TYPE);
     if (!*box->store)
         luaL_error(L, "store is closed");
+    return box;
+}
+
+/* Of the prefix at index 2 and the member at index 3; a long one lies in a userdata. */
+static struct members_box *check_row(lua_State *L, struct row *row) {
+    struct members_box *box = check_box(L);
     size_t prefix_len, len;
     const char *prefix = luaL_checklstring(L, 2, &prefix_len);
     const char *member = ln_check_bytes(L, 3, &len);
     row->store = *box->store;
     row->len = prefix_len + HASH_BYTES + len;
     char *key = row->len <= SMALL ? row->small : lua_newuserdatauv(L, row->len, 0);
-    uint32_t hash = row->hash = XXH32(len ? member : "", len, 0);
-    memcpy(key, prefix, prefix_len);
-    for (unsigned i = 0; i < HASH_BYTES; i++)
-        key[prefix_len + i] = (char)(hash >> (24 - 8 * i));
-    memcpy(key + prefix_len + HASH_BYTES, member, len);
+    row->hash = make_row(key, prefix, prefix_len, member, len);
     row->key = key;
+    remember(box->last, prefix, prefix_len);
     return box;
 }
 
@@ -242,15 +280,58 @@ static int members_delete(lua_State *L) {
     return push_answer(L, found, &row);
 }
 
+/* What lies in `row`: its name is to be known no more than the command itself has put. */
+static int put_once(struct ln_store *store, struct ln_buffer *row, size_t prefix_len,
+                    const char *member, size_t len, const char *value, size_t value_len) {
+    uint32_t hash = XXH32(len ? member : "", len, 0);
+    char bytes[HASH_BYTES] = {(char)(hash >> 24), (char)(hash >> 16), (char)(hash >> 8),
+                              (char)hash};
+    ln_buffer_truncate(row, prefix_len);
+    int rc = ln_buffer_append(row, bytes, sizeof bytes);
+    if (rc == LN_OK)
+        rc = ln_buffer_append(row, member, len);
+    if (rc == LN_OK && ln_store_wrote(store, ln_buffer_data(row), ln_buffer_len(row)))
+        rc = -EEXIST;
+    return rc == LN_OK
+               ? ln_store_put_new(store, ln_buffer_data(row), ln_buffer_len(row), value, value_len)
+               : rc;
+}
+
+static int members_unpack(lua_State *L) {
+    struct members_box *box = check_box(L);
+    struct ln_pieces pieces = ln_check_pieces(L, 3);
+    bool paired = lua_toboolean(L, 5);
+    size_t prefix_len, len, value_len = 0;
+    const char *prefix = luaL_checklstring(L, 2, &prefix_len), *member, *value = "";
+    lua_Integer count = 0;
+    struct ln_buffer row;
+    ln_buffer_init(&row);
+    int rc = ln_buffer_append(&row, prefix, prefix_len);
+    while (rc == LN_OK && ln_next_piece(&pieces, &member, &len)) {
+        if (paired && !ln_next_piece(&pieces, &value, &value_len))
+            pieces.good = false;
+        else
+            rc = put_once(*box->store, &row, prefix_len, member, len, value, value_len);
+        count++;
+    }
+    ln_buffer_free(&row);
+    if (rc == -EEXIST || (rc == LN_OK && !pieces.good))
+        return 0;
+    check_written(L, rc);
+    lua_pushinteger(L, count);
+    return 1;
+}
+
 static int members_free(lua_State *L) {
     struct members_box *box = luaL_checkudata(L, 1, MEMBERS_TYPE);
     ln_value_release(&box->value);
     return 0;
 }
 
-int ln_store_members_new(lua_State *L, struct ln_store *const *store) {
+int ln_store_members_new(lua_State *L, struct ln_store *const *store,
+                         struct ln_members_prefix *last) {
     struct members_box *box = lua_newuserdatauv(L, sizeof *box, 1);
-    *box = (struct members_box){.tag = &box_tag, .store = store};
+    *box = (struct members_box){.tag = &box_tag, .store = store, .last = last};
     luaL_setmetatable(L, MEMBERS_TYPE);
     lua_pushvalue(L, 1);
     lua_setiuservalue(L, -2, 1); /* the store's box lives as long */
@@ -258,9 +339,16 @@ int ln_store_members_new(lua_State *L, struct ln_store *const *store) {
 }
 
 static const luaL_Reg members_methods[] = {
-    {"get", members_get},   {"has", members_has},     {"put", members_put},
-    {"swap", members_swap}, {"index", members_index}, {"unindex", members_unindex},
-    {"pop", members_pop},   {"add", members_add},     {"delete", members_delete},
+    {"get", members_get},
+    {"has", members_has},
+    {"put", members_put},
+    {"swap", members_swap},
+    {"index", members_index},
+    {"unindex", members_unindex},
+    {"pop", members_pop},
+    {"add", members_add},
+    {"delete", members_delete},
+    {"unpack", members_unpack},
     {NULL, NULL},
 };
 

@@ -1,14 +1,13 @@
 #include "store_reply.h"
 
 #include "overlay.h"
-#include "score.h"
+#include "scored.h"
 
 #include <errno.h>
 #include <string.h>
 
 enum {
     HEADER = 24, /* bytes that a length takes at most, with its line's end */
-    SCORE_BYTES = 8,
 };
 
 static char *put_line_end(char *at) {
@@ -51,11 +50,11 @@ static int put_row(struct ln_reply *r, const struct ln_overlay_row *row, size_t 
 
 /* A key that is a score and a member. */
 static int put_scored(struct ln_reply *r, const char *key, size_t len) {
-    if (len < SCORE_BYTES)
+    if (len < LN_SCORE_BYTES)
         return -EINVAL;
     int rc = r->protocol == 3 ? ln_resp_put_array(r->elements, 2) : LN_OK;
     if (rc == LN_OK)
-        rc = ln_resp_put_bulk(r->elements, key + SCORE_BYTES, len - SCORE_BYTES);
+        rc = ln_resp_put_bulk(r->elements, key + LN_SCORE_BYTES, len - LN_SCORE_BYTES);
     return rc == LN_OK ? ln_resp_put_double(r->elements, ln_score_decode(key), r->protocol) : rc;
 }
 

@@ -22,7 +22,8 @@ static const char box_tag = 0;
 struct ln_rows {
     const void *tag;
     struct ln_store *const *store;
-    struct ln_value value; /* of the call under way; freed later where that raised */
+    const struct ln_members_prefix *last; /* what its members are asked for */
+    struct ln_value value;                /* of the call under way; freed later where that raised */
     char kind;
 };
 
@@ -66,6 +67,12 @@ void ln_store_rows_ahead(const struct ln_rows *box, const struct ln_store_key *k
     }
     if (*box->store)
         ln_store_ahead(*box->store, ahead, n);
+}
+
+void ln_store_rows_members_ahead(const struct ln_rows *box, const struct ln_store_key *names,
+                                 size_t count) {
+    if (*box->store)
+        ln_store_members_ahead(*box->store, box->last, names, count);
 }
 
 static int check_head(lua_State *L, int index) {
@@ -271,12 +278,13 @@ static int rows_free(lua_State *L) {
     return 0;
 }
 
-int ln_store_rows_new(lua_State *L, struct ln_store *const *store) {
+int ln_store_rows_new(lua_State *L, struct ln_store *const *store,
+                      const struct ln_members_prefix *last) {
     size_t len;
     const char *kind = luaL_checklstring(L, 2, &len);
     luaL_argcheck(L, len == 1, 2, "one byte expected");
     struct ln_rows *box = lua_newuserdatauv(L, sizeof *box, 1);
-    *box = (struct ln_rows){.tag = &box_tag, .store = store, .kind = *kind};
+    *box = (struct ln_rows){.tag = &box_tag, .store = store, .last = last, .kind = *kind};
     luaL_setmetatable(L, ROWS_TYPE);
     lua_pushvalue(L, 1);
     lua_setiuservalue(L, -2, 1); /* the store's box lives as long */

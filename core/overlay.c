@@ -176,7 +176,7 @@ void ln_overlay_distrust(struct ln_overlay *o) {
 
 const struct ln_overlay_node *ln_overlay_search(const struct ln_overlay *o, const void *key,
                                                 size_t klen) {
-    return ln_overlay_table_find(&o->table, ln_overlay_hash(o, key, klen), key, klen);
+    return ln_overlay_table_find(&o->table, ln_overlay_hash(key, klen), key, klen);
 }
 
 struct ln_overlay_row ln_overlay_row(const struct ln_overlay *o, const struct ln_overlay_node *n) {
@@ -186,9 +186,9 @@ struct ln_overlay_row ln_overlay_row(const struct ln_overlay *o, const struct ln
     return (struct ln_overlay_row){n->key, n->klen, n->value, n->vlen, n->deleted};
 }
 
-bool ln_overlay_look(const struct ln_overlay *o, const void *key, size_t klen,
+bool ln_overlay_look(const struct ln_overlay *o, uint64_t hash, const void *key, size_t klen,
                      struct ln_overlay_row *row) {
-    const struct ln_overlay_node *n = ln_overlay_search(o, key, klen);
+    const struct ln_overlay_node *n = ln_overlay_table_find(&o->table, hash, key, klen);
     if (n)
         *row = ln_overlay_row(o, n);
     else if (ln_overlay_covering(o, key, klen))
@@ -293,7 +293,7 @@ static int bring_back(struct ln_overlay *o, struct ln_overlay_node *n, const str
 static int set(struct ln_overlay *o, const void *key, size_t klen, const struct change *c) {
     assert(klen < UINT32_MAX);
     int rc;
-    uint64_t hash = ln_overlay_hash(o, key, klen);
+    uint64_t hash = ln_overlay_hash(key, klen);
     struct ln_overlay_node *n = ln_overlay_table_find(&o->table, hash, key, klen);
     if (n && n->out && c->deleted)
         return LN_OK;
@@ -384,8 +384,6 @@ void ln_overlay_clear(struct ln_overlay *o) {
 
 void ln_overlay_init(struct ln_overlay *o) {
     *o = (struct ln_overlay){0};
-    /* Nobody can aim at one slot: addresses are random. */
-    o->table.seed = (uint64_t)(uintptr_t)o ^ (uint64_t)(uintptr_t)&nothing << 20;
 }
 
 bool ln_overlay_reap(struct ln_overlay *o, size_t bytes) {

@@ -40,7 +40,6 @@ struct ln_overlay_table {
     struct ln_overlay_segment **segments; /* 2^depth places; NULL: no nodes yet */
     unsigned depth;
     size_t reaped; /* places whose segments are freed, from the end */
-    uint64_t seed;
 };
 
 /* A place in the order: on a row, or past an end. */
@@ -204,20 +203,29 @@ const struct ln_range *ln_overlay_range_from(const struct ln_overlay *o, const v
 /* The order of memcmp, a prefix before what is longer: negative, 0 or positive. */
 int ln_key_compare(const void *a, size_t alen, const void *b, size_t blen);
 
-bool ln_overlay_look(const struct ln_overlay *o, const void *key, size_t klen,
+/* The same in all overlays of a process. */
+uint64_t ln_overlay_hash(const void *key, size_t klen);
+
+bool ln_overlay_look(const struct ln_overlay *o, uint64_t hash, const void *key, size_t klen,
                      struct ln_overlay_row *row);
 
 /* Hints for the processor's cache, in three steps, so that those of several keys overlap: where the
- * table has the key, its node, its value. Between them nothing may change. */
-uint64_t ln_overlay_fetch_slot(const struct ln_overlay *o, const void *key, size_t klen);
+ * table has the key, its node (NULL: there is none), its value. Between them nothing may change. */
+void ln_overlay_fetch_slot(const struct ln_overlay *o, uint64_t hash);
 const struct ln_overlay_node *ln_overlay_fetch_node(const struct ln_overlay *o, uint64_t hash);
 void ln_overlay_fetch_value(const struct ln_overlay_node *node);
 
 /* Whether the overlay knows about key: then row says what. An empty overlay, the usual case for a
- * read, costs one branch. */
+ * read, costs one branch. For who asks several: with the key's hash. */
+static inline bool ln_overlay_get_hashed(const struct ln_overlay *o, uint64_t hash, const void *key,
+                                         size_t klen, struct ln_overlay_row *row) {
+    return (o->count || o->range_count) && ln_overlay_look(o, hash, key, klen, row);
+}
+
 static inline bool ln_overlay_get(const struct ln_overlay *o, const void *key, size_t klen,
                                   struct ln_overlay_row *row) {
-    return (o->count || o->range_count) && ln_overlay_look(o, key, klen, row);
+    return (o->count || o->range_count) &&
+           ln_overlay_look(o, ln_overlay_hash(key, klen), key, klen, row);
 }
 
 const struct ln_overlay_node *ln_overlay_search(const struct ln_overlay *o, const void *key,

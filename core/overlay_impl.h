@@ -73,8 +73,6 @@ bool ln_overlay_index_reap(struct ln_overlay *o, size_t memory);
 
 /* ---- the table */
 
-uint64_t ln_overlay_hash(const struct ln_overlay *o, const void *key, size_t klen);
-
 /* The node of key, or NULL. */
 struct ln_overlay_node *ln_overlay_table_find(const struct ln_overlay_table *t, uint64_t hash,
                                               const void *key, size_t klen);

@@ -27,8 +27,10 @@ struct ln_overlay_segment {
     struct ln_overlay_slot slots[];
 };
 
-uint64_t ln_overlay_hash(const struct ln_overlay *o, const void *key, size_t klen) {
-    return XXH3_64bits_withSeed(key, klen, o->table.seed);
+/* Nobody can aim at one slot: addresses are random. */
+uint64_t ln_overlay_hash(const void *key, size_t klen) {
+    static const char here;
+    return XXH3_64bits_withSeed(key, klen, (uint64_t)(uintptr_t)&here * XXH_PRIME64_1);
 }
 
 static size_t first_bits(uint64_t hash, unsigned depth) {
@@ -178,7 +180,7 @@ struct ln_overlay_node *ln_overlay_table_find(const struct ln_overlay_table *t, 
 
 /* Moves back what probing had pushed past the slot (Knuth, vol. 3, 6.4, algorithm R). */
 void ln_overlay_table_remove(struct ln_overlay *o, const struct ln_overlay_node *n) {
-    uint64_t hash = ln_overlay_hash(o, n->key, n->klen);
+    uint64_t hash = ln_overlay_hash(n->key, n->klen);
     struct ln_overlay_segment *s = segment_of(&o->table, hash);
     size_t gap = find(s, hash, n->key, n->klen);
     for (size_t at = (gap + 1) & s->mask; s->slots[at].node; at = (at + 1) & s->mask) {
@@ -228,13 +230,11 @@ void ln_overlay_table_clear(struct ln_overlay *o) {
 
 /* ---- hints */
 
-uint64_t ln_overlay_fetch_slot(const struct ln_overlay *o, const void *key, size_t klen) {
-    uint64_t hash = ln_overlay_hash(o, key, klen);
+void ln_overlay_fetch_slot(const struct ln_overlay *o, uint64_t hash) {
     if (o->table.segments) {
         const struct ln_overlay_segment *s = segment_of(&o->table, hash);
         __builtin_prefetch(&s->slots[hash & s->mask]);
     }
-    return hash;
 }
 
 const struct ln_overlay_node *ln_overlay_fetch_node(const struct ln_overlay *o, uint64_t hash) {

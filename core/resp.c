@@ -350,9 +350,8 @@ size_t ln_resp_glance(const char *data, size_t len, struct ln_resp_glance *out) 
     if (!p || out->argc < 2)
         return 0;
     p = glance_bulk(p, end, &out->name, &out->name_len);
-    if (p)
-        p = glance_bulk(p, end, &out->first, &out->first_len);
-    for (uint32_t i = 2; p && i < out->argc; i++)
-        p = glance_bulk(p, end, &text, &text_len);
+    for (uint32_t i = 0; p && i + 1 < out->argc; i++)
+        p = i < LN_RESP_GLANCE ? glance_bulk(p, end, &out->args[i], &out->lens[i])
+                               : glance_bulk(p, end, &text, &text_len);
     return p ? (size_t)(p - data) : 0;
 }

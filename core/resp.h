@@ -68,12 +68,13 @@ void ln_resp_reader_free(struct ln_resp_reader *r);
  * 256 bytes of memory, so call it until it returns 0. */
 int ln_resp_read_command(struct ln_resp_reader *r, const char *data, size_t len, size_t *consumed);
 
-/* A look at the command in front of data, without a reader: its name and its first argument, if it
+/* A look at the command in front of data, without a reader: its name and its first arguments, if it
  * is an array of two bulk strings or more and complete. Returns its length, or 0 for anything else.
  * For hints only: nothing is refused, and limits do not count. */
+enum { LN_RESP_GLANCE = 3 };
 struct ln_resp_glance {
-    const char *name, *first;
-    uint32_t name_len, first_len, argc;
+    const char *name, *args[LN_RESP_GLANCE];
+    uint32_t name_len, lens[LN_RESP_GLANCE], argc;
 };
 size_t ln_resp_glance(const char *data, size_t len, struct ln_resp_glance *out);
 

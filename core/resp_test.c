@@ -586,10 +586,10 @@ static void a_glance_sees_the_name_and_the_first_argument_of_a_complete_array(vo
     assert_int_equal(ln_resp_glance(get, strlen(get), &g), whole);
     assert_int_equal(g.argc, 2);
     assert_memory_equal(g.name, "GET", g.name_len);
-    assert_int_equal(g.first_len, 5);
-    assert_memory_equal(g.first, "key:1", 5);
+    assert_int_equal(g.lens[0], 5);
+    assert_memory_equal(g.args[0], "key:1", 5);
     assert_int_equal(ln_resp_glance(set, strlen(set), &g), strlen(set));
-    assert_int_equal(g.first_len, 0);
+    assert_int_equal(g.lens[0], 0);
     for (size_t len = 0; len < whole; len++) { /* of its own size: a read past it is seen */
         char *cut = malloc(len + 1);
         memcpy(cut, get, len);

@@ -56,17 +56,27 @@ void ln_layer_release(struct ln_store *s, struct ln_layer *layer) {
     ln_loop_defer(s->loop, &s->reap_job, on_reap);
 }
 
+static void drop_flushed(struct ln_store *s) {
+    ln_layer_release(s, s->flushed[0]);
+    memmove(s->flushed, s->flushed + 1, --s->flushed_count * sizeof(void *));
+}
+
 /* What was written lately is read lately, and lies here already in the form that reads like best.
- * What is newer lies in the layers above; it replaces this one when it has reached the engine
- * itself. */
+ * What is newer lies in the layers above, which come here in their turn. Together they take as much
+ * as the cache, and so the oldest ones go. */
 void ln_store_keep_flushed(struct ln_store *s, struct ln_layer *layer) {
     ln_store_cool(s); /* it is older than what goes */
-    if (s->flushed)
-        ln_layer_release(s, s->flushed);
-    s->flushed = NULL;
     s->epoch++;
-    if (layer && layer->rows.memory <= s->options.cache)
-        s->flushed = layer;
+    size_t memory = layer ? layer->rows.memory : 0;
+    for (size_t i = 0; i < s->flushed_count; i++)
+        memory += s->flushed[i]->rows.memory;
+    while (s->flushed_count > 0 &&
+           (!layer || memory > s->options.cache || s->flushed_count == LN_STORE_KEPT)) {
+        memory -= s->flushed[0]->rows.memory;
+        drop_flushed(s);
+    }
+    if (layer && memory <= s->options.cache)
+        s->flushed[s->flushed_count++] = layer;
     else if (layer)
         ln_layer_release(s, layer);
 }
@@ -280,16 +290,23 @@ static int get_stored(struct ln_store *s, const void *key, size_t klen, struct l
     return rc;
 }
 
+/* Whether a layer knows about key, the newest first. */
+static bool look(const struct ln_store *s, const void *key, size_t klen,
+                 struct ln_overlay_row *row) {
+    uint64_t hash = ln_overlay_hash(key, klen);
+    bool found = ln_overlay_get_hashed(&s->active->rows, hash, key, klen, row);
+    for (size_t i = s->frozen_count; !found && i > 0; i--)
+        found = ln_overlay_get_hashed(&s->frozen[i - 1]->rows, hash, key, klen, row);
+    for (size_t i = s->flushed_count; !found && i > 0; i--)
+        found = ln_overlay_get_hashed(&s->flushed[i - 1]->rows, hash, key, klen, row);
+    return found;
+}
+
 int ln_store_get(struct ln_store *s, const void *key, size_t klen, struct ln_detail *detail,
                  struct ln_value *value) {
     struct ln_overlay_row row;
     struct ln_cached cached;
-    bool found = ln_overlay_get(&s->active->rows, key, klen, &row);
-    for (size_t i = s->frozen_count; !found && i > 0; i--)
-        found = ln_overlay_get(&s->frozen[i - 1]->rows, key, klen, &row);
-    if (!found && s->flushed)
-        found = ln_overlay_get(&s->flushed->rows, key, klen, &row);
-    if (found) {
+    if (look(s, key, klen, &row)) {
         if (row.deleted)
             return -ENOENT;
         *value = (struct ln_value){.data = row.value, .len = row.vlen};
@@ -306,25 +323,39 @@ int ln_store_get(struct ln_store *s, const void *key, size_t klen, struct ln_det
     return LN_OK;
 }
 
-/* The one with the most rows is the likeliest to have them. */
-static const struct ln_overlay *largest(const struct ln_store *s) {
-    const struct ln_overlay *rows = &s->active->rows;
-    for (size_t i = 0; i < s->frozen_count; i++)
-        if (s->frozen[i]->rows.count > rows->count)
-            rows = &s->frozen[i]->rows;
-    return s->flushed && s->flushed->rows.count > rows->count ? &s->flushed->rows : rows;
+enum { LAYERS = 1 + LN_STORE_FROZEN + LN_STORE_KEPT };
+
+/* Those that have rows, the newest first. */
+static size_t list_layers(const struct ln_store *s, const struct ln_overlay *rows[LAYERS]) {
+    size_t n = 0;
+    rows[n] = &s->active->rows;
+    n += rows[n]->count > 0;
+    for (size_t i = s->frozen_count; i > 0; i--) {
+        rows[n] = &s->frozen[i - 1]->rows;
+        n += rows[n]->count > 0;
+    }
+    for (size_t i = s->flushed_count; i > 0; i--) {
+        rows[n] = &s->flushed[i - 1]->rows;
+        n += rows[n]->count > 0;
+    }
+    return n;
 }
 
 void ln_store_ahead(const struct ln_store *s, const struct ln_store_key *keys, size_t count) {
-    const struct ln_overlay *rows = largest(s);
-    const struct ln_overlay_node *nodes[LN_STORE_AHEAD];
+    const struct ln_overlay *rows[LAYERS];
+    const struct ln_overlay_node *nodes[LN_STORE_AHEAD] = {NULL};
     uint64_t hashes[LN_STORE_AHEAD];
-    if (rows->count == 0)
+    size_t layers = list_layers(s, rows);
+    if (layers == 0)
         return;
+    for (size_t i = 0; i < count; i++) {
+        hashes[i] = ln_overlay_hash(keys[i].key, keys[i].len);
+        for (size_t k = 0; k < layers; k++)
+            ln_overlay_fetch_slot(rows[k], hashes[i]);
+    }
     for (size_t i = 0; i < count; i++)
-        hashes[i] = ln_overlay_fetch_slot(rows, keys[i].key, keys[i].len);
-    for (size_t i = 0; i < count; i++)
-        nodes[i] = ln_overlay_fetch_node(rows, hashes[i]);
+        for (size_t k = 0; k < layers && !nodes[i]; k++)
+            nodes[i] = ln_overlay_fetch_node(rows[k], hashes[i]);
     for (size_t i = 0; i < count; i++)
         if (nodes[i])
             ln_overlay_fetch_value(nodes[i]);
@@ -338,8 +369,8 @@ void ln_value_release(struct ln_value *value) {
 /* ---- writing */
 
 /* A cached row is what the engine has. Where an overlay knows better, it is not looked at, and it
- * must be gone by the time the engine has the overlay. So it goes at the write: as long as the key
- * lies in an overlay, reads do not bring it back. */
+ * must be gone by the time the engine has the overlay. So it goes with the first write: as long as
+ * the key lies in an overlay, reads do not bring it back. */
 static int written(struct ln_store *s, int rc) {
     if (rc != LN_OK)
         return rc;
@@ -358,8 +389,9 @@ static int put(struct ln_store *s, put_fn *fn, const void *key, size_t klen, con
         return -E2BIG;
     if (s->failed != LN_OK)
         return s->failed;
+    size_t rows = s->active->rows.count;
     int rc = fn(&s->active->rows, key, klen, value, vlen);
-    if (rc == LN_OK) /* last: key and value may be borrowed from there */
+    if (s->active->rows.count > rows) /* last: key and value may be borrowed from there */
         ln_row_cache_drop(s->cache, key, klen);
     return written(s, rc);
 }
@@ -371,6 +403,11 @@ int ln_store_put(struct ln_store *s, const void *key, size_t klen, const void *v
 int ln_store_put_new(struct ln_store *s, const void *key, size_t klen, const void *value,
                      size_t vlen) {
     return put(s, ln_overlay_put_new, key, klen, value, vlen);
+}
+
+bool ln_store_wrote(const struct ln_store *s, const void *key, size_t klen) {
+    struct ln_overlay_row row;
+    return ln_overlay_get(&s->active->rows, key, klen, &row) && !row.deleted;
 }
 
 int ln_store_delete(struct ln_store *s, const void *key, size_t klen) {

@@ -40,9 +40,9 @@ struct ln_store_flush;
 
 struct ln_store_options {
     bool create; /* make the directory (not its parents) where it is missing */
-    /* Bytes of cache: a quarter for rows, the rest for blocks. Beside it stay: the last overlay
-     * flushed, where it is not larger; ranges that are read again, up to a quarter, and what was
-     * made of their rows, up to an eighth. */
+    /* Bytes of cache: a quarter for rows, the rest for blocks. Beside it stay: the last overlays
+     * flushed, as far as they are not larger together; ranges that are read again, up to a quarter,
+     * and what was made of their rows, up to an eighth. */
     size_t cache;
     const char *engine; /* "leveldb", "rocksdb", "memory"; NULL: the directory's, leveldb if new */
     size_t overlay;     /* bytes of memory at which an overlay is flushed */
@@ -122,6 +122,10 @@ int ln_store_delete(struct ln_store *s, const void *key, size_t klen);
  * an older value back). It costs the engine nothing where it is deleted before it was flushed. */
 int ln_store_put_new(struct ln_store *s, const void *key, size_t klen, const void *value,
                      size_t vlen);
+
+/* Whether the writes since the mark, at the least, have left such a row. Looks at no engine and no
+ * cache: for who knows that there was none before. */
+bool ln_store_wrote(const struct ln_store *s, const void *key, size_t klen);
 
 /* Deletes the rows with from <= key < to (to == NULL: no end), however many, with one marker: as of
  * now they are gone from all reads and scans; the engine's rows go in the background. */

@@ -12,6 +12,7 @@
 
 enum {
     LN_STORE_FROZEN = 8,    /* overlays at most that wait: one, unless snapshots are taken */
+    LN_STORE_KEPT = 4,      /* overlays at most that stay after they were flushed */
     LN_STORE_RANGES = 4096, /* deleted ranges at which an overlay is flushed, whatever its size */
 };
 
@@ -51,8 +52,10 @@ struct ln_store {
     struct ln_layer *active;
     struct ln_layer *frozen[LN_STORE_FROZEN]; /* the oldest first */
     size_t frozen_count;
-    struct ln_layer *flushed; /* NULL, or the last one, which the engine has: for point reads */
-    struct ln_layer *warm;    /* NULL, or what the engine has in some ranges: see store_warm.c */
+    struct ln_layer
+        *flushed[LN_STORE_KEPT]; /* the last ones, which the engine has, the oldest first */
+    size_t flushed_count;
+    struct ln_layer *warm; /* NULL, or what the engine has in some ranges: see store_warm.c */
     uint64_t warm_hits, warm_loads, warm_pause;
     struct ln_overlay_packs packs;
 
@@ -109,8 +112,8 @@ int ln_store_fail(const struct ln_store *s, struct ln_detail *detail, const char
                   const char *cause);
 struct ln_layer *ln_layer_new(struct ln_store *s);
 void ln_layer_release(struct ln_store *s, struct ln_layer *layer);
-/* Point reads look into this one from now on before they ask cache and engine, or into none (NULL).
- * Takes it. */
+/* Point reads look into this one from now on before they ask cache and engine, and into those of
+ * the ones before that still have room; or into none (NULL). Takes it. */
 void ln_store_keep_flushed(struct ln_store *s, struct ln_layer *layer);
 static inline bool ln_layer_empty(const struct ln_layer *layer) {
     return layer->rows.count == 0 && layer->rows.range_count == 0;

@@ -177,7 +177,8 @@ static bool in_memory(int i) {
     bool found = ln_overlay_get(&s->active->rows, keys[i], klens[i], &row);
     for (size_t k = 0; k < s->frozen_count; k++)
         found |= ln_overlay_get(&s->frozen[k]->rows, keys[i], klens[i], &row);
-    found |= s->flushed && ln_overlay_get(&s->flushed->rows, keys[i], klens[i], &row);
+    for (size_t k = 0; k < s->flushed_count; k++)
+        found |= ln_overlay_get(&s->flushed[k]->rows, keys[i], klens[i], &row);
     return found || (s->warm && ln_overlay_get(&s->warm->rows, keys[i], klens[i], &row));
 }
 

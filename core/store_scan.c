@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { LAYERS = LN_STORE_FROZEN + 3 };
+enum { LAYERS = LN_STORE_FROZEN + LN_STORE_KEPT + 2 };
 
 /* A cursor over ordered sources, the newest first, the engine last. Each stands on its first row
  * not yet passed, or on the row handed out last (on). Where a source has changed since, its place
@@ -207,8 +207,8 @@ static int open_engine(struct ln_scan *scan) {
     scan->on_iter = false;
     scan->iter_ended = needs_no_engine(scan);
     if (scan->iter_ended) {
-        if (s->flushed)
-            scan->layers[scan->count++].layer = s->flushed;
+        for (size_t i = s->flushed_count; i > 0; i--)
+            scan->layers[scan->count++].layer = s->flushed[i - 1];
         scan->layers[scan->count++].layer = s->warm;
         return LN_OK;
     }

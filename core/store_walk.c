@@ -3,7 +3,7 @@
 
 #include <errno.h>
 
-enum { LAYERS = LN_STORE_FROZEN + 3, NEAR = 4 };
+enum { LAYERS = LN_STORE_FROZEN + LN_STORE_KEPT + 2, NEAR = 4 };
 
 /* A layer, and its first row that is not passed yet. */
 struct source {
@@ -178,8 +178,9 @@ int ln_store_walk(struct ln_store *s, const struct ln_walk *range) {
     add(&w, s->active);
     for (size_t i = s->frozen_count; i > 0; i--)
         add(&w, s->frozen[i - 1]);
-    if (s->flushed && !ln_store_has_all(s, range->from, range->from_len, range->to, range->to_len))
-        add(&w, s->flushed);
+    if (!ln_store_has_all(s, range->from, range->from_len, range->to, range->to_len))
+        for (size_t i = s->flushed_count; i > 0; i--)
+            add(&w, s->flushed[i - 1]);
     if (s->warm)
         add(&w, s->warm);
     while (rc == LN_OK && (at = pick(&w))) {

@@ -6,9 +6,11 @@ require "lunode.kv"
 
 -- Why we have none of a group, or not all of it.
 local GROUPS = {
+  cluster = "each member has all slots; members come and go by `lunode cluster`",
   geo = "not built; the types that they stand on, sorted sets, are there",
   hyperloglog = "not built",
-  scripting = "a node is scripted from its inside: `kv.command` adds commands in Lua ([how](guide/commands.md))",
+  scripting = "a script is a command of its own here: `kv.command` adds it, `ctx:call` is its `redis.call` "
+    .. "([how](guide/kv.md#made-of-other-commands))",
   stream = "not built",
 }
 
@@ -18,9 +20,9 @@ local NOTES = {
   asking = "slots do not move between nodes",
   bitfield = "writes the string anew, as all commands on parts of strings do: O(its length)",
   bgrewriteaof = "the log is cut as the store takes it over; there is nothing to rewrite",
+  ["client|reply"] = "QUIT closes also where it gets no reply; subscriptions of a transaction are not confirmed then",
   ["client|list"] = "sizes of buffers that a node has none of are 0",
   ["client|no-evict"] = "remembered and shown; nothing is ever evicted",
-  ["command|getkeysandflags"] = "SET has the flags of its widest form, whatever its options",
   ["config|get"] = "the parameters that mean something here, and a few more that clients ask for",
   ["config|set"] = "those; what the node cannot do otherwise may be set to what it is",
   ["config|rewrite"] = "always the error of a server without a config file: `--config` is a script",
@@ -45,9 +47,10 @@ local NOTES = {
   ["memory|malloc-stats"] = "there are none",
   migrate = "restore from a backup, or add a member to the cluster",
   module = "`lunode run` starts a node with your own commands in Lua",
-  monitor = "the output limits of subscribers hold for it; the names of short commands are shown in lower case",
+  monitor = "the output limits of subscribers hold for it; the names of short commands are shown "
+    .. "in lower case, EXEC before its commands, and a monitor's own commands before their replies",
   move = "there is one database",
-  ["object|encoding"] = "what Redis chooses for such a value when it is new",
+  ["object|encoding"] = "what Redis chooses for such a value when it is set as a whole",
   ["object|idletime"] = "always 0: no access times are kept, as nothing is evicted",
   ["object|refcount"] = "as in Redis for new values; nothing is shared here",
   psync = "replication is Raft: `lunode cluster`",
@@ -72,6 +75,32 @@ local NOTES = {
   watch = "in a cluster it goes through the log",
 }
 
+local FITTING = [[
+It does unless it needs scripts (EVAL, FUNCTION), streams, HyperLogLog or geo commands, more than one database, users
+(ACL), keys that are evicted, or servers that replicate from each other by PSYNC. Its present server knows what it
+sends; this lists what of that is not here (6379 is that server, 6380 a node):
+
+```sh
+redis-cli -p 6379 info commandstats | sed -n 's/^cmdstat_\([^:]*\):.*/\1/p' | sort | while read -r name; do
+  redis-cli -p 6380 command info "$name" | grep -q . || echo "$name"
+done
+```
+
+Many libraries keep a script for one thing only. These were tried:
+
+| program | |
+|---|---|
+| redis-cli, redis-benchmark, hiredis, redis-py, redis-rb, phpredis, node-redis, ioredis | yes, as far as this page |
+| connect-redis 9, Keyv 5, django-redis 5.2, dogpile.cache 1.1, sessions of phpredis | yes, but for their locks |
+| locks of redis-py, django-redis, dogpile.cache, sessions of phpredis | no: a script releases them, so they last |
+| rate-limiter-flexible 11 | its `RateLimiterRedisNonAtomic` |
+| rate-limit-redis 6, Limits 2.8 | no: scripts |
+| Kombu 5.2 | yes |
+| Sidekiq 6.4 | yes, but for jobs that are to run later, or again: a script fetches them |
+| Celery 5.2, Bull 4, BullMQ 6, Bee-Queue 2, RQ 1.13 | no: scripts; RQ needs streams, too |
+
+A script of your own becomes a command of your own, in Lua: [the guide](guide/kv.md#made-of-other-commands).]]
+
 local GENERAL = [[
 - **One database.** `SELECT` takes 0 alone, whatever `databases` a client would like.
 - **Durability.** What is acknowledged is in the log, as with `appendonly yes`; `appendfsync` says when the log is
@@ -84,8 +113,7 @@ local GENERAL = [[
   something, counts for all keys that it may write (`LMPOP 2 a b` for both).
 - **Keyspace notifications** are told by each node to its own subscribers, when it runs the command; on every member
   of a cluster.
-  An event `expired` comes when the key is deleted; commands that store a result (`SORT … STORE`, `SUNIONSTORE`, …)
-  tell `new` also where they replace a key.
+  An event `expired` comes when the key is deleted.
 - **Slow subscribers and monitors** are closed at `client-output-buffer-limit pubsub`. A client of the class `normal`
   that does not read its replies is not read from any more, so it needs no limit.
 - **HELP** of containers is written from our tables, with other words.
@@ -133,8 +161,12 @@ local function tables()
   local lines = {}
   for _, group in ipairs(order) do
     local rows, any = {}, false
-    for i, one in ipairs(groups[group]) do
-      rows[i] = row(group, one)
+    for _, one in ipairs(groups[group]) do
+      local text = row(group, one)
+      local container = one.name:match("^(.-)|")
+      if not container or command.find(container) then -- one row for all of those that are not here
+        rows[#rows + 1] = text
+      end
       any = any or command.resolve(one.name) ~= nil
     end
     lines[#lines + 1] = "\n### " .. group .. "\n"
@@ -170,6 +202,10 @@ Written by `./dev docs` from the tables of commands: %d of the %d commands and s
 Replies are Redis's to the byte; generated sequences of commands beside `redis-server` look for differences in the
 specs. What differs on purpose is said on this page.
 
+## Does my application fit?
+
+%s
+
 ## In general
 
 %s
@@ -181,4 +217,4 @@ specs. What differs on purpose is said on this page.
 
 | command | |
 |---|---|
-%s]]):format(have, total, GENERAL, body, own()))
+%s]]):format(have, total, FITTING, GENERAL, body, own()))

@@ -5,6 +5,7 @@ local expect = require "lunode.test.expect"
 local loop = require "lunode.loop"
 local lunode = require "spec.support.lunode"
 local misuse = require "spec.support.misuse"
+local tmp = require "lunode.test.tmp"
 local wait = require "lunode.test.wait"
 
 local function nothing() end
@@ -561,6 +562,18 @@ describe("loop.signal", function()
     ]]
     assert.equal(128 + 15, code)
     assert.equal("", out)
+  end)
+end)
+
+describe("loop.process", function()
+  it("tells what the system knows of this process", function()
+    local status = assert(tmp.read("/proc/self/status"))
+    local process = loop.process()
+    assert.equal(status:match("\nPid:%s+(%d+)"), tostring(process.pid))
+    local resident = 1024 * math.tointeger(status:match("\nVmRSS:%s+(%d+) kB"))
+    assert.is_true(math.abs(process.rss - resident) < resident // 4, ("%d, not %d"):format(process.rss, resident))
+    local total = 1024 * math.tointeger(tmp.read("/proc/meminfo"):match("MemTotal:%s+(%d+) kB"))
+    assert.equal(total, process.system_memory)
   end)
 end)
 

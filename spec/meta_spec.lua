@@ -87,6 +87,7 @@ describe("lunode.meta.lua", function()
     snapshot = "lunode.snapshot",
     elements = "lunode.elements",
     members = "lunode.members",
+    scored = "lunode.scored",
     rows = "lunode.rows",
     ranks_nodes = "lunode.ranks",
     nearby_members = "lunode.nearby",

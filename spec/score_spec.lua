@@ -50,4 +50,22 @@ describe("lunode.score", function()
     assert.error_matches(function() score.split { "short" } end, "a score's bytes expected")
     assert.error_matches(function() score.split { 5 } end, "a score's bytes expected")
   end)
+
+  it("reads what SORT sorts by as Redis does", function()
+    assert.same({ 1.0, 0.0, 0.0, -2.5, 16.0, 1.0 }, score.weights { "1", "", false, " -2.5", "0x10", "1\0x" })
+    assert.same({}, score.weights {})
+    for _, text in ipairs { "x", " ", "1 ", "nan", "1e400", "1e-400" } do
+      assert.is_nil(score.weights { "1", text }, text)
+    end
+  end)
+
+  it("orders lists by numbers or texts, then by their strings", function()
+    assert.same({ "c", "a", "b" }, score.order({ "a", "b", "c" }, { 2.0, 2.0, 1.0 }))
+    assert.same({ "b", "a", "c" }, score.order({ "a", "b", "c" }, { 2.0, 2.0, 1.0 }, true))
+    assert.same({ "c", "b", "a" }, score.order({ "a", "b", "c" }, { "x\0b", "x\0a", "x" }))
+    assert.same({ "b", "d", "c", "a" }, score.order({ "a", "b", "c", "d" }, { "y", false, "x", false }))
+    assert.same({ "a", "a" }, score.order({ "a", "a" }, { 1.0, 1.0 }))
+    assert.same({}, score.order({}, {}))
+    assert.error_matches(function() score.order({ 1 }, { 1 }) end, "a list of strings expected")
+  end)
 end)

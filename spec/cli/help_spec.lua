@@ -41,7 +41,7 @@ describe("lunode on the command line", function()
     local _, out = lunode.run { "help", "kv" }
     local columns = {}
     for name, left, gap in out:gmatch("\n  %-%-([%l-]+)(.-)(  +)%l") do
-      columns[#columns + 1] = #name + #left + #gap
+      columns[#columns + 1] = utf8.len(name .. left .. gap)
       assert.equal(columns[1], columns[#columns])
     end
     assert.equal(22, #columns)

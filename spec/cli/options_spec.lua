@@ -95,7 +95,8 @@ describe("a wrong setting is refused with its place and what is accepted:", func
   it("a config file that is missing or broken, which is no wrong usage", function()
     refused("config file: /no/such: No such file or directory", 1, { "--config", "/no/such" })
     local path = write_config "size ="
-    refused(("config file: %s:1: unexpected symbol near <eof>"):format(path), 1, { "--config", path })
+    refused("config file: " .. path .. ":1: unexpected symbol near <eof>; its lines are as in: "
+      .. 'listen = "127.0.0.1:7000"', 1, { "--config", path })
   end)
 
   it("an option without a value", function()

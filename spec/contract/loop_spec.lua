@@ -272,6 +272,20 @@ local function contract(world)
     assert.equal(7, loop.random(7, 7))
     assert.equal("integer", math.type(loop.random(math.mininteger, math.maxinteger)))
   end)
+
+  it("tells which process it runs in, and what that uses", function()
+    local before = loop.process()
+    assert.is_true(before.pid > 0)
+    kit.till(world, function()
+      return loop.process().user + loop.process().system > before.user + before.system or world.simulated
+    end, "time of the processor")
+    local after = loop.process()
+    assert.equal(before.pid, after.pid)
+    for _, name in ipairs { "pid", "rss", "peak_rss", "system_memory" } do
+      assert.equal("integer", math.type(after[name]), name)
+    end
+    assert.is_true(after.rss <= after.peak_rss and after.peak_rss <= after.system_memory)
+  end)
 end
 
 kit.describe("a loop", contract)

@@ -55,6 +55,7 @@ describe("names", function()
     misuse("from 1 to 3 expected", function() names:bind("x", 1, 0, 3, 4) end)
     misuse("from 0 to 3 expected", function() names:bind("x", 1, -1, 0) end)
     misuse("less than the least", function() names:bind("x", 1, 2, 1) end)
+    misuse("from 0 to 3 expected", function() names:bind("x", 1, 1, 2, 2, 4) end)
     assert.has_error(function()
       for i = 1, 2000 do
         names:bind("n" .. i, i, 0, 0)

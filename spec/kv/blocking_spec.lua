@@ -136,7 +136,7 @@ describe("a client that finds no element", function()
     client("BLMOVE", "a", "b", "LEFT", "LEFT", "0")
     assert.equal(1, pusher("CLIENT", "UNBLOCK", tostring(id), "error"))
     assert.equal("UNBLOCKED client unblocked via CLIENT UNBLOCK", client:reply().err)
-    assert.equal("ERR syntax error", pusher:err("CLIENT", "UNBLOCK", "1", "FOO"))
+    assert.equal("ERR CLIENT UNBLOCK reason should be TIMEOUT or ERROR", pusher:err("CLIENT", "UNBLOCK", "1", "FOO"))
     assert.equal("ERR value is not an integer or out of range", pusher:err("CLIENT", "UNBLOCK", "x"))
   end)
 

@@ -12,7 +12,7 @@ local redis = require "spec.support.redis"
 local resp = require "lunode.resp"
 local tmp = require "lunode.test.tmp"
 local wait = require "lunode.test.wait"
-local writes = require "lunode.kv.writes"
+local logged = require "lunode.kv.logged"
 
 local ELECTION_TIMEOUT = 0.2
 
@@ -513,10 +513,10 @@ describe("what a member forwards", function()
   end
 
   it("is taken where all of it can be run", function()
-    assert.is_true(writes.knows("", 1))
-    assert.is_true(writes.knows(of({ "SET", "a", "1" }, { "\0expire" }, { "\0once", "id", "incr", "n" }), 1))
-    assert.is_true(writes.knows(of { "\0exec", "3", "SET", "a", "1", "2", "INCR", "n" }, 1))
-    assert.is_true(writes.knows("in front" .. of { "SET", "a", "1" }, 9))
+    assert.is_true(logged.knows("", 1))
+    assert.is_true(logged.knows(of({ "SET", "a", "1" }, { "\0expire" }, { "\0once", "id", "incr", "n" }), 1))
+    assert.is_true(logged.knows(of { "\0exec", "3", "SET", "a", "1", "2", "INCR", "n" }, 1))
+    assert.is_true(logged.knows("in front" .. of { "SET", "a", "1" }, 9))
   end)
 
   it("is refused where not: it would end every member, or make them differ", function()
@@ -525,7 +525,7 @@ describe("what a member forwards", function()
       of { "\0exec", "2", "NONSENSE", "x" }, of { "\0once", "id", "NONSENSE" }, of { "\0once", "id", "GET", "a" },
       of { "\0watched_exec", "id", "2", "NONSENSE", "x" },
     } do
-      local known, err = writes.knows(payload, 1)
+      local known, err = logged.knows(payload, 1)
       assert.is_nil(known)
       assert.is_string(err)
     end

@@ -12,15 +12,15 @@ local resp = require "lunode.resp"
 
 local FULL = os.getenv("LUNODE_FULL") == "1"
 local COMMANDS = 20000
-local ROUNDS = FULL and 10 or 1
+local ROUNDS = FULL and 25 or 1
 local MOST_FAILURES = 5 -- then it is clear enough
 
 -- The full run looks at other sequences each time.
 local SEED = tonumber(os.getenv("LUNODE_SEED")) or FULL and loop.random(1, 1 << 40) or 1
 
--- What SELECT and CONFIG GET tell of is the same in both.
+-- What SELECT and CONFIG GET tell of is the same in both. So often it looks whether a timeout is over, a second.
 local function redis_server()
-  return redis.server { "--databases", "1" }
+  return redis.server { "--databases", "1", "--hz", "500" }
 end
 
 -- Every command that the generator must have reached, with a reply that is no error.
@@ -219,24 +219,39 @@ describe("the node", function()
 
   local answered = {}
 
+  local function compare_from(seed, count)
+    local node = lunode.kv()
+    local d = differ.new(redis_server(), node)
+    local failures = explore(d, seed, count)
+    assert.equal("", table.concat(failures, "\n\n"), "redis-server first, the node second")
+    assert.is_true(d.total >= count)
+    for name in pairs(d.answered) do
+      answered[name] = true
+    end
+    assert.equal(0, node:stop(), node.process:stderr())
+  end
+
+  local function unanswered()
+    local list = {}
+    for _, name in ipairs(NAMES) do
+      list[#list + 1] = not answered[name] and name or nil
+    end
+    return list
+  end
+
   -- A new node for each round: what each sequence deletes stays in LevelDB for a while, and makes walks slower.
   for round = 1, ROUNDS do
     it(("answers as redis-server does, to the byte (round %d)"):format(round), function()
-      local node = lunode.kv()
-      local d = differ.new(redis_server(), node)
-      local failures = explore(d, SEED + (round - 1) * 100000, COMMANDS)
-      assert.equal("", table.concat(failures, "\n\n"), "redis-server first, the node second")
-      assert.is_true(d.total >= COMMANDS)
-      for name in pairs(d.answered) do
-        answered[name] = true
-      end
-      assert.equal(0, node:stop(), node.process:stderr())
+      compare_from(SEED + (round - 1) * 100000, COMMANDS)
     end)
   end
 
   it("has answered every command, and not with an error", function()
-    for _, name in ipairs(NAMES) do
-      assert.is_truthy(answered[name], name .. " was never answered without an error")
+    for more = ROUNDS, ROUNDS + 9 do -- some are rare
+      if #unanswered() > 0 then
+        compare_from(SEED + more * 100000, COMMANDS)
+      end
     end
+    assert.equal("", table.concat(unanswered(), " "))
   end)
 end)

@@ -138,6 +138,10 @@ describe("a full disk", function()
       assert.equal("1", client:call("GET", "before"))
       assert.matches("^MISCONF Errors writing to the log: .*No space left on device", client:call("SET", "a", "1").err)
       assert.equal("1", client:call("GET", "before"))
+      local said, said_then = "the disk is full: writes are refused until", "there is space on the disk again"
+      wait.till(function()
+        return node.process:stderr():find(said, 1, true)
+      end, 30, "the node to say so")
       os.remove(disk .. "/ballast")
       wait.till(function()
         return client:call("SET", "after", "1").ok
@@ -149,6 +153,9 @@ describe("a full disk", function()
       for _, w in ipairs(writers) do
         w:finish()
       end
+      wait.till(function()
+        return node.process:stderr():find(said_then, 1, true)
+      end, 30, "the node to say so")
       client:call("DEL", "before", "after")
       settle(node, writers)
       node:kill9()

@@ -5,7 +5,7 @@ local loop = require "lunode.loop"
 local redis = require "spec.support.redis"
 local tmp = require "lunode.test.tmp"
 local wait = require "lunode.test.wait"
-local writes = require "lunode.kv.writes"
+local logged = require "lunode.kv.logged"
 
 describe("a node", function()
   local node, dir
@@ -61,9 +61,9 @@ describe("a node", function()
   end)
 
   it("stops where it cannot write, and lets no reply to a lost write leave", function()
-    local logged, sink = {}, logger.sink
+    local told, sink = {}, logger.sink
     logger.sink = function(level, text)
-      logged[#logged + 1] = level .. " " .. text
+      told[#told + 1] = level .. " " .. text
     end
     start()
     local client = redis.connect(node.host, node.port)
@@ -83,14 +83,14 @@ describe("a node", function()
     logger.sink = sink
     assert.equal("", client:bytes())
     assert.equal("cannot write: Input/output error", node.failed)
-    assert.equal(1, #logged)
-    assert.matches("^error the node stops: cannot write: Input/output error. Every", logged[1])
+    assert.equal(1, #told)
+    assert.matches("^error the node stops: cannot write: Input/output error. Every", told[1])
     close()
   end)
 
   for _, sync in ipairs { "always", "no" } do
     it("that is closed in the turn of a write keeps it, --sync " .. sync, function()
-      writes.internal("spec.touch", function(ctx)
+      logged.add("spec.touch", function(ctx)
         ctx.db:set("touched", (ctx.db:get("touched") or "") .. "1")
       end)
       start { sync = sync }
@@ -105,6 +105,32 @@ describe("a node", function()
       assert.equal("11", redis.connect(node.host, node.port):call("GET", "touched"))
     end)
   end
+
+  it("counts bytes, also of clients that have left, and commands a second, from zero at CONFIG RESETSTAT", function()
+    start()
+    local client = redis.connect(node.host, node.port)
+    local function field(name)
+      return tonumber(client:call("INFO", "stats"):match("\n" .. name .. ":(%d+)"))
+    end
+    local other = redis.connect(node.host, node.port)
+    other:call("SET", "large", ("x"):rep(100000))
+    other:call("GET", "large")
+    other:close()
+    wait.till(function()
+      return node.stats.clients == 1
+    end)
+    for _, name in ipairs { "total_net_input_bytes", "total_net_output_bytes" } do
+      local bytes = field(name)
+      assert.is_true(bytes > 100000 and bytes < 110000, name .. " is " .. bytes)
+    end
+    wait.till(function() -- each look is a command
+      return field "instantaneous_ops_per_sec" > 0
+    end)
+    client:call("CONFIG", "RESETSTAT")
+    for _, name in ipairs { "total_net_input_bytes", "total_net_output_bytes", "instantaneous_ops_per_sec" } do
+      assert.is_true(field(name) < 5000, name)
+    end
+  end)
 
   it("turns away those past maxclients", function()
     start { maxclients = 1 }

@@ -1,4 +1,5 @@
 local fake_node = require "spec.kv.fake_node"
+local loop = require "lunode.loop"
 local resp = require "lunode.resp"
 
 describe("commands about the node", function()
@@ -60,6 +61,29 @@ describe("commands about the node", function()
     assert.equal("# Keyspace\r\ndb0:keys=1,expires=1,avg_ttl=0\r\n", client("INFO", "keyspace"))
     assert.equal("", client("INFO", "nonsense"))
     assert.matches("^# Clients\r\n.-\r\n\r\n# Keyspace\r\n", client("INFO", "keyspace", "CLIENTS"))
+  end)
+
+  it("INFO has the fields that clients and monitors read", function()
+    local fields = {}
+    for name, value in client("INFO"):gmatch("([%w_]+):([^\r\n]*)\r\n") do
+      assert.is_nil(fields[name], name .. " is there twice")
+      fields[name] = value
+    end
+    for name in ([[redis_version redis_mode process_id run_id tcp_port uptime_in_seconds uptime_in_days config_file
+      connected_clients maxclients blocked_clients used_memory used_memory_human used_memory_rss used_memory_rss_human
+      used_memory_peak used_memory_peak_human used_memory_lua total_system_memory maxmemory maxmemory_human
+      maxmemory_policy mem_fragmentation_ratio loading async_loading rdb_changes_since_last_save
+      rdb_bgsave_in_progress rdb_last_save_time rdb_last_bgsave_status rdb_last_bgsave_time_sec
+      rdb_current_bgsave_time_sec aof_enabled aof_rewrite_in_progress aof_rewrite_scheduled aof_last_bgrewrite_status
+      aof_last_write_status total_connections_received total_commands_processed instantaneous_ops_per_sec
+      total_net_input_bytes total_net_output_bytes rejected_connections expired_keys evicted_keys keyspace_hits
+      keyspace_misses role connected_slaves master_failover_state master_replid master_replid2 master_repl_offset
+      second_repl_offset repl_backlog_active used_cpu_sys used_cpu_user cluster_enabled]]):gmatch("%S+") do
+      assert.is_not_nil(fields[name], name)
+    end
+    assert.equal(tostring(loop.process().pid), fields.process_id)
+    assert.is_true(tonumber(fields.used_memory) > tonumber(fields.used_memory_lua)) -- the store's is in it
+    assert.is_true(tonumber(fields.used_memory_peak) >= tonumber(fields.used_memory_rss))
   end)
 
   it("CONFIG GET matches names, CONFIG SET changes all or nothing", function()

@@ -63,11 +63,15 @@ local WORDS = {
 ---@class spec.generator
 ---@field chance spec.prng
 ---@field deck integer  where the relative times of this sequence go on
+---@field keys string[]
+---@field homes table<string, string[]>  a type → the keys that mostly hold such a value
+---@field home string?  the type that the command under way is about
 local methods = {}
 local metatable = { __index = methods, __name = "spec.generator" }
 
 function methods:key()
-  return self.chance:pick(self.keys)
+  local own = self.homes[self.home]
+  return self.chance:pick(own and self.chance:odds(0.6) and own or self.keys)
 end
 
 function methods:keys_of(most)
@@ -356,6 +360,20 @@ families.expiry = {
   { 2, function(g)
     return { "PERSIST", g:key() }
   end },
+  { 1, function(g)
+    local key = g:key()
+    local made = {
+      g.chance:pick {
+        { "PEXPIRE", key, "1" }, { "SET", key, "x", "PX", "1" }, { "PSETEX", key, "1", "x" },
+        { "GETEX", key, "PX", "1" },
+      },
+      { "BLPOP", "\0nobody's", "0.003" }, -- until it has expired
+      alone = true,
+    }
+    g:add_about(key, made)
+    made[#made + 1] = { "EXISTS", key }
+    return made
+  end },
 }
 
 families.connection = {
@@ -494,19 +512,32 @@ local WEIGHTS = {
   { 8, "set" }, { 14, "zset" },
 }
 
+-- What each family is about: of several keys all should often be of its type, or there are but errors.
+local TYPES = { "string", "list", "hash", "set", "zset" }
+local HOMES = {
+  string_set = "string", get = "string", change = "string", bits = "string", lists = "list", hash = "hash", set = "set",
+  zset = "zset",
+}
+
 -- ---------------------------------------------------------------- sequences
+
+-- Commands whose last argument is a timeout: another word in its place could make them wait for minutes.
+local WAIT_LAST = { BLPOP = true, BRPOP = true, BZPOPMIN = true, BZPOPMAX = true, BLMOVE = true, BRPOPLPUSH = true }
 
 -- An argument too many or too few.
 local function spoil(g, command)
+  local at = WAIT_LAST[command[1]] and 2 or nil
   if g.chance:odds(0.5) then
-    command[#command + 1] = g.chance:odds(0.5) and g.chance:pick(WORDS) or g:value()
+    table.insert(command, at or #command + 1, g.chance:odds(0.5) and g.chance:pick(WORDS) or g:value())
   elseif #command > 1 then
-    command[#command] = nil
+    table.remove(command, at)
   end
 end
 
 local function step(g, weights)
-  local made = g.chance:weighted(families[g.chance:weighted(weights)])(g)
+  local family = g.chance:weighted(weights)
+  g.home = HOMES[family]
+  local made = g.chance:weighted(families[family])(g)
   if type(made[1]) ~= "table" then
     made = { made }
   end
@@ -520,22 +551,62 @@ local function step(g, weights)
   return made
 end
 
+-- Adds a command of whichever family in which that is the only key.
+function methods:add_about(key, list)
+  local keys, homes = self.keys, self.homes
+  self.keys, self.homes = { key }, {}
+  local family = families[self.chance:pick { "string_set", "get", "change", "bits", "lists", "hash", "set", "zset" }]
+  local made = self.chance:weighted(family)(self)
+  for _, command in ipairs(type(made[1]) == "table" and made or { made }) do
+    list[#list + 1] = command
+  end
+  self.keys, self.homes = keys, homes
+end
+
+-- Replies that compare.lua excuses stay outside of transactions, and so does what ends a connection.
+local OUTSIDE = {
+  TTL = true, PTTL = true, EXPIRETIME = true, PEXPIRETIME = true, TIME = true, KEYS = true, SCAN = true, HSCAN = true,
+  SSCAN = true, ZSCAN = true, HGETALL = true, HKEYS = true, HVALS = true, SMEMBERS = true, HRANDFIELD = true,
+  SRANDMEMBER = true, ZRANDMEMBER = true, SPOP = true, SINTER = true, SUNION = true, SDIFF = true, SORT = true,
+  SORT_RO = true, OBJECT = true, DUMP = true, RANDOMKEY = true, HELLO = true, CLIENT = true, CONFIG = true, INFO = true,
+  COMMAND = true, QUIT = true, SHUTDOWN = true,
+}
+
+local function add_transaction(g, weights, steps)
+  steps[#steps + 1] = { { g:word "MULTI" } }
+  for _ = 1, g.chance:int(0, 6) do
+    local made = step(g, weights)
+    local fits = not made.alone
+    for _, command in ipairs(made) do
+      fits = fits and not OUTSIDE[command[1]:upper()]
+    end
+    steps[#steps + 1] = fits and made or nil
+  end
+  steps[#steps + 1] = { { g:word(g.chance:pick { "EXEC", "EXEC", "EXEC", "EXEC", "DISCARD" }) } }
+end
+
 ---@param seed integer
 ---@return string[][][] steps
 function M.sequence(seed)
   local chance = prng.new(seed)
-  local g = setmetatable({ chance = chance, deck = chance:int(0, 5002), keys = {} }, metatable)
+  local g = setmetatable({ chance = chance, deck = chance:int(0, 5002), keys = {}, homes = {}, home = nil }, metatable)
   for i = 1, chance:int(2, 9) do
+    local type = chance:pick(TYPES)
     g.keys[i] = chance:pick(M.KEYS)
+    g.homes[type] = g.homes[type] or {}
+    table.insert(g.homes[type], g.keys[i])
   end
   -- Most sequences dwell on few things, so that these meet in ways that an even mixture would seldom make.
   local weights = {}
   for i, entry in ipairs(WEIGHTS) do
     weights[i] = { entry[1] * chance:pick { 1, 1, 1, 20 }, entry[2] }
   end
-  local steps = {}
-  for i = 1, chance:int(40, 120) do
-    steps[i] = step(g, weights)
+  local steps = { chance:odds(0.5) and { { "HELLO", "3" } } or nil }
+  for _ = 1, chance:int(40, 120) do
+    if chance:odds(0.03) then
+      add_transaction(g, weights, steps)
+    end
+    steps[#steps + 1] = step(g, weights)
   end
   return steps
 end

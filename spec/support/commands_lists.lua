@@ -58,7 +58,9 @@ end
 
 return {
   { 5, function(g)
-    local command = { g.chance:pick { "BLPOP", "BRPOP", "BZPOPMIN", "BZPOPMAX" }, table.unpack(g:keys_of(3)) }
+    local name = g.chance:pick { "BLPOP", "BRPOP", "BZPOPMIN", "BZPOPMAX" }
+    g.home = name:find("^BZ") and "zset" or "list"
+    local command = { name, table.unpack(g:keys_of(3)) }
     command[#command + 1] = timeout(g)
     return command
   end },
@@ -69,9 +71,12 @@ return {
     return { "BRPOPLPUSH", g:key(), g:key(), timeout(g) }
   end },
   { 2, function(g)
-    local command = multiple_pop(g, { g.chance:pick { "BLMPOP", "BZMPOP" }, timeout(g) })
+    local name = g.chance:pick { "BLMPOP", "BZMPOP" }
+    g.home = name == "BZMPOP" and "zset" or "list"
+    local command = multiple_pop(g, { name, timeout(g) })
     for i, word in ipairs(command) do
-      command[i] = command[1] == "BZMPOP" and (word == "LEFT" and "MIN" or word == "RIGHT" and "max") or word
+      local upper = command[1] == "BZMPOP" and i > 2 and word:upper()
+      command[i] = upper == "LEFT" and "MIN" or upper == "RIGHT" and "max" or word
     end
     return command
   end },

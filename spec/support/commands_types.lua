@@ -252,16 +252,19 @@ local function algebra(g, name, options)
   if name:find("STORE") then
     command[2] = g:key()
   end
-  command[#command + 1] = tostring(chance:odds(0.9) and #keys or chance:int(-1, 5))
+  command[#command + 1] = tostring(chance:odds(0.95) and #keys or chance:int(-1, 5))
   table.move(keys, 1, #keys, #command + 1, command)
   if options == "some" then
-    local weights = { "WEIGHTS" }
+    local weights, scores = { "WEIGHTS" }, { "WITHSCORES" }
     for _ = 1, chance:odds(0.95) and #keys or #keys - 1 do
-      weights[#weights + 1] = score(g)
+      weights[#weights + 1] = chance:odds(0.8) and chance:pick { "1", "2", "-1", "0", "0.5", "inf" } or score(g)
+    end
+    if name:find("STORE") and chance:odds(0.9) then
+      scores = weights -- it would be an error
     end
     return random_options(g, command, {
-      weights, { "AGGREGATE", chance:pick { "SUM", "MIN", "MAX", "FOO" } }, { "WITHSCORES" },
-      { "AGGREGATE", chance:pick { "sum", "min", "max" } }, { "WITHSCORES" },
+      weights, { "AGGREGATE", chance:pick { "SUM", "MIN", "MAX", "SUM", "MIN", "MAX", "SUM", "MIN", "MAX", "FOO" } },
+      { "AGGREGATE", chance:pick { "SUM", "MIN", "MAX" } }, weights, scores,
     })
   end
   return random_options(g, command, options)
@@ -273,7 +276,7 @@ families.zset = {
   end },
   { 5, function(g)
     local command = { "ZADD", g:key() }
-    random_options(g, command, { { "NX" }, { "XX" }, { "GT" }, { "LT" }, { "CH" }, { "INCR" }, { "CH" }, { "XX" } })
+    random_options(g, command, { { "NX" }, { "XX" }, { "GT" }, { "LT" }, { "CH" }, { "INCR" }, { "CH" }, { "NX" } })
     for _, word in ipairs { score_pairs(g, g.chance:pick { 1, 1, 4 }) } do
       command[#command + 1] = word
     end
@@ -346,7 +349,7 @@ families.zset = {
   { 2, function(g)
     return scan(g, "ZSCAN")
   end },
-  { 6, function(g)
+  { 8, function(g)
     return algebra(g, g.chance:pick { "ZUNION", "ZINTER", "ZUNIONSTORE", "ZINTERSTORE" }, "some")
   end },
   { 2, function(g)

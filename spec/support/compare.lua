@@ -181,6 +181,7 @@ local rules = {
   TTL = near(TOLERANCE),
   PTTL = near(TOLERANCE * 1000),
   EXPIRETIME = near_unless_absolute(1),
+  LASTSAVE = near(TOLERANCE),
   PEXPIRETIME = near_unless_absolute(1000),
   TIME = function(a, b)
     local x, y = resp.decode(a), resp.decode(b)
@@ -226,6 +227,18 @@ local rules = {
   ["CONFIG GET"] = function(a, b)
     local x, y = resp.decode(a), resp.decode(b)
     return x.kind == y.kind and M.same_set(groups(x, 2), groups(y, 2))
+  end,
+
+  -- Redis answers in the order of its hash table here, too.
+  ["COMMAND LIST"] = same_groups(1),
+
+  -- A line of MONITOR: it tells the time and the client, and we show the names of short commands in lower case.
+  ["(MESSAGE)"] = function(a, b)
+    local x, y = resp.decode(a).ok, resp.decode(b).ok
+    local form = "^%d+%.%d%d%d%d%d%d (%[0 127%.0%.0%.1):%d+%] (\"[^\"]*\")(.*)$"
+    local from, name, rest = x:match(form)
+    local from2, name2, rest2 = y:match(form)
+    return from ~= nil and from == from2 and name:upper() == name2:upper() and rest == rest2
   end,
 
   -- Any key will do, as long as there is one: the command before it was KEYS *.
@@ -277,7 +290,7 @@ end
 ---@param before? { [1]: string, [2]: string }  the replies to the command before
 ---@return boolean
 function M.agree(command, a, b, before)
-  if command[1]:find("^[Bb]?[Zz]") then
+  if command[1]:find("^[Bb]?[Zz]") or command[1]:upper() == "EXEC" then
     a, b = one_zero(a), one_zero(b)
   end
   if a == b or is_stale_error(command, a) then

@@ -90,7 +90,7 @@ local function run_batch(self, clients, batch, steps_of)
     end
     if not compare.agree(command, a[i], b[i], i > 1 and { a[i - 1], b[i - 1] } or nil) then
       return { command = command, step = steps_of and steps_of[i], replies = { a[i], b[i] } }
-    elseif steps_of and not a[i]:find("^[-(]") then
+    elseif steps_of and not a[i]:find("^[-(]") and a[i] ~= "+QUEUED\r\n" then
       self.answered[name] = (self.answered[name] or 0) + 1
     end
   end

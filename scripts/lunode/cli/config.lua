@@ -8,6 +8,7 @@
 
 local M = {}
 
+local EXAMPLE = '; its lines are as in: listen = "127.0.0.1:7000"'
 local MAX_BYTES = 1024 * 1024
 local MAX_INSTRUCTIONS = 100000
 local MAX_KILOBYTES = 16 * 1024 -- that it may take while it runs
@@ -77,7 +78,7 @@ function M.load(path)
   local chunk, syntax = load(text, "@" .. path, "t", env)
   if not chunk then
     local has_place = syntax:find("^[^:]+:%d+: ")
-    return nil, has_place and syntax or path .. ": " .. syntax
+    return nil, has_place and syntax .. EXAMPLE or path .. ": " .. syntax
   end
 
   local ok, result = run_bounded(chunk)

@@ -21,6 +21,7 @@ M.options = {
     default = "127.0.0.1:6380",
     accepts = "HOST:PORT, as in 127.0.0.1:6380, localhost:6380 or [::1]:6380",
     parse = options.address,
+    instead_of = { "--port", "--bind", "-p" }, -- Redis's words, here and below
   },
   {
     name = "data",
@@ -29,6 +30,7 @@ M.options = {
     default = "./data",
     accepts = "the name of a directory",
     parse = options.nonempty,
+    instead_of = { "--dir" },
   },
   {
     name = "sync",
@@ -37,6 +39,7 @@ M.options = {
     default = "everysec",
     accepts = "one of " .. table.concat(SYNCS, ", "),
     parse = options.one_of(SYNCS),
+    instead_of = { "--appendfsync", "--appendonly" },
   },
   {
     name = "engine",
@@ -67,6 +70,7 @@ M.options = {
     default = "yes",
     accepts = "yes or no",
     parse = options.yes_no,
+    instead_of = { "--protected-mode" },
   },
   {
     name = "rename-command",
@@ -105,6 +109,7 @@ M.options = {
     default = "info",
     accepts = "one of " .. table.concat(LEVELS, ", "),
     parse = options.one_of(LEVELS),
+    instead_of = { "--loglevel" },
   },
 }
 table.move(cluster_options.options, 1, #cluster_options.options, #M.options + 1, M.options)
@@ -297,6 +302,12 @@ function M.main(words)
     complain(message .. " (see `lunode help kv`)")
     return code
   end
+  local kv = require "lunode.kv"
+  local renamed, fault = require("lunode.kv.command").rename_all(settings.rename_command or {})
+  if not renamed then
+    complain(("rename-command: %s (see `lunode help kv`)"):format(fault))
+    return options.EXIT_USAGE
+  end
   local cluster
   cluster, message, code = cluster_options.read(settings)
   if message then
@@ -310,7 +321,7 @@ function M.main(words)
     logger.warn("the variable %s is not known and not used; is %s meant?", variable.name, variable.meant)
   end
 
-  local node, err, err_code = require("lunode.kv").start {
+  local node, err, err_code = kv.start {
     host = settings.listen.host,
     port = settings.listen.port,
     dir = settings.data,
@@ -319,7 +330,6 @@ function M.main(words)
     requirepass = settings.requirepass,
     maxclients = settings.maxclients,
     protected = settings.protected,
-    rename_command = settings.rename_command,
     id = cluster and settings.id,
     cluster = cluster,
   }

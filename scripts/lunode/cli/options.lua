@@ -14,6 +14,7 @@ local M = {}
 ---@field accepts string  what a value has to be: "one of debug, info, warn, error"
 ---@field parse fun(text: string): any  nil when the text is not acceptable
 ---@field only_first? boolean  not in the config file: it says where that is
+---@field instead_of? string[]  names that people try, as another program has them
 ---@field flag? boolean  takes no value: the option alone means "yes". Its values are those of `yes_no`
 
 M.EXIT_FAILURE = 1
@@ -136,6 +137,11 @@ local function unknown_option(list, word)
   local names = {}
   for i, option in ipairs(list) do
     names[i] = "--" .. option.name
+    for _, other in ipairs(option.instead_of or {}) do
+      if word == other then
+        refuse(M.EXIT_USAGE, "unknown option %s; --%s %s is for that", word, option.name, option.value)
+      end
+    end
   end
   names[#names + 1] = "--help"
   refuse(M.EXIT_USAGE, "unknown option %s%s", word, suggest.hint(word, names))
@@ -311,11 +317,11 @@ function M.help(list)
       right = ("%s (default %s)"):format(right, option.default)
     end
     rows[#rows + 1] = { left, right }
-    width = math.max(width, #left)
+    width = math.max(width, utf8.len(left))
   end
   rows[#rows + 1] = { "--help", "this text" }
   for i, row in ipairs(rows) do
-    rows[i] = ("  %s%s  %s"):format(row[1], (" "):rep(width - #row[1]), row[2])
+    rows[i] = ("  %s%s  %s"):format(row[1], (" "):rep(width - utf8.len(row[1])), row[2])
   end
   return table.concat(rows, "\n")
 end

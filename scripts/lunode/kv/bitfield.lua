@@ -152,6 +152,21 @@ local function parse(args)
   return list, writes
 end
 
+-- How a call uses its key: where it cannot be read, as if it wrote.
+local function keys_of_call(args)
+  local access, i = "RO access", 2
+  while i <= #args do
+    local name = args[i]:upper()
+    local following = ARGUMENTS[name]
+    if not following or i + following > #args or name == "SET" or name == "INCRBY" then
+      access = "RW access update"
+      break
+    end
+    i = i + following + 1
+  end
+  return { { at = 1, access = access } }
+end
+
 local function perform(field, operation)
   local width, offset = operation.width, operation.offset
   local old = read(field, offset, width)
@@ -197,6 +212,7 @@ end
 command.command("BITFIELD", {
   arity = -2, variadic = true, flags = { "write", "denyoom" }, keys = KEY, access = "RW access update variable_flags",
   notes = "This command allows both access and modification of the key", group = "bitmap", since = "3.2.0",
+  getkeys = keys_of_call,
   complexity = "O(1) for each subcommand specified",
   summary = "Perform arbitrary bitfield integer operations on strings",
   run = function(ctx, args)

@@ -12,11 +12,11 @@
 local command = require "lunode.kv.command"
 local errors = require "lunode.kv.errors"
 local keys = require "lunode.kv.keys"
+local logged = require "lunode.kv.logged"
 local longdouble = require "lunode.kv.longdouble"
 local loop = require "lunode.loop"
 local numbers = require "lunode.kv.numbers"
 local resp = require "lunode.resp"
-local writes_module = require "lunode.kv.writes"
 
 require "lunode.kv.client" -- the container
 
@@ -48,6 +48,7 @@ local M = {}
 ---@field busy string?     the key of the pop that is under way
 ---@field ending string?   the reply with which it ends once that has come to nothing
 ---@field gone boolean     its client has left
+---@field quiet boolean    it wants no reply
 ---@field timer lunode.timer?
 
 ---@class lunode.kv.blocking
@@ -131,7 +132,7 @@ function M.wait(ctx, request, none)
   local self = session.node.blocking
   local waiter = request --[[@as lunode.kv.blocking_waiter]]
   waiter.session, waiter.entry, waiter.places = session, command.find(request.name), {}
-  waiter.busy, waiter.ending, waiter.gone = nil, nil, false
+  waiter.busy, waiter.ending, waiter.gone, waiter.quiet = nil, nil, false, session.quiet
   waiter.proxy = new_proxy(self, waiter)
   for _, key in ipairs(waiter.keys) do
     enqueue(self, waiter, key)
@@ -180,7 +181,9 @@ function methods:finish(waiter, bytes)
   remove(self, waiter)
   session.blocked = nil
   if not session.closed then
-    session:write(bytes)
+    if not waiter.quiet then
+      session:write(bytes)
+    end
     self:release(session)
   end
 end
@@ -241,10 +244,6 @@ local function elements(db, key, type)
   return count
 end
 
-local function with_traceback(err)
-  return type(err) == "string" and debug.traceback(err, 2) or err
-end
-
 -- Runs the command that serves a client from a key, or has it proposed.
 local function attempt(self, waiter, key)
   local writes, ctx, proxy = self.node.writes, self.node.ctx, waiter.proxy
@@ -257,11 +256,11 @@ local function attempt(self, waiter, key)
     return
   end
   ctx.session = proxy
-  local ok, value = xpcall(writes.run, with_traceback, writes, waiter.entry, waiter.name, args)
+  local ok, value = xpcall(writes.run, errors.with_traceback, writes, waiter.entry, waiter.name, args)
   ctx.session = nil
   if not ok then
     writes:undo()
-    value = writes_module.answer_for(waiter.entry, value)
+    value = errors.answer_for(waiter.entry, value)
   end
   self:settle(waiter, resp.encode(value, proxy.protocol))
 end
@@ -308,7 +307,7 @@ local function put_back(self, waiter, bytes)
       if writes:ready() then
         writes:internal(name, ...)
       else
-        writes:submit(nil, writes_module.find_internal("\0" .. name), "\0" .. name, { ... })
+        writes:submit(nil, logged.find_own("\0" .. name), "\0" .. name, { ... })
       end
     end)
   end
@@ -376,15 +375,19 @@ end
 -- ---------------------------------------------------------------- CLIENT UNBLOCK
 
 local REPLIES = { TIMEOUT = resp.null_array, ERROR = UNBLOCKED }
+local BAD_REASON = resp.error("ERR CLIENT UNBLOCK reason should be TIMEOUT or ERROR")
 
 command.command("CLIENT|UNBLOCK", {
   arity = -3, flags = { "admin", "noscript", "loading", "stale" }, group = "connection", since = "5.0.0",
   complexity = "O(log N) where N is the number of client connections",
   summary = "Unblock a client blocked in a blocking command from a different connection",
   run = function(ctx, id, how, ...)
+    if ... then
+      return errors.subcommand_syntax(ctx, "CLIENT")
+    end
     local reply = REPLIES[how and how:upper() or "TIMEOUT"]
-    if not reply or ... then
-      return errors.SYNTAX
+    if not reply then
+      return BAD_REASON
     end
     local wanted = numbers.integer(id)
     for _, session in ipairs(ctx.node:list_sessions()) do

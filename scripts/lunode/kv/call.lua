@@ -4,7 +4,6 @@ local command = require "lunode.kv.command"
 local errors = require "lunode.kv.errors"
 local resp = require "lunode.resp"
 local task = require "lunode.task"
-local writes = require "lunode.kv.writes"
 
 local M = {}
 
@@ -15,30 +14,11 @@ local OF_CONNECTIONS = { connection = true, transactions = true } -- groups
 local PROTOCOL = 3
 
 local function find(name, args)
-  local entry = command.find(name)
-  if entry and not entry.direct and args[1] then
-    entry = command.subcommand(entry, args[1])
-  end
-  if not entry then
-    return nil, errors.quoting("ERR unknown command '%s'", name)
-  elseif #args < entry.min or #args > entry.max then
-    return nil, entry.wrong_arity
-  elseif OF_CONNECTIONS[entry.options.group] or entry.name == "shutdown" then
+  local entry, refusal = command.entry_for(name, args, command.find)
+  if entry and (OF_CONNECTIONS[entry.options.group] or entry.name == "shutdown") then
     return nil, NEEDS_CONNECTION
   end
-  return entry
-end
-
-local function check_words(name, ...)
-  local words = table.pack(name, ...)
-  for i = 1, math.max(words.n, 1) do
-    local kind = type(words[i])
-    if kind ~= "string" and kind ~= "number" then
-      error(("call: word %d of the command is a %s; give strings and numbers"):format(i, kind), 3)
-    end
-    words[i] = tostring(words[i])
-  end
-  return words[1], table.move(words, 2, words.n, 1, {})
+  return entry, refusal
 end
 
 -- What a command that waits knows of its client.
@@ -67,7 +47,7 @@ local function run_now(node, entry, run)
   elseif entry.write then
     node.writes:undo()
   end
-  return resp.encode((writes.answer_for(entry, result)), PROTOCOL)
+  return resp.encode((errors.answer_for(entry, result)), PROTOCOL)
 end
 
 -- With "always" nothing is told before it is on disk: neither what was written, nor what was read of others' writes.
@@ -120,7 +100,7 @@ end
 ---@return any reply  as resp.decode gives it; an error as `{err = "ERR …"}`
 function M.call(node, name, ...)
   local args
-  name, args = check_words(name, ...)
+  name, args = command.words(name, ...)
   local entry, refusal = find(name, args)
   local bytes
   if not entry then

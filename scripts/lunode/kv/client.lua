@@ -225,7 +225,12 @@ end
 local function kill(ctx, tests, skip)
   local count = 0
   for _, session in ipairs(ctx.node:list_sessions()) do
-    local hit = not (skip and session == ctx.session)
+    local hit
+    if session == ctx.session then
+      hit = not skip
+    else
+      hit = not session.leaving -- as good as gone
+    end
     for _, test in ipairs(tests) do
       hit = hit and test(session)
     end

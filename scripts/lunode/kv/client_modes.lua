@@ -25,7 +25,7 @@ local function reply_mode(session, word)
   elseif word == "SKIP" then
     session.silence = session.silence == "off" and "off" or "skip"
   else
-    return errors.SYNTAX
+    return session.silence and NOTHING or errors.SYNTAX
   end
   session:update()
   return word == "ON" and resp.OK or NOTHING
@@ -82,16 +82,21 @@ command.command("CLIENT|PAUSE", {
   arity = -3, flags = ADMIN, group = "connection", since = "2.9.50", complexity = "O(1)",
   summary = "Stop processing commands from clients for some time",
   run = function(ctx, text, mode, ...)
+    if ... then
+      return errors.subcommand_syntax(ctx, "CLIENT")
+    end
     mode = (mode or "ALL"):upper()
     local milliseconds = numbers.parse(text)
-    if not MODES[mode] or ... then
+    if not MODES[mode] then
       return BAD_MODE
-    elseif not milliseconds or milliseconds > math.maxinteger // 2 then
+    elseif not milliseconds then
       return BAD_TIME
     elseif milliseconds < 0 then
       return NEGATIVE_TIME
     end
-    pause(ctx.node, mode, milliseconds)
+    if numbers.add(ctx.now, milliseconds) then -- else its end lies in the past, as Redis counts
+      pause(ctx.node, mode, milliseconds)
+    end
     return resp.OK
   end,
 })

@@ -8,13 +8,13 @@
 local admin = require "lunode.kv.admin"
 local context = require "lunode.kv.context"
 local database = require "lunode.kv.db"
+local logged = require "lunode.kv.logged"
 local logger = require "lunode.logger"
 local loop = require "lunode.loop"
 local members = require "lunode.kv.cluster_members"
 local replicated = require "lunode.kv.replicated"
 local save = require "lunode.kv.save"
 local vocabulary = require "lunode.kv.vocabulary"
-local writes = require "lunode.kv.writes"
 
 local M = {}
 
@@ -98,7 +98,7 @@ end
 local function on_told(node, from, what, answer)
   local kind = type(what) == "table" and what[1]
   if kind == "forward" then
-    node.writes.units:take_forwarded(from, what, answer, writes.knows)
+    node.writes.units:take_forwarded(from, what, answer, logged.knows)
   elseif kind == "commands" then
     node.vocabulary:was_told(from, what[2], answer)
   elseif kind == "admin" then
@@ -108,7 +108,7 @@ end
 
 -- ---------------------------------------------------------------- members
 
-writes.internal("member", function(ctx, id, address)
+logged.add("member", function(ctx, id, address)
   ctx.db:put_own(members.row(id), address)
 end)
 

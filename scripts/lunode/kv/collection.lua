@@ -222,6 +222,18 @@ function methods:replace(key, type, more)
   return self:create(key, type, more)
 end
 
+---A collection that is none yet, whatever the key holds: for what is made of collections of which that may be one. Once
+---its elements are there, the key is deleted, and this one `changed`.
+---@param key string
+---@param type integer
+---@param more? integer
+---@return lunode.kv.collection
+function methods:make(key, type, more)
+  local c = new(self.command, false, key, type, nil, keys.slot(key), self.db:next_version(), 0, more or 0)
+  remember(self, c)
+  return c
+end
+
 -- ---- writing
 
 ---Its meta row is to be written at the end of the log's entry, and its ranks. REQUIRES: it is stored.

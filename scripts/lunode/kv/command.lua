@@ -13,6 +13,7 @@
 --   })
 --
 -- A name such as "CLIENT|ID" adds a subcommand to CLIENT. With `variadic = true`, run gets one list: run(ctx, args).
+local errors = require "lunode.kv.errors"
 local resp = require "lunode.resp"
 
 local M = {}
@@ -24,6 +25,7 @@ local M = {}
 ---@field views? fun(ctx: lunode.kv.ctx, ...): any  runs instead for as few arguments as it has parameters, three at
 ---   most, while nobody asks for keyspace events: they are views, see resp.names
 ---@field short? fun(ctx: lunode.kv.ctx, key: string, ...): any  as views, but the first argument is a string
+---@field member? integer  with `short`: the argument that names a member, whose row is fetched ahead
 ---@field list? fun(ctx: lunode.kv.ctx, args: any): any  as views, of 63 arguments at most: all are one view of a list
 ---@field flags? string[]         Redis's: "write", "readonly", "fast", "admin", "no_auth", …
 ---@field keys? integer[]         {first, last, step}
@@ -43,6 +45,7 @@ local M = {}
 ---@field arrive? fun(session: lunode.kv.session, args: string[]): any, table?, string[]?  as it arrives, whatever its
 ---   session still waits for: the reply; or nil, and `run` follows, or that of another entry with other arguments
 ---@field immediate? boolean      not queued by MULTI
+---@field refused? fun(refusal: any): table  the entry that runs instead where a call cannot be
 ---@field may_replicate? boolean  a pause of writes holds it back
 
 local FIELDS = {
@@ -50,7 +53,7 @@ local FIELDS = {
   notes = "string", group = "string", acl = "table", tips = "table", summary = "string", since = "string",
   complexity = "string", deprecated = "table", replace = "boolean", numkeys = "table", more_keys = "table",
   getkeys = "function", arrive = "function", immediate = "boolean", may_replicate = "boolean", views = "function",
-  short = "function", list = "function",
+  short = "function", list = "function", member = "number", refused = "function",
 }
 
 local FLAGS = {
@@ -187,7 +190,7 @@ local function bind(name, entry, options)
   local looked_at = entry.timed and not entry.write and not few -- how long it takes: not on the short way
   if entry.run and (few or not entry.variadic) and entry.min <= most and not looked_at then
     local views = options.views and 1 or options.short and 2
-    M.names:bind(name, entry, entry.min, math.min(entry.max, most), views or false)
+    M.names:bind(name, entry, entry.min, math.min(entry.max, most), views or false, options.member)
   else
     M.names:unbind(name)
   end
@@ -221,6 +224,7 @@ function M.command(name, options)
     timed = not flags.fast, -- how long it takes is looked at: what Redis calls fast cannot take long
     arrive = options.arrive,
     immediate = options.immediate or false,
+    refused = options.refused,
     subcommands = {}, -- by name, as by_name
     direct = true, -- it has no subcommands to look for
     wrong_arity = resp.error(("ERR wrong number of arguments for '%s' command"):format(name:lower())),
@@ -243,17 +247,15 @@ end
 -- Those that have another name now, or none, by the names that they had: the log goes on to call them so.
 local renamed = {}
 
----Gives a command another name in this process, or none: "". Misuse raises.
----@param name string
----@param new string
-function M.rename(name, new)
+-- Gives a command another name, or none: "". Returns what is wrong with that.
+local function rename(name, new)
   local entry = by_name[name:upper()]
   if not entry then
-    error(("rename: there is no command %s"):format(name), 2)
+    return "there is no command " .. name
   elseif new ~= "" and (not new:find("^[%w_.-]+$") or #new > LONGEST_NAME) then
-    error(("rename: %q cannot be a command's name"):format(new), 2)
+    return ("%q cannot be a command's name"):format(new)
   elseif by_name[new:upper()] then
-    error(("rename: there is a command %s already"):format(new), 2)
+    return "there is a command " .. new .. " already"
   end
   by_name[name:upper()], by_name[name:lower()] = nil, nil
   M.names:unbind(name)
@@ -266,6 +268,25 @@ function M.rename(name, new)
     by_name[new:upper()], by_name[new:lower()] = entry, entry
     bind(new, entry, entry.options)
   end
+end
+
+---Gives commands other names in this process, or none: "".
+---@param names table<string, string>
+---@return boolean? done
+---@return string? fault  about the first, by its name, that cannot be; those before it have their new names
+function M.rename_all(names)
+  local order = {}
+  for name in pairs(names) do
+    order[#order + 1] = name
+  end
+  table.sort(order)
+  for _, name in ipairs(order) do
+    local fault = rename(name, names[name])
+    if fault then
+      return nil, fault
+    end
+  end
+  return true
 end
 
 ---The entry of a command as the log calls it: by its own name, whatever it is called now.
@@ -307,6 +328,41 @@ end
 function M.subcommand(container, name)
   local entries = container.subcommands
   return entries[name] or #name <= LONGEST_NAME and entries[name:upper()] or nil
+end
+
+---A command as code gives it: its name, and its arguments as text. Misuse raises at the caller's caller.
+---@param ... string|number
+---@return string name
+---@return string[] args
+function M.words(...)
+  local words = table.pack(...)
+  for i = 1, math.max(words.n, 1) do
+    local word = words[i]
+    if type(word) ~= "string" and type(word) ~= "number" then
+      error(("call: word %d of the command is a %s; give strings and numbers"):format(i, type(word)), 3)
+    end
+    words[i] = type(word) == "string" and word or tostring(math.tointeger(word) or word)
+  end
+  return words[1], table.move(words, 2, words.n, 1, {})
+end
+
+---The entry that runs a command, a subcommand's where it has one; or why there is none.
+---@param name string
+---@param args string[]
+---@param find fun(name: string): table?  `find`, or `find_logged`
+---@return table? entry
+---@return lunode.resp.raw? refusal
+function M.entry_for(name, args, find)
+  local entry = find(name)
+  if entry and not entry.direct and args[1] then
+    entry = M.subcommand(entry, args[1])
+  end
+  if not entry then
+    return nil, errors.quoting("ERR unknown command '%s'", name)
+  elseif #args < entry.min or #args > entry.max then
+    return nil, entry.wrong_arity
+  end
+  return entry
 end
 
 ---As `find`, and "client|id" finds the subcommand.

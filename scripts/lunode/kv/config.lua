@@ -22,8 +22,8 @@ command.command("CONFIG|GET", {
   run = function(ctx, patterns)
     local list, seen = {}, {}
     local function add(name, parameter)
-      if parameter and not seen[name] then
-        seen[name] = true
+      if parameter and not seen[name:lower()] then
+        seen[name:lower()] = true
         list[#list + 1] = name
         list[#list + 1] = parameter.get(ctx.node)
       end

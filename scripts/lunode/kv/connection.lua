@@ -158,7 +158,7 @@ command.command("SELECT", {
   arity = 2, flags = { "loading", "stale", "fast" }, group = "connection", since = "1.0.0", complexity = "O(1)",
   summary = "Change the selected database for the current connection",
   run = function(_, index) -- there is one database
-    return numbers.integer(index) == 0 and resp.OK or DB_RANGE
+    return numbers.int32(index) == 0 and resp.OK or DB_RANGE
   end,
 })
 

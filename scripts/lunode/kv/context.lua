@@ -1,8 +1,13 @@
 -- What a command's handler gets as its first argument: the keys, the time, chance, and who asks.
+local command = require "lunode.kv.command"
+local errors = require "lunode.kv.errors"
 local loop = require "lunode.loop"
 local notify = require "lunode.kv.notify"
+local resp = require "lunode.resp"
 
 local M = {}
+
+local ERROR, STATUS = ("-+"):byte(1, 2) -- how such replies begin
 
 ---@class lunode.kv.ctx
 ---@field node lunode.kv.node
@@ -60,6 +65,49 @@ function methods:random(low, high)
     value = draw(self) & math.maxinteger
   until value < most
   return low + value % range
+end
+
+local function run_and_decode(self, entry, args)
+  local value
+  if entry.variadic then
+    value = entry.run(self, args)
+  else
+    value = entry.run(self, table.unpack(args))
+  end
+  local bytes = resp.encode(value)
+  local kind = bytes:byte()
+  if kind == ERROR then
+    error(value, 0)
+  elseif kind == STATUS then
+    return value
+  end
+  value = resp.decode(bytes)
+  return value ~= resp.null and value or nil
+end
+
+---Runs another command as a part of this one: what both have written is kept, or undone. For commands that read or
+---write keys, by Redis's names, whatever clients call them; those that wait cannot be called. The reply does not
+---depend on who has sent the command, as this runs on replicas, too.
+---@param name string
+---@param ... string|number
+---@return any reply  as resp.decode gives it, a status as it is: `resp.OK`; nil for the null. An error is raised
+function methods:call(name, ...)
+  local args
+  name, args = command.words(name, ...)
+  local entry, refusal = command.entry_for(name, args, command.find_logged)
+  if not entry then
+    error(refusal, 0)
+  elseif not (entry.write or entry.reads) or entry.blocks or entry.arrive then
+    error(("call: %s is no command that only reads or writes keys"):format(entry.name), 2)
+  end
+  local session = self.session
+  self.session = nil
+  local ok, result = xpcall(run_and_decode, errors.with_traceback, self, entry, args)
+  self.session = session
+  if not ok then
+    error(result, 0)
+  end
+  return result
 end
 
 ---Of the replies of whoever sent the command.

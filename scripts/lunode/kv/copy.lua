@@ -7,32 +7,12 @@ local resp = require "lunode.resp"
 
 local SAME = resp.error("ERR source and destination objects are the same")
 local DB_RANGE = resp.error("ERR DB index is out of range")
-local INT_RANGE = resp.error("ERR value is out of range, value must between -2147483648 and 2147483647")
-
-local AT_ONCE = 1000 -- rows in memory
-
-local function check_int(n)
-  return n >= -0x80000000 and n <= 0x7FFFFFFF
-end
 
 -- Raises where that is not the one database.
 local function check_database(text)
-  local index = numbers.integer(text)
-  if index ~= 0 then
-    error(check_int(index) and DB_RANGE or INT_RANGE, 0)
+  if numbers.int32(text) ~= 0 then
+    error(DB_RANGE, 0)
   end
-end
-
--- The rows of a collection under another prefix.
-local function copy_rows(store, from_prefix, to_prefix)
-  local from, past = from_prefix, keys.past(from_prefix)
-  repeat
-    local rows = store:collect(from, past, "both", AT_ONCE, #from_prefix)
-    for i = 1, #rows, 2 do
-      store:put(to_prefix .. rows[i], rows[i + 1])
-    end
-    from = #rows > 0 and from_prefix .. rows[#rows - 1] .. "\0"
-  until #rows < 2 * AT_ONCE
 end
 
 local function copy(db, source, target, value)
@@ -44,7 +24,7 @@ local function copy(db, source, target, value)
   local c = db.collections:read(source, type)
   db.collections:write_out(c)
   local made = db.collections:replace(target, type)
-  copy_rows(db.store, c.prefix, made.prefix)
+  db.store:copy(c.prefix, made.prefix)
   made.count, made.more = c.count, c.more
   db.collections:changed(made)
   if keys.expiry(value) then
@@ -104,7 +84,7 @@ command.command("MOVE", {
 
 local function parse_index(text, message)
   local index = numbers.parse(text)
-  if not index or not check_int(index) then
+  if not index or index < -0x80000000 or index > 0x7FFFFFFF then
     error(message, 0)
   end
   return index

@@ -104,6 +104,7 @@ function M.open(store, replicated)
     on_expired = function() end,
     on_deleted = function() end,
     on_new = nil,
+    replaced = nil, -- a key that is not new when it is stored next
     on_miss = nil,
     changed = false, -- it has changed something
     saved = false, -- the counts are not those of `begin` any more; these are, for `rollback`:
@@ -178,7 +179,11 @@ local function count_key(self, key)
   keep_counts(self)
   self.keys = self.keys + 1
   if self.on_new then
-    self.on_new((words(key)))
+    key = words(key)
+    if key ~= self.replaced then
+      self.on_new(key)
+    end
+    self.replaced = nil
   end
 end
 
@@ -469,6 +474,15 @@ function methods:delete(key)
   end
   self:remove(row, old)
   return true
+end
+
+---Deletes a key in whose place a value is stored at once: that is told as no new key. REQUIRES: it is.
+---@param key string
+---@return boolean existed
+function methods:make_way(key)
+  local existed = self:delete(key)
+  self.replaced = existed and key or nil
+  return existed
 end
 
 ---Whether there is such a key, whatever it holds.

@@ -12,12 +12,11 @@ local errors = require "lunode.kv.errors"
 local logger = require "lunode.logger"
 local loop = require "lunode.loop"
 local resp = require "lunode.resp"
-local writes_module = require "lunode.kv.writes"
 
 local clock, select, words = loop.time, select, resp.words
 local find, subcommand = command.find, command.subcommand
 local hush, is_paused, take = diverted.hush, diverted.is_paused, diverted.take
-local answer_for, refusing = writes_module.answer_for, writes_module.refusing
+local answer_for, refusing = errors.answer_for, errors.refusing
 
 local M = {}
 
@@ -52,6 +51,14 @@ end
 -- How an HTTP request begins, and its second line. A browser can be made to send one here, with commands in its body.
 local HTTP = { ["post"] = true, ["host:"] = true }
 
+-- What `admit` returns for a command that there is, but not so.
+local function refuse(entry, refusal)
+  if entry.refused then
+    return entry.refused(refusal)
+  end
+  return nil, refusal
+end
+
 -- The entry to run, or (nil, the refusal).
 local function admit(session, entry, name, count, first, ...)
   if entry and not entry.direct and count > 0 then
@@ -68,15 +75,11 @@ local function admit(session, entry, name, count, first, ...)
     end
     return nil, unknown_command(name, first, ...)
   elseif count < entry.min or count > entry.max then
-    return nil, entry.wrong_arity
+    return refuse(entry, entry.wrong_arity)
   elseif not session.authenticated and not entry.no_auth then
-    return nil, errors.NOAUTH
+    return refuse(entry, errors.NOAUTH)
   end
   return entry
-end
-
-local function with_traceback(err)
-  return type(err) == "string" and debug.traceback(err, 2) or err
 end
 
 ---Makes the on_message and the on_long_message of a node's connections: what they return is the reply.
@@ -281,7 +284,7 @@ function M.dispatchers(node)
   -- A command that was held.
   function node.perform(held_by, name, args)
     local conn = held_by.conn
-    local results = table.pack(xpcall(on_long_message, with_traceback, conn, name, args))
+    local results = table.pack(xpcall(on_long_message, errors.with_traceback, conn, name, args))
     local value = results[2]
     if not results[1] then
       value = M.error_handler(node)(conn, value)

@@ -50,7 +50,18 @@ function M.is_paused(session, entry)
     or entry.name == "exec" and session.multi ~= nil and session.multi.replicates
 end
 
----Whether a command gets no reply: CLIENT REPLY. Its own are its to give.
+-- They are heard whatever CLIENT REPLY says, as messages are.
+local HEARD = {
+  subscribe = true, psubscribe = true, ssubscribe = true, unsubscribe = true, punsubscribe = true, sunsubscribe = true,
+}
+
+-- Whether a command gets a reply although the session is silent. CLIENT REPLY's own are its to give.
+local function is_heard(session, name, silence)
+  return name == "client|reply" and not session:is_listener() or HEARD[name] and not session.multi
+    or name == "reset" and silence == "off"
+end
+
+---Whether a command gets no reply: CLIENT REPLY.
 ---@param session lunode.kv.session
 ---@param entry table?
 ---@return boolean
@@ -62,7 +73,7 @@ function M.hush(session, entry)
     session.silence, silence = nil, nil
     session:update()
   end
-  session.quiet = silence ~= nil and not (entry and entry.name == "client|reply")
+  session.quiet = silence ~= nil and not (entry and is_heard(session, entry.name, silence))
   return session.quiet
 end
 
@@ -79,10 +90,11 @@ function M.take(session, entry, refusal, name, args)
   if session.monitors and entry and (entry.write or entry.reads or entry.may_replicate) then
     refusal, reply, entry = MONITORS_ONLY, MONITORS_ONLY, nil
   elseif session:is_listener() and entry then
-    if not FOR_SUBSCRIBERS[entry.name] then
-      reply = errors.quoting("ERR Can't execute '%s': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are "
-        .. "allowed in this context", entry.name)
-      refusal, entry = reply, nil
+    if not FOR_SUBSCRIBERS[entry.name] and not entry.refuses then
+      local context = errors.quoting("ERR Can't execute '%s': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / "
+        .. "RESET are allowed in this context", entry.name)
+      entry = entry.refused and entry.refused(context) or nil
+      refusal, reply = not entry and context or nil, not entry and context or nil
     elseif entry.name == "ping" then
       entry = #args <= 1 and M.SUBSCRIBERS_PING or entry
     end
@@ -90,7 +102,7 @@ function M.take(session, entry, refusal, name, args)
   if session.multi then
     entry, reply = in_transaction(session, entry, refusal, name, args)
   end
-  if entry and session.node.monitors.count > 0 then
+  if entry and session.node.monitors.count > 0 and not entry.refuses then
     session.node.monitors:show(session, entry, name, args)
   end
   if entry and entry.arrive then

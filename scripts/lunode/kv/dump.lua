@@ -4,7 +4,8 @@
 --   body     = "LUNO" version:u8 type:u8 content
 --   content  = bytes                        of a string
 --            | (length:u32be bytes)…        of a list its elements, of a set its members, of a hash its fields and
---                                           values, of a sorted set its members and scores (8 bytes, as lunode.score)
+--                                           values, of a sorted set its members and scores (8 bytes, as lunode.score);
+--                                           in any order but a list's
 local command = require "lunode.kv.command"
 local elements = require "lunode.kv.elements"
 local errors = require "lunode.kv.errors"
@@ -34,20 +35,13 @@ local KEY = { 1, 1, 1 }
 
 -- ---- DUMP
 
-local function content_of(db, key, value)
+local function body_of(db, key, value)
   local type = keys.type(value)
+  local head = pack(HEAD, MAGIC, VERSION, type)
   if type == keys.STRING then
-    return db:text(value)
+    return head .. db:text(value)
   end
-  local all, bytes = elements.all(db, key, type), 0
-  for i = 1, #all do
-    bytes = bytes + #all[i] + 4
-    if bytes > MOST then
-      error(TOO_LARGE, 0)
-    end
-    all[i] = pack(">s4", all[i])
-  end
-  return table.concat(all)
+  return elements.pack(db, key, type, head, MOST) or error(TOO_LARGE, 0)
 end
 
 command.command("DUMP", {
@@ -63,14 +57,14 @@ command.command("DUMP", {
     if value == nil then
       return nil
     end
-    local body = pack(HEAD, MAGIC, VERSION, keys.type(value)) .. content_of(db, key, value)
+    local body = body_of(db, key, value)
     return body .. pack(">i8", hash.of(SEED, body))
   end,
 })
 
 -- ---- RESTORE
 
--- The type and the content of a dump. Raises where it is none.
+-- The type of a dump, and the head and content of it. Raises where it is none.
 local function open(text)
   if #text < HEAD_BYTES + CHECKSUM_BYTES then
     error(BAD_CHECKSUM, 0)
@@ -80,32 +74,13 @@ local function open(text)
   if magic ~= MAGIC or version ~= VERSION or unpack(">i8", text, #body + 1) ~= hash.of(SEED, body) then
     error(BAD_CHECKSUM, 0)
   end
-  return type, body:sub(HEAD_BYTES + 1)
+  return type, body
 end
 
--- The strings in the content of a collection; nil where that is damaged.
-local function parse(content)
-  local list, at = {}, 1
-  while at <= #content do
-    if #content - at + 1 < 4 then
-      return nil
-    end
-    local length = unpack(">I4", content, at)
-    if length > #content - at - 3 then
-      return nil
-    end
-    list[#list + 1] = content:sub(at + 4, at + 3 + length)
-    at = at + 4 + length
-  end
-  return list
-end
-
-local PAIRED = { [keys.HASH] = true, [keys.ZSET] = true }
 local KNOWN = { [keys.LIST] = true, [keys.SET] = true, [keys.HASH] = true, [keys.ZSET] = true }
 
-local function restore_collection(db, key, type, content, expiry)
-  local list = KNOWN[type] and parse(content)
-  if not list or #list == 0 or PAIRED[type] and #list % 2 ~= 0 or not elements.replace(db, key, type, list) then
+local function restore_collection(db, key, type, body, expiry)
+  if not KNOWN[type] or not elements.unpack(db, key, type, body, HEAD_BYTES + 1) then
     error(BAD_FORMAT, 0)
   end
   if expiry then
@@ -170,7 +145,7 @@ command.command("RESTORE", {
       return BUSY_KEY
     end
     local expiry = expiry_of(ctx, args[2], options.absolute)
-    local type, content = open(args[3])
+    local type, body = open(args[3])
     if expiry and expiry <= ctx.now then
       if old then
         db:remove(row, old)
@@ -178,9 +153,9 @@ command.command("RESTORE", {
       end
       return resp.OK
     elseif type == keys.STRING then
-      db:put(row, old, string_value(content, expiry))
+      db:put(row, old, string_value(body:sub(HEAD_BYTES + 1), expiry))
     else
-      restore_collection(db, key, type, content, expiry)
+      restore_collection(db, key, type, body, expiry)
     end
     ctx:notify("g", "restore", key)
     return resp.OK

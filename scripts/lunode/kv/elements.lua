@@ -1,12 +1,13 @@
--- What a key's value holds, whatever its type, as one list of strings; and a value made from such a list. For commands
--- that take values as wholes: SORT, DUMP, RESTORE.
+-- What a key's value holds, whatever its type, as a list of strings, or as one string; and values made from these. For
+-- commands that take values as wholes: SORT, DUMP, RESTORE.
 local keys = require "lunode.kv.keys"
 local list = require "lunode.kv.list"
 local members = require "lunode.kv.members"
-local score = require "lunode.score"
 local zset = require "lunode.kv.zset"
 
 local M = {}
+
+local HASH_BYTES = 4
 
 ---The elements of a list, the members of a set, or those of a sorted set in its order.
 ---@param db lunode.kv.db
@@ -23,69 +24,71 @@ function M.plain(db, key, type)
   return zset.by_rank(db, c, 0, c.count - 1)
 end
 
----Everything: elements; members; fields and values; members and encoded scores.
+-- What lies in front of the rows that say all of a value, and which parts of these do.
+local function rows_of(c)
+  if c.type == keys.LIST then
+    return c.prefix, "values", 0
+  elseif c.type == keys.ZSET then
+    return zset.members(c), "both", HASH_BYTES
+  end
+  return c.prefix, c.type == keys.SET and "keys" or "both", HASH_BYTES
+end
+
+---Everything as one string: elements; members; fields and values; members and encoded scores; each with its length in
+---front, u32be.
 ---@param db lunode.kv.db
 ---@param key string
 ---@param type integer
----@return string[]
-function M.all(db, key, type)
-  if type == keys.HASH then
-    return members.all(db, db.collections:read(key, type).prefix, "both")
-  elseif type ~= keys.ZSET then
-    return M.plain(db, key, type)
+---@param head string   what it begins with
+---@param most integer  bytes of the rest
+---@return string?  nil: they would be more
+function M.pack(db, key, type, head, most)
+  local prefix, what, skip = rows_of(db.collections:read(key, type))
+  return db.store:pack(prefix, keys.past(prefix), what, #prefix + skip, most, head)
+end
+
+-- How many there are in a new collection; nil: that is no such value.
+local function unpack_into(db, c, content, first)
+  if c.type == keys.LIST then
+    return db.elements:unpack(c.prefix, c.more, content, first)
+  elseif c.type ~= keys.ZSET then
+    return db.members:unpack(c.prefix, content, first, c.type == keys.HASH)
   end
-  local c = db.collections:read(key, type)
-  local all = zset.by_rank(db, c, 0, c.count - 1, false, true)
-  for i = 2, #all, 2 do
-    all[i] = score.encode(all[i])
+  local scored <close> = db.store:scored()
+  if not scored:unpack(content, first) then
+    return nil
   end
-  return all
+  zset.fill(c, scored)
+  return c.count
 end
 
-local add = {}
-
-add[keys.LIST] = function(db, c, element)
-  list.push_right(db, c, element)
-  return true
-end
-
-add[keys.SET] = function(db, c, member)
-  local added = db.members:add(c.prefix, member, "")
-  c.count = added and c.count + 1 or c.count
-  return added
-end
-
-add[keys.HASH] = function(db, c, field, value)
-  local added = db.members:add(c.prefix, field, value)
-  c.count = added and c.count + 1 or c.count
-  return added
-end
-
-add[keys.ZSET] = function(db, c, member, bytes)
-  local number = #bytes == 8 and score.decode(bytes)
-  if not number or number ~= number then -- the second one is NaN
-    return false
-  end
-  return (zset.put(db, c, member, score.encode(number)))
-end
-
----Puts a value into a key, in place of what it holds. REQUIRES: there is one element at least.
+---Puts a value into a key, in place of what it holds.
 ---@param db lunode.kv.db
 ---@param key string
 ---@param type integer
----@param all string[]  as `all` gives it
----@return boolean ok  false: that is no such value, as a member is there twice, or a score is none; what was written is
----  to be undone
-function M.replace(db, key, type, all)
+---@param content string  what `pack` has made
+---@param first integer   of its bytes: behind the head
+---@return boolean ok  false: that is no such value: damaged, empty, with a member that is there twice, or with a score
+---  that is none; what was written is to be undone
+function M.unpack(db, key, type, content, first)
   local c = type == keys.LIST and list.replace(db, key) or db.collections:replace(key, type)
-  local width = (type == keys.HASH or type == keys.ZSET) and 2 or 1
-  for i = 1, #all, width do
-    if not add[type](db, c, all[i], all[i + width - 1]) then
-      return false
-    end
+  local count = unpack_into(db, c, content, first)
+  if count then
+    c.count = count
+    db.collections:changed(c)
   end
+  return count ~= nil
+end
+
+---Puts a list into a key, in place of what it holds.
+---@param db lunode.kv.db
+---@param key string
+---@param all string[]  one at least
+function M.put_list(db, key, all)
+  local c = list.replace(db, key)
+  db.elements:add_list(c.prefix, c.more, all)
+  c.count = #all
   db.collections:changed(c)
-  return true
 end
 
 return M

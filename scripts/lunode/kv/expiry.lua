@@ -4,9 +4,9 @@ local command = require "lunode.kv.command"
 local deadline = require "lunode.kv.deadline"
 local errors = require "lunode.kv.errors"
 local keys = require "lunode.kv.keys"
+local logged = require "lunode.kv.logged"
 local numbers = require "lunode.kv.numbers"
 local resp = require "lunode.resp"
-local writes = require "lunode.kv.writes"
 
 local expiry_of = keys.expiry
 
@@ -135,11 +135,11 @@ command.command("PERSIST", {
 
 local PER_TURN = 500 -- keys that the background deletes; then the next turn goes on
 
-writes.internal("expire", function(ctx)
+logged.add("expire", function(ctx)
   ctx.db:expire_due(PER_TURN)
 end, { touches = false }) -- db.on_deleted tells
 
 -- A reading command has met it.
-writes.internal("expire_row", function(ctx, row)
+logged.add("expire_row", function(ctx, row)
   ctx.db:expire_row(row)
 end, { touches = false })

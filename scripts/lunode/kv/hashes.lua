@@ -55,6 +55,7 @@ command.command("HSET", {
     check_pairs("hset", args)
     return set_fields(ctx, args)
   end,
+  member = 2,
   short = function(ctx, key, field, value)
     local db = ctx.db
     local collections = db.collections
@@ -106,6 +107,7 @@ command.command("HGET", {
   arity = 3, flags = FAST_READ, keys = KEY, access = "RO access", group = "hash", since = "2.0.0",
   complexity = "O(1)", summary = "Get the value of a hash field",
   run = get,
+  member = 2,
   short = get,
 })
 

@@ -6,13 +6,16 @@ local M = {}
 
 ---Adds HELP to a container.
 ---@param container string
----@param options {group: string, since: string, acl: string[]?}
+---@param options {group: string, since: string, acl: string[]?, only_if: (fun(run: function): function)?}
 function M.command(container, options)
+  local only_if = options.only_if or function(run)
+    return run
+  end
   command.command(container .. "|HELP", {
     arity = 2, flags = { "loading", "stale" }, group = options.group, acl = options.acl,
     since = options.since, complexity = "O(1)",
     summary = "Show helpful text about the different subcommands",
-    run = function()
+    run = only_if(function()
       local lines = {
         resp.status(container .. " <subcommand> [<arg> [value] [opt] ...]. Subcommands are:"),
       }
@@ -25,7 +28,7 @@ function M.command(container, options)
       lines[#lines + 1] = resp.status("HELP")
       lines[#lines + 1] = resp.status("    Prints this help.")
       return lines
-    end,
+    end),
   })
 end
 

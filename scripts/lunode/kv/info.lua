@@ -1,6 +1,7 @@
 -- The text of INFO, section by section: Redis's fields where we have such a thing, and few of our own.
 local ordered = require("lunode.kv.channels").ordered
 local loop = require "lunode.loop"
+local memory = require "lunode.kv.memory"
 local replication = require "lunode.kv.replication_info"
 local version = require "lunode.version"
 
@@ -39,11 +40,13 @@ function sections.server(ctx)
     { "lua_version", _VERSION:match("%S+$") },
     { "multiplexing_api", "epoll" },
     { "arch_bits", 64 },
+    { "process_id", loop.process().pid },
     { "run_id", node.run_id },
     { "tcp_port", node.port },
     { "server_time_usec", math.floor(loop.time() * 1000000) },
     { "uptime_in_seconds", uptime },
     { "uptime_in_days", uptime // 86400 },
+    { "config_file", "" }, -- see CONFIG REWRITE
   }
 end
 
@@ -57,17 +60,26 @@ function sections.clients(ctx)
   }
 end
 
--- What Lua holds. The store's cache and the queues of connections are not in it.
-function sections.memory()
-  local lua = math.floor(collectgarbage("count") * 1024)
+-- What is known to be used, and what the system has given to the process for it.
+function sections.memory(ctx)
+  local used, process = memory.parts(ctx.node), loop.process()
   return {
-    { "used_memory", lua },
-    { "used_memory_human", human(lua) },
-    { "used_memory_lua", lua },
-    { "used_memory_lua_human", human(lua) },
+    { "used_memory", used.total },
+    { "used_memory_human", human(used.total) },
+    { "used_memory_rss", process.rss },
+    { "used_memory_rss_human", human(process.rss) },
+    { "used_memory_peak", process.peak_rss }, -- of what is used no peak is kept
+    { "used_memory_peak_human", human(process.peak_rss) },
+    { "total_system_memory", process.system_memory },
+    { "total_system_memory_human", human(process.system_memory) },
+    { "used_memory_lua", used.lua },
+    { "used_memory_lua_human", human(used.lua) },
     { "maxmemory", 0 },
     { "maxmemory_human", "0B" },
     { "maxmemory_policy", "noeviction" },
+    { "mem_fragmentation_ratio", ("%.2f"):format(process.rss / used.total) },
+    { "mem_clients_normal", used.queued },
+    { "mem_aof_buffer", used.log },
   }
 end
 
@@ -77,11 +89,17 @@ function sections.persistence(ctx)
   local ok = not ctx.node.failed and not log.full and not store.full
   return {
     { "loading", 0 },
+    { "async_loading", 0 },
     { "rdb_changes_since_last_save", 0 },
     { "rdb_bgsave_in_progress", save:is_busy() and 1 or 0 },
     { "rdb_last_save_time", save.last },
     { "rdb_last_bgsave_status", save.ok and "ok" or "err" },
+    { "rdb_last_bgsave_time_sec", -1 },
+    { "rdb_current_bgsave_time_sec", -1 },
     { "aof_enabled", 1 },
+    { "aof_rewrite_in_progress", 0 },
+    { "aof_rewrite_scheduled", 0 },
+    { "aof_last_bgrewrite_status", "ok" },
     { "aof_last_write_status", ok and "ok" or "err" },
     { "aof_current_size", log.disk_bytes },
     { "aof_pending_bio_fsync", log.unsynced_bytes > 0 and 1 or 0 },
@@ -113,9 +131,13 @@ end
 
 function sections.stats(ctx)
   local stats, channels, db = ctx.node.stats, ctx.node.channels, ctx.db
+  local _, received, sent = memory.parts(ctx.node)
   return {
     { "total_connections_received", stats.connections },
     { "total_commands_processed", stats.commands },
+    { "instantaneous_ops_per_sec", stats.rate },
+    { "total_net_input_bytes", stats.received + received },
+    { "total_net_output_bytes", stats.sent + sent },
     { "rejected_connections", stats.rejected },
     { "expired_keys", db.expired },
     { "evicted_keys", 0 },
@@ -125,6 +147,16 @@ function sections.stats(ctx)
     { "pubsub_patterns", channels.pattern_count },
     { "pubsubshard_channels", count(channels.shards) },
     { "total_error_replies", stats.errors },
+  }
+end
+
+function sections.cpu()
+  local process = loop.process()
+  return {
+    { "used_cpu_sys", ("%.6f"):format(process.system) },
+    { "used_cpu_user", ("%.6f"):format(process.user) },
+    { "used_cpu_sys_children", "0.000000" },
+    { "used_cpu_user_children", "0.000000" },
   }
 end
 
@@ -177,14 +209,14 @@ function sections.keyspace(ctx)
 end
 
 local ORDER = {
-  "server", "clients", "memory", "persistence", "stats", "replication", "commandstats", "latencystats", "cluster",
-  "keyspace",
+  "server", "clients", "memory", "persistence", "stats", "replication", "cpu", "commandstats", "latencystats",
+  "cluster", "keyspace",
 }
 local EVERY = { all = true, everything = true, default = true }
 local ASKED_FOR = { commandstats = true, latencystats = true } -- by name, or as "all"
 
 local function title(name)
-  return "# " .. name:sub(1, 1):upper() .. name:sub(2)
+  return "# " .. (name == "cpu" and "CPU" or name:sub(1, 1):upper() .. name:sub(2))
 end
 
 ---The sections named, in our order; all of them without a name. Unknown names are skipped.

@@ -13,7 +13,6 @@ local FIRST_INDEX = 1 << 62 -- of a new list: 2^62 elements fit in on either sid
 M.FIRST_INDEX = FIRST_INDEX
 
 local FEW_ROWS = 1000 -- are read and deleted one by one; more of them, as a range
-local MOST_AT_ONCE = 1024 -- elements that a walk has in memory
 
 local MISSING = "the store lacks an element of a list"
 
@@ -83,29 +82,23 @@ function M.reply(db, c, first, last)
   return db.elements:reply(c.prefix, c.more + first, last - first + 1) or error(MISSING, 0)
 end
 
----Walks over all elements, from the first or from the last one: `for position, value in list.walk(db, c) do`. The list
----must not change meanwhile.
+---Where a value is, from the first element on or from the last one.
 ---@param db lunode.kv.db
 ---@param c lunode.kv.collection
+---@param value string
+---@param limit integer     so many positions at most; 0: all
 ---@param reverse? boolean
----@return fun(): integer?, string?
-function M.walk(db, c, reverse)
-  local count, size = c.count, 16
-  local values, at, done = {}, 0, 0 -- `done`: elements before those in `values`
-  return function()
-    at = at + 1
-    if values[at] == nil then
-      done = done + #values
-      if done >= count then
-        return nil
-      end
-      local last = math.min(done + size, count) - 1
-      values, at = reverse and M.range(db, c, count - 1 - last, count - 1 - done, true) or M.range(db, c, done, last), 1
-      size = math.min(size * 4, MOST_AT_ONCE)
-    end
-    local position = done + at - 1
-    return reverse and count - 1 - position or position, values[at]
+---@param most? integer     so many elements are looked at (default: all)
+---@return integer[] positions  in the order in which they were met
+function M.find(db, c, value, limit, reverse, most)
+  local first, count = c.more, c.count
+  local from = reverse and first + count - 1 or first
+  local found = db.elements:find(c.prefix, from, math.min(most or count, count), value, limit, reverse)
+    or error(MISSING, 0)
+  for i = 1, #found do
+    found[i] = found[i] - first
   end
+  return found
 end
 
 -- ---- at the ends
@@ -196,6 +189,13 @@ end
 
 -- ---- in between
 
+-- The elements from `first` to `last` move; what was where they come to is gone.
+local function move(db, c, first, last, by)
+  if first <= last and not db.elements:move(c.prefix, c.more + first, last - first + 1, by) then
+    error(MISSING, 0)
+  end
+end
+
 ---Inserts an element in front of the one at `position`; behind all where that is the count.
 ---@param db lunode.kv.db
 ---@param c lunode.kv.collection
@@ -203,14 +203,10 @@ end
 ---@param value string
 function M.insert(db, c, position, value)
   if position < c.count // 2 then
-    for i = 0, position - 1 do
-      M.set(db, c, i - 1, M.get(db, c, i))
-    end
+    move(db, c, 0, position - 1, -1)
     c.more = c.more - 1
   else
-    for i = c.count - 1, position, -1 do
-      M.set(db, c, i + 1, M.get(db, c, i))
-    end
+    move(db, c, position, c.count - 1, 1)
   end
   c.count = c.count + 1
   M.set(db, c, position, value)
@@ -238,23 +234,11 @@ end
 ---@param positions integer[]  in order
 function M.remove(db, c, positions)
   local left = split(positions, c.count)
-  local gap, to = left, positions[left]
-  for i = (to or 0) - 1, 0, -1 do -- upwards, over the gaps
-    if positions[gap - 1] == i then
-      gap = gap - 1
-    else
-      M.set(db, c, to, M.get(db, c, i))
-      to = to - 1
-    end
+  for gap = left, 1, -1 do -- upwards, over the gaps
+    move(db, c, (positions[gap - 1] or -1) + 1, positions[gap] - 1, left - gap + 1)
   end
-  gap, to = left + 1, positions[left + 1]
-  for i = (to or c.count) + 1, c.count - 1 do -- and downwards
-    if positions[gap + 1] == i then
-      gap = gap + 1
-    else
-      M.set(db, c, to, M.get(db, c, i))
-      to = to + 1
-    end
+  for gap = left + 1, #positions do -- and downwards
+    move(db, c, positions[gap] + 1, (positions[gap + 1] or c.count) - 1, left - gap)
   end
   M.trim(db, c, left, #positions - left)
 end

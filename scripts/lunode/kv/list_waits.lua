@@ -4,8 +4,8 @@ local command = require "lunode.kv.command"
 local keys = require "lunode.kv.keys"
 local list = require "lunode.kv.list"
 local lists = require "lunode.kv.lists"
+local logged = require "lunode.kv.logged"
 local resp = require "lunode.resp"
-local writes = require "lunode.kv.writes"
 
 local null, null_array = resp.null, resp.null_array
 local LIST = keys.LIST
@@ -15,7 +15,7 @@ local MOVE_FLAGS = { "write", "denyoom", "noscript", "blocking" }
 local MOVE_ACCESS = { "RW access delete", "RW insert" }
 
 -- Elements of a client that has left: back to where they were.
-writes.internal("put_back_elements", function(ctx, args)
+logged.add("put_back_elements", function(ctx, args)
   local c = list.create(ctx.db, args[1])
   local push = args[2] == "LEFT" and list.push_left or list.push_right
   for i = #args, 3, -1 do

@@ -70,6 +70,8 @@ function M.callbacks(node)
     end,
     on_close = function(conn)
       if all[conn] then
+        local traffic = conn:stats()
+        stats.received, stats.sent = stats.received + traffic.bytes_read, stats.sent + traffic.bytes_written
         all[conn]:end_()
         all[conn] = nil
         stats.clients = stats.clients - 1

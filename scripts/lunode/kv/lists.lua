@@ -271,15 +271,7 @@ command.command("LREM", {
     if c == nil then
       return 0
     end
-    local positions, limit = {}, most == 0 and c.count or math.abs(most)
-    for position, element in list.walk(ctx.db, c, most < 0) do
-      if element == value then
-        positions[#positions + 1] = position
-        if #positions == limit then
-          break
-        end
-      end
-    end
+    local positions = list.find(ctx.db, c, value, math.abs(most), most < 0)
     if #positions > 0 then
       table.sort(positions)
       list.remove(ctx.db, c, positions)
@@ -304,13 +296,12 @@ command.command("LINSERT", {
     if c == nil then
       return 0
     end
-    for position, element in list.walk(ctx.db, c) do
-      if element == pivot then
-        list.insert(ctx.db, c, side == "AFTER" and position + 1 or position, value)
-        ctx.db.collections:changed(c)
-        ctx:notify("l", "linsert", key)
-        return c.count
-      end
+    local position = list.find(ctx.db, c, pivot, 1)[1]
+    if position then
+      list.insert(ctx.db, c, side == "AFTER" and position + 1 or position, value)
+      ctx.db.collections:changed(c)
+      ctx:notify("l", "linsert", key)
+      return c.count
     end
     return -1
   end,
@@ -344,22 +335,12 @@ local function lpos_options(args)
   return rank, count, most
 end
 
--- Up to `limit` positions of the element, from its rank-th one on.
+-- Up to `limit` positions of the element (0: all), from its rank-th one on.
 local function find(ctx, c, element, rank, limit, most)
-  local positions, looked, matches = {}, 0, 0
-  for position, value in list.walk(ctx.db, c, rank < 0) do
-    looked = looked + 1
-    if value == element then
-      matches = matches + 1
-      if matches >= math.abs(rank) then
-        positions[#positions + 1] = position
-      end
-    end
-    if #positions == limit or looked == most then
-      break
-    end
-  end
-  return positions
+  local passed = math.abs(math.max(rank, -math.maxinteger)) - 1
+  local enough = limit > 0 and limit < math.maxinteger - passed and passed + limit or 0
+  local found = list.find(ctx.db, c, element, enough, rank < 0, most > 0 and most or nil)
+  return table.move(found, passed + 1, #found, 1, {})
 end
 
 command.command("LPOS", {

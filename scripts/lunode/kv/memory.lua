@@ -7,6 +7,8 @@ local keys = require "lunode.kv.keys"
 local numbers = require "lunode.kv.numbers"
 local resp = require "lunode.resp"
 
+local M = {}
+
 local SAMPLES = 5 -- elements looked at, as in Redis; 0: all
 
 local TIPS = { "nondeterministic_output", "request_policy:all_shards", "response_policy:special" }
@@ -33,13 +35,13 @@ end
 command.command("MEMORY|USAGE", {
   arity = -3, flags = { "readonly" }, keys = { 2, 2, 1 }, access = "RO", group = "server", since = "4.0.0",
   complexity = "O(N) where N is the number of samples.", summary = "Estimate the memory usage of a key",
-  run = function(ctx, key, word, text, ...)
-    local samples = SAMPLES
-    if word then
-      if word:upper() ~= "SAMPLES" or not text or ... then
+  run = function(ctx, key, ...)
+    local options, samples = { ... }, SAMPLES
+    for i = 1, #options, 2 do -- the last one counts
+      if options[i]:upper() ~= "SAMPLES" or not options[i + 1] then
         return errors.SYNTAX
       end
-      samples = numbers.integer(text)
+      samples = numbers.integer(options[i + 1])
       if samples < 0 then
         return errors.SYNTAX
       end
@@ -52,24 +54,28 @@ command.command("MEMORY|USAGE", {
   end,
 })
 
--- Name → bytes of what is held in memory.
-local function parts(node)
+---What is held in memory, in bytes; and beside it what connections that are open have received and sent.
+---@param node lunode.kv.node
+---@return {lua: integer, cache: integer, overlay: integer, queued: integer, log: integer, total: integer}
+---@return integer received, integer sent
+function M.parts(node)
   local store, log = node.db.store:stats(), node.replica.log:stats()
-  local lua, queued = math.floor(collectgarbage("count") * 1024), 0
-  for _, session in ipairs(node:list_sessions()) do
-    queued = queued + session.conn:stats().queued
+  local lua, queued, received, sent = math.floor(collectgarbage("count") * 1024), 0, 0, 0
+  for conn in pairs(node.sessions) do -- sums: in any order
+    local stats = conn:stats()
+    queued, received, sent = queued + stats.queued, received + stats.bytes_read, sent + stats.bytes_written
   end
   return {
     lua = lua, cache = store.cache_bytes, overlay = store.overlay_bytes, queued = queued,
     log = log.unsynced_bytes, total = lua + store.cache_bytes + store.overlay_bytes + queued,
-  }
+  }, received, sent
 end
 
 command.command("MEMORY|STATS", {
   arity = 2, group = "server", since = "4.0.0", complexity = "O(1)", tips = TIPS,
   summary = "Show memory usage details",
   run = function(ctx)
-    local of, count = parts(ctx.node), ctx.db.keys
+    local of, count = M.parts(ctx.node), ctx.db.keys
     return resp.map {
       "total.allocated", of.total, "clients.normal", of.queued, "aof.buffer", of.log, "lua.caches", of.lua,
       "store.cache", of.cache, "store.overlay", of.overlay, "keys.count", count,
@@ -81,7 +87,7 @@ command.command("MEMORY|DOCTOR", {
   arity = 2, group = "server", since = "4.0.0", complexity = "O(1)", tips = TIPS,
   summary = "Outputs memory problems report",
   run = function(ctx)
-    local of, store = parts(ctx.node), ctx.db.store:stats()
+    local of, store = M.parts(ctx.node), ctx.db.store:stats()
     local lines = {}
     if of.queued > of.total // 2 and of.queued > 64 << 20 then
       lines[#lines + 1] = ("Clients have left %d bytes unread: CLIENT LIST shows them, omem=."):format(of.queued)
@@ -116,3 +122,5 @@ command.command("MEMORY|PURGE", {
 })
 
 help.command("MEMORY", { group = "server", since = "4.0.0" })
+
+return M

@@ -5,6 +5,8 @@ local resp = require "lunode.resp"
 
 local M = {}
 
+local NOT_INSIDE = resp.error("ERR MONITOR isn't allowed for DENY BLOCKING client")
+
 ---@class lunode.kv.monitors
 ---@field count integer
 local methods = {}
@@ -66,9 +68,13 @@ function M.quote(word)
   return '"' .. word:gsub('[%c"\\\128-\255]', escape) .. '"'
 end
 
--- What nobody is to see.
-local function is_secret(entry, i)
-  return entry.name == "auth" or entry.name == "hello" and i > 1
+local function is_auth(word)
+  return word and word:upper() == "AUTH"
+end
+
+-- What nobody is to see: the argument `i` of a command.
+local function is_secret(entry, args, i)
+  return entry.name == "auth" or entry.name == "hello" and i > 2 and (is_auth(args[i - 1]) or is_auth(args[i - 2]))
 end
 
 ---Shows a command that is about to run. Those of administrators are shown to nobody.
@@ -85,7 +91,7 @@ function methods:show(session, entry, name, args)
   local words = { ("+%d.%06d [0 %s:%s] %s"):format(microseconds // 1000000, microseconds % 1000000, host or "?",
     tostring(port), M.quote(name)) }
   for i, word in ipairs(args) do
-    words[i + 1] = is_secret(entry, i) and '"(redacted)"' or M.quote(word)
+    words[i + 1] = is_secret(entry, args, i) and '"(redacted)"' or M.quote(word)
   end
   local line = table.concat(words, " ") .. "\r\n"
   for _, monitor in ipairs(self.list) do
@@ -99,6 +105,9 @@ command.command("MONITOR", {
   arity = 1, flags = { "admin", "noscript", "loading", "stale" }, group = "server", since = "1.0.0",
   summary = "Listen for all requests received by the server in real time",
   run = function(ctx)
+    if ctx.in_transaction then
+      return NOT_INSIDE
+    end
     ctx.node.monitors:add(ctx.session)
     return resp.OK
   end,

@@ -18,6 +18,14 @@ function M.integer(text)
   return parse(text) or error(errors.NOT_INTEGER, 0)
 end
 
+---As `integer`, of 32 bits.
+---@param text any  a string or a view
+---@return integer
+function M.int32(text)
+  local n = M.integer(text)
+  return n >= -0x80000000 and n <= 0x7FFFFFFF and n or error(errors.NOT_INT32, 0)
+end
+
 ---a + b, or nil where it does not fit into 64 bits.
 ---@param a integer
 ---@param b integer

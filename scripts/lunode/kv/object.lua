@@ -12,7 +12,7 @@ local NO_LFU = resp.error("ERR An LFU maxmemory policy is not selected, access f
 local EMBEDDED = 44 -- bytes of the longest string that lies in its object
 local SHARED = 10000 -- integers below are one object for all keys
 local MANY_REFERENCES = 0x7FFFFFFF
-local PACKED, PACKED_BYTES = 128, 64 -- a listpack's entries, and the bytes of one
+local PACKED_HASH, PACKED_ZSET, PACKED_BYTES = 512, 128, 64 -- a listpack's entries, and the bytes of one
 local INTEGERS = 512 -- of an intset
 
 local encodings = {}
@@ -50,7 +50,7 @@ local function is_short(text)
 end
 
 encodings[keys.HASH] = function(db, value)
-  return all_are(db, value, PACKED, "both", is_short) and "listpack" or "hashtable"
+  return all_are(db, value, PACKED_HASH, "both", is_short) and "listpack" or "hashtable"
 end
 
 encodings[keys.SET] = function(db, value)
@@ -61,7 +61,7 @@ end
 local ZSET_ROW = PACKED_BYTES + 1 + 8 - 4
 
 encodings[keys.ZSET] = function(db, value)
-  return all_are(db, value, PACKED, "keys", function(row)
+  return all_are(db, value, PACKED_ZSET, "keys", function(row)
     return #row <= ZSET_ROW
   end) and "listpack" or "skiplist"
 end

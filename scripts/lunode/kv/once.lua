@@ -14,9 +14,9 @@ local command = require "lunode.kv.command"
 local errors = require "lunode.kv.errors"
 local getkeys = require "lunode.kv.getkeys"
 local hash = require "lunode.hash"
+local logged = require "lunode.kv.logged"
 local loop = require "lunode.loop"
 local resp = require "lunode.resp"
-local writes = require "lunode.kv.writes"
 
 local M = {}
 
@@ -102,7 +102,7 @@ local function keys_of(args)
   return list or {}
 end
 
-writes.internal("once", function(ctx, args)
+logged.add("once", function(ctx, args)
   return once(ctx, args, command.find_logged)
 end, {
   variadic = true, getkeys = keys_of,
@@ -142,7 +142,7 @@ command.command("ONCE", {
 
 -- ---------------------------------------------------------------- what is too old
 
-writes.internal("once_forget", function(ctx, before)
+logged.add("once_forget", function(ctx, before)
   local count = 0
   for row in ctx.db.store:scan(AGE_ROW, AGE_ROW .. TIME:pack(math.tointeger(before))) do
     if count == PER_TURN then

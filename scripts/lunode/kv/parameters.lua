@@ -30,6 +30,16 @@ local function only(text)
   }
 end
 
+-- The same for an amount of memory, however it is written.
+local function only_bytes(n)
+  local parameter = only(tostring(n))
+  local fault = parameter.fault
+  function parameter.fault(given)
+    return M.bytes(given) ~= n and fault(given) or nil
+  end
+  return parameter
+end
+
 local function fixed(get)
   return { get = type(get) == "function" and get or function()
     return get
@@ -123,7 +133,7 @@ local function parse_limits(text)
   for word in text:gmatch("%S+") do
     words[#words + 1] = word
   end
-  if #words == 0 or #words % 4 ~= 0 then
+  if #words % 4 ~= 0 then
     return nil, "Wrong number of arguments in buffer limit configuration."
   end
   for i = 1, #words, 4 do
@@ -233,10 +243,11 @@ M.parameters = {
   end, function(node, n)
     node:set_timeout(n)
   end),
-  loglevel = one_of({ "debug", "verbose", "notice", "warning" }, function()
-    return LEVEL_NAMES[logger.level]
-  end, function(_, word)
-    logger.level = LEVELS[word]
+  loglevel = one_of({ "debug", "verbose", "notice", "warning" }, function(node)
+    local named = node.settings.loglevel
+    return LEVELS[named] == logger.level and named or LEVEL_NAMES[logger.level]
+  end, function(node, word)
+    node.settings.loglevel, logger.level = word, LEVELS[word]
   end),
 
   bind = fixed(function(node)
@@ -254,18 +265,25 @@ M.parameters = {
   end),
 
   appendonly = only "yes", -- what is acknowledged is written
-  ["client-query-buffer-limit"] = only "1073741824",
+  ["client-query-buffer-limit"] = only_bytes(1 << 30),
   ["hash-max-listpack-entries"] = only "512",
   ["hash-max-listpack-value"] = only "64",
   ["list-max-listpack-size"] = only "-2",
-  maxmemory = only "0",
+  maxmemory = only_bytes(0),
   ["maxmemory-policy"] = only "noeviction",
-  ["proto-max-bulk-len"] = only "536870912",
+  ["proto-max-bulk-len"] = only_bytes(512 << 20),
   save = only "",
   ["set-max-intset-entries"] = only "512",
   ["zset-max-listpack-entries"] = only "128",
   ["zset-max-listpack-value"] = only "64",
 }
+
+-- Their names before Redis 7.0, which it still takes.
+for _, name in ipairs {
+  "hash-max-%s-entries", "hash-max-%s-value", "list-max-%s-size", "zset-max-%s-entries", "zset-max-%s-value",
+} do
+  M.parameters[name:format "ziplist"] = M.parameters[name:format "listpack"]
+end
 
 ---@type string[]  ordered
 M.names = channels.ordered(M.parameters)

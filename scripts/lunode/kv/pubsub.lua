@@ -8,8 +8,8 @@ local command = require "lunode.kv.command"
 local errors = require "lunode.kv.errors"
 local glob = require "lunode.kv.glob"
 local help = require "lunode.kv.help"
+local logged = require "lunode.kv.logged"
 local resp = require "lunode.resp"
-local writes = require "lunode.kv.writes"
 
 local LATER = resp.raw ""
 
@@ -102,7 +102,7 @@ local function publisher(name, deliver)
   local function run(ctx, channel, message)
     return deliver(ctx.node.channels, channel, message)
   end
-  writes.internal(name, run, { touches = false })
+  logged.add(name, run, { touches = false })
   local replicated = {
     name = name, log_name = log_name, run = run, write = true, variadic = false, direct = true,
     options = { touches = false },

@@ -22,8 +22,10 @@
 -- Commands that read wait for a read index (Ongaro's dissertation, 6.4), all of a turn for one; and run here. Where a
 -- unit that was closed after they came is applied sooner, they run just before it: that is late enough, too. Those of a
 -- connection that has a unit on its way run behind that, so that replies keep the order of the commands.
+local errors = require "lunode.kv.errors"
 local getkeys = require "lunode.kv.getkeys"
 local keys = require "lunode.kv.keys"
+local logged = require "lunode.kv.logged"
 local loop = require "lunode.loop"
 local members = require "lunode.kv.cluster_members"
 local replicated_watches = require "lunode.kv.replicated_watches"
@@ -32,7 +34,8 @@ local slot = require "lunode.slot"
 local units = require "lunode.kv.units"
 local writes = require "lunode.kv.writes"
 
-local DOWN, misconf, refusing = units.DOWN, units.misconf, writes.refusing
+local DOWN = units.DOWN
+local misconf, refusing = errors.misconf, errors.refusing
 local TAG, TAG_BYTES = units.TAG, units.TAG_BYTES
 
 local M = {}
@@ -258,7 +261,7 @@ function methods:submit_own(name, ...)
   if not self.own[key] then
     self.own[key] = true
     name = "\0" .. name
-    take_write(self, { session = nil, entry = writes.find_internal(name), name = name, args = { ... }, key = key })
+    take_write(self, { session = nil, entry = logged.find_own(name), name = name, args = { ... }, key = key })
   end
 end
 

@@ -7,9 +7,9 @@
 -- applied; time: of the last WATCH, in milliseconds; changed and existed: 0 or 1. EXEC deletes the row. What is left
 -- over, by connections that ended, is deleted after KEPT; an EXEC that comes even later finds nothing, and is refused.
 local getkeys = require "lunode.kv.getkeys"
+local logged = require "lunode.kv.logged"
 local msgpack = require "lunode.msgpack"
 local resp = require "lunode.resp"
-local writes = require "lunode.kv.writes"
 
 local M = {}
 
@@ -148,7 +148,7 @@ local function exists(db, key)
   return value ~= nil
 end
 
-writes.internal("watch", function(ctx, args)
+logged.add("watch", function(ctx, args)
   local self, id = ctx.node.writes.watching, args[1]
   local record = self.rows[id] or { 0, 0 }
   record[1] = ctx.now
@@ -177,26 +177,26 @@ local function passes(self, ctx, id)
   return same
 end
 
-writes.internal("watched_exec", function(ctx, args)
+logged.add("watched_exec", function(ctx, args)
   if not passes(ctx.node.writes.watching, ctx, args[1]) then
     return resp.null_array
   end
-  return writes.find_internal("\0exec").run(ctx, table.move(args, 2, #args, 1, {}))
+  return logged.find_own("\0exec").run(ctx, table.move(args, 2, #args, 1, {}))
 end, {
   variadic = true, touches = false,
   verify = function(args)
-    writes.find_internal("\0exec").options.verify(table.move(args, 2, #args, 1, {}))
+    logged.find_own("\0exec").options.verify(table.move(args, 2, #args, 1, {}))
   end,
 })
 
-writes.internal("unwatch", function(ctx, id)
+logged.add("unwatch", function(ctx, id)
   local self = ctx.node.writes.watching
   if self.rows[id] then
     remove(self, id)
   end
 end, { touches = false })
 
-writes.internal("forget_watches", function(ctx, before)
+logged.add("forget_watches", function(ctx, before)
   local self, list = ctx.node.writes.watching, {}
   for row in ctx.db.store:scan(ROW, ROWS_END) do
     local id = row:sub(#ROW + 1)

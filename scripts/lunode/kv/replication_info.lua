@@ -4,6 +4,8 @@ local members = require "lunode.kv.cluster_members"
 
 local M = {}
 
+local NO_ID = ("0"):rep(40)
+
 ---@param node lunode.kv.node
 ---@return "standalone"|"cluster"
 function M.mode(node)
@@ -70,7 +72,16 @@ end
 ---@return any[][]
 function M.replication(node)
   if not node.cluster then
-    return { { "role", "master" }, { "connected_slaves", 0 } }
+    return {
+      { "role", "master" },
+      { "connected_slaves", 0 },
+      { "master_failover_state", "no-failover" },
+      { "master_replid", node.run_id },
+      { "master_replid2", NO_ID },
+      { "master_repl_offset", 0 },
+      { "second_repl_offset", -1 },
+      { "repl_backlog_active", 0 },
+    }
   end
   local lines, core = {}, node.cluster.core
   if M.is_master(node) then
@@ -82,8 +93,10 @@ function M.replication(node)
   for _, line in ipairs {
     { "master_failover_state", core and core.transferee and "failover-in-progress" or "no-failover" },
     { "master_replid", members.node_id(node, "") },
+    { "master_replid2", NO_ID },
     { "master_repl_offset", commit },
     { "second_repl_offset", -1 },
+    { "repl_backlog_active", 0 },
     { "raft_id", node.cluster.id },
     { "raft_role", core and core.role or "starting" },
     { "raft_term", core and core.term or 0 },

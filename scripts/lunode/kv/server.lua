@@ -1,11 +1,11 @@
 -- Commands about the node as a whole: TIME DBSIZE FLUSHDB FLUSHALL SHUTDOWN INFO ROLE WAIT LOLWUT. CONFIG, CLIENT,
 -- SLOWLOG, LATENCY and MEMORY have files of their own.
-local members = require "lunode.kv.cluster_members"
 local command = require "lunode.kv.command"
 local errors = require "lunode.kv.errors"
 local info = require "lunode.kv.info"
 local loop = require "lunode.loop"
 local numbers = require "lunode.kv.numbers"
+local replication = require "lunode.kv.replication_info"
 local resp = require "lunode.resp"
 local version = require "lunode.version"
 
@@ -99,36 +99,12 @@ command.command("INFO", {
 local NO_TIME = resp.error("ERR timeout is not an integer or out of range")
 local NEGATIVE_TIME = resp.error("ERR timeout is negative")
 
--- The members that follow this one, with where their clients reach them.
-local function followers(node)
-  local core, list = node.cluster.core, {}
-  for _, id in ipairs(core.config.ids) do
-    local host, port = members.client_address(node, id)
-    if id ~= node.cluster.id and host then
-      local peer = core.peers[id]
-      list[#list + 1] = { host, tostring(port), tostring(peer and peer.match or 0) }
-    end
-  end
-  return list
-end
-
 command.command("ROLE", {
   arity = 1, flags = { "noscript", "loading", "stale", "fast" }, group = "server", acl = { "admin", "dangerous" },
   since = "2.8.12", complexity = "O(1)",
   summary = "Return the role of the instance in the context of replication",
   run = function(ctx)
-    local node = ctx.node
-    local core = node.cluster and node.cluster.core
-    if not core then
-      return { "master", 0, {} }
-    elseif core.role == "leader" then
-      return { "master", node.cluster.applied, followers(node) }
-    end
-    local host, port = "", 0
-    if core.leader then
-      host, port = members.client_address(node, core.leader)
-    end
-    return { "slave", host or "", port or 0, core.leader and "connected" or "connect", node.cluster.applied }
+    return replication.role(ctx.node)
   end,
 })
 
@@ -155,7 +131,10 @@ command.command("WAIT", {
 command.command("LOLWUT", {
   arity = -1, variadic = true, flags = { "readonly", "fast" }, group = "server", since = "5.0.0",
   summary = "Display some computer art and the Redis version",
-  run = function(ctx)
+  run = function(ctx, args)
+    if #args >= 2 and args[1]:upper() == "VERSION" then
+      numbers.integer(args[2]) -- of whichever version: there is one picture
+    end
     local lines = {}
     for row = 1, 8 do -- a moon, some stars
       local cells = {}

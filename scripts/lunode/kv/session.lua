@@ -120,7 +120,7 @@ end
 ---Back to how a new connection is: RESET.
 function methods:reset()
   self.name, self.read_mode, self.redirects = "", nil, nil
-  self.multi, self.watched, self.silence, self.no_evict = nil, false, nil, nil
+  self.multi, self.watched, self.silence, self.quiet, self.no_evict = nil, false, nil, false, nil
   self:unwatch()
   self.node.monitors:remove(self)
   self.node.tracking:stop(self)

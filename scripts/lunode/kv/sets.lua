@@ -46,6 +46,7 @@ command.command("SADD", {
     end
     return added
   end,
+  member = 2,
   short = function(ctx, key, member)
     local db = ctx.db
     local collections = db.collections
@@ -134,6 +135,7 @@ command.command("SISMEMBER", {
   arity = 3, flags = FAST_READ, keys = KEY, access = "RO", group = "set", since = "1.0.0", complexity = "O(1)",
   summary = "Determine if a given value is a member of a set",
   run = is_member,
+  member = 2,
   short = is_member,
 })
 
@@ -256,121 +258,64 @@ command.command("SPOP", {
 
 -- ---- several sets
 
--- Those at args[first … last], false where there is none. Raises WRONGTYPE.
-local function open_all(db, args, first, last)
-  local sets = {}
+-- Those at args[first … last] as the store walks over them: {prefix, count, …}; nil: the result is empty. Raises
+-- WRONGTYPE.
+local function open_all(db, how, args, first, last)
+  local sets, all = {}, true
   for i = first, last do
-    sets[#sets + 1] = db.collections:read(args[i], SET) or false
-  end
-  return sets
-end
-
-local function in_all(db, sets, member, from)
-  for i = from, #sets do
-    if not db.members:has(sets[i].prefix, member) then
-      return false
+    local set = db.collections:read(args[i], SET)
+    sets[#sets + 1] = set
+    if i == first and how == "difference" then
+      all = set ~= nil
+    elseif how == "intersection" then
+      all = all and set ~= nil
     end
   end
-  return true
+  if how == "intersection" then -- the smallest set is walked over, and the others are asked
+    table.sort(sets, function(a, b)
+      return a.count < b.count
+    end)
+  end
+  local list = {}
+  for i, set in ipairs(sets) do
+    list[2 * i - 1], list[2 * i] = set.prefix, set.count
+  end
+  return all and list or nil
 end
 
-local function in_any(db, sets, member, from)
-  for i = from, #sets do
-    if sets[i] and db.members:has(sets[i].prefix, member) then
-      return true
-    end
-  end
-  return false
-end
-
--- Members of all sets, at most `limit`. The smallest set is walked, and the others are asked.
-local function intersection(db, sets, limit)
-  for _, set in ipairs(sets) do
-    if not set then
-      return {}
-    end
-  end
-  table.sort(sets, function(a, b)
-    return a.count < b.count
-  end)
-  local list = members.all(db, sets[1].prefix, "keys")
-  local found = 0
-  for i = 1, #list do
-    local member = list[i]
-    if found < limit and in_all(db, sets, member, 2) then
-      found = found + 1
-      list[found] = member
-    end
-  end
-  return table.move(list, 1, found, 1, {})
-end
-
-local function union(db, sets)
-  local list, seen = {}, {}
-  for _, set in ipairs(sets) do
-    local all = set and members.all(db, set.prefix, "keys") or {}
-    for i = 1, #all do
-      if not seen[all[i]] then
-        seen[all[i]] = true
-        list[#list + 1] = all[i]
-      end
-    end
-  end
-  return list
-end
-
--- Members of the first set that are in no other.
-local function difference(db, sets)
-  local list, all = {}, sets[1] and members.all(db, sets[1].prefix, "keys") or {}
-  for i = 1, #all do
-    if not in_any(db, sets, all[i], 2) then
-      list[#list + 1] = all[i]
-    end
-  end
-  return list
-end
-
-local operations = {
-  INTER = function(db, sets)
-    return intersection(db, sets, math.huge)
-  end,
-  UNION = union,
-  DIFF = difference,
-}
-
--- In place of what `key` held.
-local function store(ctx, key, list, event)
+-- In place of what `key` held, which may be one of the sets.
+local function store(ctx, key, how, sets, event)
   local db = ctx.db
-  local existed = db:delete(key)
-  if #list > 0 then
-    local c = db.collections:create(key, SET)
-    for i = 1, #list do
-      db.members:add(c.prefix, list[i], "")
-    end
-    c.count = #list
+  local c = sets and db.collections:make(key, SET)
+  local count = c and db.store:combine(how, sets, c.prefix) or 0
+  if count > 0 then
+    db:make_way(key)
+    c.count = count
     db.collections:changed(c)
     ctx:notify("s", event, key)
-  elseif existed then
+  elseif db:delete(key) then
     ctx:notify("g", "del", key)
   end
-  return #list
+  return count
 end
 
 local WORST = "O(N*M) worst case where N is the cardinality of the smallest set and M is the number of sets."
 local TOTAL = "O(N) where N is the total number of elements in all given sets."
 
 for name, entry in pairs {
-  INTER = { WORST, "Intersect multiple sets", "RW update" },
-  UNION = { TOTAL, "Add multiple sets", "OW update" },
-  DIFF = { TOTAL, "Subtract multiple sets", "OW update" },
+  INTER = { "intersection", WORST, "Intersect multiple sets", "RW update" },
+  UNION = { "union", TOTAL, "Add multiple sets", "OW update" },
+  DIFF = { "difference", TOTAL, "Subtract multiple sets", "OW update" },
 } do
-  local complexity, summary, access = table.unpack(entry)
-  local operation, event = operations[name], "s" .. name:lower() .. "store"
+  local how, complexity, summary, access = table.unpack(entry)
+  local event = "s" .. name:lower() .. "store"
   command.command("S" .. name, {
     arity = -2, variadic = true, flags = { "readonly" }, keys = ALL, access = "RO access", group = "set",
     since = "1.0.0", complexity = complexity, summary = summary, tips = UNORDERED,
     run = function(ctx, args)
-      return resp.set(operation(ctx.db, open_all(ctx.db, args, 1, #args)))
+      local db = ctx.db
+      local sets = open_all(db, how, args, 1, #args)
+      return sets and db.store:combine(how, sets) or resp.set {}
     end,
   })
   command.command("S" .. name .. "STORE", {
@@ -378,7 +323,7 @@ for name, entry in pairs {
     group = "set", since = "1.0.0", complexity = complexity,
     summary = summary .. " and store the resulting set in a key",
     run = function(ctx, args)
-      return store(ctx, args[1], operation(ctx.db, open_all(ctx.db, args, 2, #args)), event)
+      return store(ctx, args[1], how, open_all(ctx.db, how, args, 2, #args), event)
     end,
   })
 end
@@ -402,7 +347,8 @@ command.command("SINTERCARD", {
         return NEGATIVE_LIMIT
       end
     end
-    local sets = open_all(ctx.db, args, 2, count + 1)
-    return #intersection(ctx.db, sets, limit > 0 and limit or math.huge)
+    local db = ctx.db
+    local sets = open_all(db, "intersection", args, 2, count + 1)
+    return sets and db.store:combine("intersection", sets, false, limit > 0 and limit or nil) or 0
   end,
 })

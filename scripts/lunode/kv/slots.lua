@@ -209,7 +209,7 @@ subcommand("GETKEYSINSLOT", 4, "3.0.0", "O(N) where N is the number of requested
     return list
   end)
 
-help.command("CLUSTER", { group = "cluster", since = "5.0.0" })
+help.command("CLUSTER", { group = "cluster", since = "5.0.0", only_if = of_member })
 
 -- ---------------------------------------------------------------- what a connection wants
 

@@ -3,15 +3,13 @@ local command = require "lunode.kv.command"
 local elements = require "lunode.kv.elements"
 local errors = require "lunode.kv.errors"
 local keys = require "lunode.kv.keys"
-local longdouble = require "lunode.kv.longdouble"
 local numbers = require "lunode.kv.numbers"
 local resp = require "lunode.resp"
+local score = require "lunode.score"
 
 local null = resp.null
 
 local NOT_NUMBERS = resp.error("ERR One or more scores can't be converted into double")
-
-local SMALLEST = 2.0 ^ -1022 -- normal double
 
 -- Where a pattern's first "*" is. It ends at a NUL, as C strings do.
 local function star_of(pattern)
@@ -58,95 +56,59 @@ end
 
 -- ---- patterns
 
--- The string that a pattern means for an element: at the key, or in the field of the hash at the key, where the
--- element stands for the first "*". nil: there is none.
-local function look_up(db, pattern, element)
+-- A function from an element to the string that the pattern means for it: at the key, or in the field of the hash at
+-- the key, where the element stands for the first "*". nil: there is none.
+local function look_up(db, pattern)
   if pattern == "#" then
-    return element
+    return function(element)
+      return element
+    end
   end
   local star = star_of(pattern)
   if not star then
-    return nil
+    return function() end
   end
   local name, field = pattern, nil
   local arrow = pattern:match("^[^\0]-()%->[^\0]", star + 1)
   if arrow then
     name, field = pattern:sub(1, arrow - 1), pattern:sub(arrow + 2)
   end
-  local key = name:sub(1, star - 1) .. element .. name:sub(star + 1)
-  local _, value = db:find(key)
-  local type = value and keys.type(value)
-  if field and type == keys.HASH then
-    return db.members:get(db.collections:read(key, keys.HASH).prefix, field)
-  elseif not field and type == keys.STRING then
-    return db:text(value)
+  local before, behind = name:sub(1, star - 1), name:sub(star + 1)
+  return function(element)
+    local key = before .. element .. behind
+    local text = not field and db.get_row(db.rows, key, keys.STRING)
+    if text then
+      return text
+    end
+    local _, value = db:find(key)
+    local type = value and keys.type(value)
+    if field and type == keys.HASH then
+      return db.members:get(db.collections:read(key, keys.HASH).prefix, field)
+    elseif not field and type == keys.STRING then
+      return db:text(value)
+    end
   end
 end
 
 -- ---- order
 
--- As strtod reads a whole C string: blanks in front, nothing behind; nil where that is no number, or out of range.
-local function number(text)
-  text = text:match("^[^\0]*"):gsub("^[ \t\n\v\f\r]+", "")
-  if text == "" then
-    return 0.0
-  end
-  local value = longdouble.parse(text)
-  if not value then
-    return nil
-  elseif value.infinite then
-    return text:sub(1, 1) == "-" and -math.huge or math.huge
-  end
-  local n = longdouble.to_number(value)
-  if math.abs(n) == math.huge or value.m ~= 0 and math.abs(n) < SMALLEST then
-    return nil
-  end
-  return n
-end
-
--- What each element is sorted by.
-local function weights_of(db, list, options)
-  local weights = {}
-  for i, element in ipairs(list) do
-    local text = element
-    if options.by then
-      text = look_up(db, options.by, element)
-    end
-    if options.alpha then
-      weights[i] = text or false
-    else
-      weights[i] = text and (number(text) or error(NOT_NUMBERS, 0)) or 0.0
-    end
-  end
-  return weights
-end
-
--- Where an element lacks what it is sorted by, it comes first. What is equal keeps an order of its own, so that every
--- node comes to the same.
-local function sorted(list, weights, options)
-  local order = {}
+-- What each element is sorted by; false: it lacks that.
+local function texts_of(db, list, pattern)
+  local texts, find = {}, look_up(db, pattern)
   for i = 1, #list do
-    order[i] = i
+    texts[i] = find(list[i]) or false
   end
-  local function before(i, j)
-    local a, b = weights[i], weights[j]
-    if a == b then
-      a, b = list[i], list[j]
-      if a == b then
-        return i < j
-      end
-    elseif not a or not b then
-      return not a
-    end
-    return a < b
+  return texts
+end
+
+-- Where an element lacks what it is sorted by, it comes first, or counts as 0. What is equal keeps an order of its own,
+-- so that every node comes to the same.
+local function sorted(db, list, options)
+  local weights = options.by and texts_of(db, list, options.by) or list
+  if not options.alpha then
+    weights = score.weights(weights) or error(NOT_NUMBERS, 0)
   end
-  table.sort(order, options.descending and function(i, j)
-    return before(j, i)
-  end or before)
-  for at, i in ipairs(order) do
-    order[at] = list[i]
-  end
-  return order
+  return score.order(list, weights, options.descending)
 end
 
 -- The elements in their order; unsorted ones as they lie, a list or a sorted set from its end with DESC.
@@ -155,7 +117,7 @@ local function arrange(db, list, type, options)
     options.by, options.alpha = nil, true -- a set has no order, but what is stored must have one
   end
   if options.by ~= false then
-    return sorted(list, weights_of(db, list, options), options)
+    return sorted(db, list, options)
   elseif options.descending and type ~= keys.SET then
     local reversed = {}
     for i = #list, 1, -1 do
@@ -172,13 +134,17 @@ end
 local function results(db, list, options)
   local first = math.min(math.max(options.start, 0), #list)
   local count = options.count < 0 and #list or options.count
-  local shown = {}
-  for i = first + 1, math.min(first + math.min(count, #list), #list) do
-    for _, pattern in ipairs(options.get) do
-      shown[#shown + 1] = look_up(db, pattern, list[i]) or null
-    end
-    if #options.get == 0 then
-      shown[#shown + 1] = list[i]
+  local last = first + math.min(count, #list - first)
+  if #options.get == 0 then
+    return first == 0 and last == #list and list or table.move(list, first + 1, last, 1, {})
+  end
+  local shown, finds = {}, {}
+  for k, pattern in ipairs(options.get) do
+    finds[k] = look_up(db, pattern)
+  end
+  for i = first + 1, last do
+    for k = 1, #finds do
+      shown[#shown + 1] = finds[k](list[i]) or null
     end
   end
   return shown
@@ -207,7 +173,8 @@ local function sort(ctx, args, read_only)
   for i, text in ipairs(shown) do
     shown[i] = text ~= null and text or ""
   end
-  elements.replace(db, options.store, keys.LIST, shown)
+  db:make_way(options.store)
+  elements.put_list(db, options.store, shown)
   ctx:notify("l", "sortstore", options.store)
   return #shown
 end
@@ -225,6 +192,10 @@ local function keys_of_call(args)
   end
   list[2] = store and { at = store, access = "OW update" } or nil
   return list
+end
+
+local function first_key()
+  return { { at = 1, access = "RO access" } }
 end
 
 local BY_OR_GET = {
@@ -251,7 +222,7 @@ command.command("SORT", {
 
 command.command("SORT_RO", {
   arity = -2, variadic = true, flags = { "readonly" }, keys = { 1, 1, 1 }, access = "RO access",
-  more_keys = { BY_OR_GET }, group = "generic", acl = CATEGORIES, since = "7.0.0",
+  more_keys = { BY_OR_GET }, getkeys = first_key, group = "generic", acl = CATEGORIES, since = "7.0.0",
   complexity = COMPLEXITY, summary = "Sort the elements in a list, set or sorted set. Read-only variant of SORT.",
   run = function(ctx, args)
     return sort(ctx, args, true)

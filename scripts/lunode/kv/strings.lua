@@ -85,8 +85,18 @@ local function set_with_options(ctx, key, text, options)
   return previous or OK
 end
 
+-- How a call of SET uses its key.
+local function keys_of_set(args)
+  local access = "OW update"
+  for i = 3, #args do
+    access = args[i]:upper() == "GET" and "RW access update" or access
+  end
+  return { { at = 1, access = access } }
+end
+
 command.command("SET", {
   arity = -3, flags = WRITE, keys = KEY, access = "RW access update variable_flags", group = "string",
+  getkeys = keys_of_set,
   notes = "RW and ACCESS due to the optional `GET` argument",
   since = "1.0.0", complexity = "O(1)", summary = "Set the string value of a key",
   run = function(ctx, key, text, option, ...)

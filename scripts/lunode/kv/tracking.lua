@@ -72,7 +72,7 @@ end
 function methods:saw(session, entry, args)
   local modes = session.tracking
   local caching = modes.caching
-  if entry.name ~= "client|caching" and not self.node.ctx.in_transaction then
+  if not entry.name:find("^client|") and not self.node.ctx.in_transaction then
     modes.caching = nil -- that was for this one
   end
   if modes.bcast or not entry.reads or modes.optin and not caching or modes.optout and caching == false

@@ -10,12 +10,13 @@
 --   args of exec = (count name argument…)…      count: of the words that follow
 local SUBSCRIBERS_PING = require("lunode.kv.divert").SUBSCRIBERS_PING
 local command = require "lunode.kv.command"
+local errors = require "lunode.kv.errors"
+local logged = require "lunode.kv.logged"
 local logger = require "lunode.logger"
 local loop = require "lunode.loop"
 local resp = require "lunode.resp"
-local writes_module = require "lunode.kv.writes"
 
-local answer_for = writes_module.answer_for
+local answer_for, with_traceback = errors.answer_for, errors.with_traceback
 
 local NESTED = resp.error("ERR MULTI calls can not be nested")
 local WATCH_INSIDE = resp.error("ERR WATCH inside MULTI is not allowed")
@@ -30,10 +31,6 @@ local WORD_BYTES = 16 -- beside a word's own, in the log
 local M = {}
 
 -- ---- running
-
-local function with_traceback(err)
-  return type(err) == "string" and debug.traceback(err, 2) or err
-end
 
 local function run_and_encode(entry, ctx, args)
   local session = ctx.session
@@ -146,7 +143,7 @@ local function verify(args)
   end
 end
 
-writes_module.internal("exec", run, { variadic = true, touches = false, verify = verify })
+logged.add("exec", run, { variadic = true, touches = false, verify = verify })
 
 -- A transaction that writes: `bytes` of the log, made sure of before its first command runs, as what fails later would
 -- undo but the last one.
@@ -220,14 +217,19 @@ local EXEC_BROKEN = {
   end,
 }
 
+-- What it has gathered is done with.
+local function ends(session)
+  session.multi, session.watched = nil, false
+  session:update()
+end
+
 -- EXEC as it arrives: (its reply), or (nil, the entry to run, its arguments).
 local function exec(session)
   local multi, watched = session.multi, session.watched
   if not multi then
     return EXEC_WITHOUT
   end
-  session.multi, session.watched = nil, false
-  session:update()
+  ends(session)
   if multi.broken then
     return nil, EXEC_BROKEN, {}
   end
@@ -235,6 +237,20 @@ local function exec(session)
   -- In a cluster it is where the entry is applied that keys are known to have changed.
   local in_log = multi.writes or check and session.node.cluster
   return nil, in_log and exec_write(multi, check) or exec_read(multi, check), multi.words
+end
+
+-- EXEC where it cannot be: what was gathered is discarded all the same.
+local function refused(refusal)
+  local why = resp.encode(refusal):match("^%-(.-)\r\n$"):gsub("^ERR ", "")
+  return {
+    name = "exec", write = false, variadic = true, direct = true, immediate = true, refuses = true, options = {},
+    arrive = ends,
+    run = function(ctx)
+      ctx.session:unwatch()
+      ctx.node.stats.errors = ctx.node.stats.errors + 1
+      return resp.error("EXECABORT Transaction discarded because of: " .. why)
+    end,
+  }
 end
 
 local DISCARDED = {
@@ -249,8 +265,7 @@ local function discard(session)
   if not session.multi then
     return DISCARD_WITHOUT
   end
-  session.multi, session.watched = nil, false
-  session:update()
+  ends(session)
   return nil, DISCARDED, {}
 end
 
@@ -294,7 +309,7 @@ command.command("EXEC", {
   arity = 1, flags = { "noscript", "loading", "stale", "skip_slowlog" }, group = "transactions",
   acl = { "transaction" }, since = "1.2.0", complexity = "Depends on commands in the transaction",
   summary = "Execute all commands issued after MULTI",
-  immediate = true, arrive = exec, run = at_once(exec),
+  immediate = true, arrive = exec, run = at_once(exec), refused = refused,
 })
 
 command.command("DISCARD", {

@@ -1,5 +1,6 @@
 -- The units of a member on their way into the cluster's log: proposed here where it leads, else told to the leader; in
 -- order, each applied once or given up. What that rests on is told in replicated.lua. Knows no commands.
+local errors = require "lunode.kv.errors"
 local logger = require "lunode.logger"
 local loop = require "lunode.loop"
 local resp = require "lunode.resp"
@@ -83,14 +84,6 @@ function methods:commands()
   end
   return count
 end
-
----What a command gets that the disk has no room for.
----@param err string
----@return any reply
-function M.misconf(err)
-  return resp.error("MISCONF Errors writing to the log: " .. err)
-end
-local misconf = M.misconf
 
 -- ---------------------------------------------------------------- leaving
 
@@ -176,7 +169,7 @@ local function send_next(self)
     return true
   end
   self.flows = code == "EAGAIN" -- then there will be room
-  self.refusal = err and misconf(err)
+  self.refusal = err and errors.misconf(err)
   return false
 end
 
@@ -337,7 +330,7 @@ end
 function methods:was_answered(what)
   if type(what) == "table" and what[1] == "refused" then
     local code, text = what[3], tostring(what[4])
-    local refusal = (code == "ENOSPC" or code == "EDQUOT") and misconf(text)
+    local refusal = (code == "ENOSPC" or code == "EDQUOT") and errors.misconf(text)
       or code == "EVERSION" and resp.error("ERR the leader cannot run this: " .. text) or nil
     self:was_refused(what[2], refusal)
   end

@@ -8,10 +8,10 @@
 --
 -- One that has not told since this one started counts as knowing all: it was in the cluster before.
 local command = require "lunode.kv.command"
+local logged = require "lunode.kv.logged"
 local logger = require "lunode.logger"
 local loop = require "lunode.loop"
 local resp = require "lunode.resp"
-local writes = require "lunode.kv.writes"
 
 local M = {}
 
@@ -41,7 +41,7 @@ local function name_of(entry)
 end
 
 local function names()
-  local list, own = command.logged_names(), writes.internal_names()
+  local list, own = command.logged_names(), logged.own_names()
   return table.move(own, 1, #own, #list + 1, list)
 end
 

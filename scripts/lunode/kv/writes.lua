@@ -9,24 +9,20 @@
 -- A command that a replay or another node runs has no session: it must not depend on who sent it, nor on clock or
 -- chance but ctx.now and ctx:random.
 local batch = require "lunode.batch"
-local command = require "lunode.kv.command"
+local errors = require "lunode.kv.errors"
 local getkeys = require "lunode.kv.getkeys"
 local keys = require "lunode.kv.keys"
-local logger = require "lunode.logger"
+local logged = require "lunode.kv.logged"
 local resp = require "lunode.resp"
 
-local getmetatable, xpcall = getmetatable, xpcall
+local xpcall = xpcall
 local words = resp.words
+local answer_for, misconf, refusing, with_traceback =
+  errors.answer_for, errors.misconf, errors.refusing, errors.with_traceback
 
 local M = {}
 
-local RAW = getmetatable(resp.OK)
-local INTERNAL_ERROR = resp.error("ERR internal error; the log has its traceback")
-
 local RESERVE = 1 << 20 -- bytes of the log, made sure of before the first write of a turn
-
--- Commands of the node's own, under names that are out of clients' reach.
-local internal = {}
 
 -- A command that waits.
 ---@class lunode.kv.waiter
@@ -44,10 +40,6 @@ local methods = {}
 local writes_mt = { __name = "lunode.kv.writes", __index = methods }
 
 M.methods = methods
-
-local function misconf(err)
-  return resp.error("MISCONF Errors writing to the log: " .. err)
-end
 
 -- Takes a command that has run into this turn's entry.
 local function keep(self, value, bytes)
@@ -70,7 +62,8 @@ end
 
 -- The short way of a command with three arguments at most, as most are: (to run it, to run it and tell those who watch
 -- its keys). As `run`, but in one function, with what db:begin and db:finish do: a call costs as much as what a command
--- does itself. REQUIRES: `open`. What it is given: a string, or a view where the entry takes them; nil: there are no more.
+-- does itself. REQUIRES: `open`. What it is given is a string, or a view where the entry takes them; nil: there are no
+-- more.
 local function short_ways(self)
   local ctx, db, commands = self.ctx, self.db, self.batch
   local add, begin_rows = commands.add, db.begin_rows
@@ -143,60 +136,6 @@ function M.new(node, replica)
     node.ctx:notify("x", "expired", key)
   end
   return self
-end
-
----Adds a command of the node's own, which changes keys and replies to nobody.
----@param name string
----@param run fun(ctx: lunode.kv.ctx, ...: string)
----@param options? {variadic: boolean?, keys: integer[]?, access: any, touches: boolean?}  keys: as in kv.command;
----   without them it counts as changing any key, unless it tells of its changes itself: touches = false;
----   verify(args) raises where this node could not run what is in it
-function M.internal(name, run, options)
-  options = options or {}
-  internal["\0" .. name] = {
-    name = name, run = run, write = true, direct = true, variadic = options.variadic or false, options = options,
-  }
-end
-
----@return string[]  with the zero byte in front, sorted
-function M.internal_names()
-  local list = {}
-  for name in pairs(internal) do
-    list[#list + 1] = name
-  end
-  table.sort(list)
-  return list
-end
-
----@param name string  with the zero byte in front
----@return table? entry
-function M.find_internal(name)
-  return internal[name]
-end
-
----A command that does nothing: a refusal that has to wait for the replies before it.
----@param refusal any
----@return table entry
-function M.refusing(refusal)
-  return { name = "?", write = false, variadic = true, run = function()
-    return refusal
-  end }
-end
-
-local function with_traceback(err)
-  return type(err) == "string" and debug.traceback(err, 2) or err
-end
-
----What a command that raised is answered with, and whether that was a fault of its handler's.
----@param entry table?
----@param err any
----@return any reply, boolean faulty
-function M.answer_for(entry, err)
-  if getmetatable(err) == RAW then
-    return err, false
-  end
-  logger.traceback(("command %s: %s"):format(entry and entry.name or "?", tostring(err)))
-  return INTERNAL_ERROR, true
 end
 
 -- ---- at once
@@ -378,7 +317,7 @@ local function pass_guard(self, waiter)
   end
   local refusal = waiter.entry.guard(waiter.session)
   if refusal then
-    waiter.entry = M.refusing(refusal)
+    waiter.entry = refusing(refusal)
   end
   return true
 end
@@ -397,7 +336,7 @@ function methods:propose(waiter)
       self.stalled = { waiter }
       return
     else
-      waiter.entry = M.refusing(misconf(err)) -- not before the replies that its session waits for
+      waiter.entry = refusing(misconf(err)) -- not before the replies that its session waits for
     end
   end
   if self.newest then
@@ -413,7 +352,7 @@ end
 ---@return boolean done  false: it waits, or the disk is full, or it failed
 function methods:internal(name, ...)
   name = "\0" .. name
-  local entry = internal[name]
+  local entry = logged.find_own(name)
   if not self:ready() then
     self:submit(nil, entry, name, { ... })
     return false
@@ -423,7 +362,7 @@ function methods:internal(name, ...)
   local ok, err = xpcall(self.run, with_traceback, self, entry, name, nil, ...)
   if not ok then
     self:undo()
-    M.answer_for(entry, err)
+    answer_for(entry, err)
   end
   return ok
 end
@@ -475,7 +414,7 @@ local function call(self, entry, args, ...)
     db:rollback()
     self.ctx.events = nil
   end
-  local value, faulty = M.answer_for(entry, result)
+  local value, faulty = answer_for(entry, result)
   return resp.encode(value), faulty
 end
 
@@ -509,62 +448,13 @@ local function read_waiting(self, waiters, at)
   return at
 end
 
--- What the node ends with; no bug, so there is no traceback.
-local unknown_command = {
-  __name = "lunode.kv.unknown_command",
-  __tostring = function(self)
-    return ("the log holds the command %q, which this node does not know; start it with the scripts that add it")
-      :format(self.name)
-  end,
-}
-
-local function find_entry(name, first)
-  local entry = internal[name] or command.find_logged(name)
-  if entry and not entry.direct then
-    entry = command.subcommand(entry, first)
-  end
-  return entry or error(setmetatable({ name = name }, unknown_command), 0)
-end
-
--- What others would run and this node cannot is its end: else it would differ from them.
-local function verify(entry, args)
-  if entry.options.verify then
-    entry.options.verify(args)
-  end
-end
-
----Whether a batch is one, and of commands that this node knows.
----@param payload string
----@param position integer  where it begins
----@return boolean? known
----@return string? err
-function M.knows(payload, position)
-  local function check(next_position, name, first, ...)
-    if next_position then
-      local args = type(first) == "table" and first or { first, ... }
-      verify(find_entry(name, args[1]), args)
-    elseif name then
-      error(name, 0)
-    end
-    return next_position
-  end
-  repeat
-    local ok, next_position = pcall(check, batch.next(payload, position))
-    if not ok then
-      return nil, tostring(next_position)
-    end
-    position = next_position
-  until not position
-  return true
-end
-
 -- Where each command of an entry stands: how many came before it.
 local function apply_command(self, waiters, at, ordinal, name, first, ...)
   at = read_waiting(self, waiters, at)
   local is_list = type(first) == "table"
-  local entry = find_entry(name, is_list and first[1] or first)
+  local entry = logged.find(name, is_list and first[1] or first)
   if entry.options.verify then
-    verify(entry, is_list and first or { first, ... })
+    logged.verify(entry, is_list and first or { first, ... })
   end
   local waiter = waiters[at]
   set_session(self, waiter)

@@ -154,11 +154,22 @@ function M.remove(db, c, member)
   return true
 end
 
+---Puts all members of a set that has none.
+---@param c lunode.kv.collection
+---@param scored lunode.scored
+function M.fill(c, scored)
+  local z = view(c)
+  c.count, c.more = scored:count(), scored:put(z.members, z.scores, c.prefix .. ranks.NODE)
+end
+
 -- ---- in order
 
--- Rows of a range of keys, as a flat list.
-local function collect(db, z, from, to, limit, offset, reverse, scores)
-  if scores then
+-- Rows of a range of keys, as a flat list, or into what has no order yet.
+local function collect(db, z, from, to, limit, offset, reverse, scores, scored)
+  if scored then
+    scored:collect(from, to, #z.scores, limit, offset, reverse)
+    return scored
+  elseif scores then
     return score.split(db.store:collect(from, to, "keys", limit, #z.scores, reverse, offset))
   end
   return db.store:collect(from, to, "keys", limit, #z.scores + SCORE_BYTES, reverse, offset)
@@ -178,13 +189,21 @@ local function ends(z)
   return z.scores .. (z.first or ""), z.last and z.scores .. z.last or z.scores_past
 end
 
+---@class lunode.kv.zset_options
+---@field limit integer?
+---@field offset integer?
+---@field reverse boolean?
+---@field scores boolean?
+---@field protocol integer?
+---@field scored lunode.scored?
+
 ---The members with from <= key < to; nil: no end.
 ---@param db lunode.kv.db
 ---@param c lunode.kv.collection
 ---@param from string?
 ---@param to string?
----@param options {limit: integer?, offset: integer?, reverse: boolean?, scores: boolean?, protocol: integer?}
----@return any list  with a protocol: the reply, where it has any
+---@param options lunode.kv.zset_options
+---@return any list  with a protocol: the reply, where it has any; with `scored`: that, and there they are
 function M.range(db, c, from, to, options)
   local z, protocol = view(c), options.protocol
   local first, past = ends(z)
@@ -195,12 +214,12 @@ function M.range(db, c, from, to, options)
     past = z.scores .. to
   end
   if first >= past then
-    return {}
+    return options.scored or {}
   end
   if protocol then
     return reply(db, c, z, first, past, options.limit, options.offset, options.reverse, options.scores, protocol)
   end
-  return collect(db, z, first, past, options.limit, options.offset, options.reverse, options.scores)
+  return collect(db, z, first, past, options.limit, options.offset, options.reverse, options.scores, options.scored)
 end
 
 local function reversed(list, width)
@@ -221,8 +240,9 @@ end
 ---@param reverse boolean?  the ranks count from the end
 ---@param scores boolean?
 ---@param protocol integer?
----@return any list  with a protocol: perhaps the reply
-function M.by_rank(db, c, first, last, reverse, scores, protocol)
+---@param scored lunode.scored?
+---@return any list  with a protocol: perhaps the reply; with `scored`: that
+function M.by_rank(db, c, first, last, reverse, scores, protocol, scored)
   local z, limit = view(c), last - first + 1
   local from, past = ends(z)
   local offset = 0
@@ -235,17 +255,18 @@ function M.by_rank(db, c, first, last, reverse, scores, protocol)
       if protocol and reverse then
         return reply(db, c, z, from, past, limit, offset, true, scores, protocol)
       end
-      local list = collect(db, z, from, past, limit, offset, true, scores)
-      return reverse and list or reversed(list, scores and 2 or 1)
+      local list = collect(db, z, from, past, limit, offset, true, scores, scored)
+      return (reverse or scored) and list or reversed(list, scores and 2 or 1)
     elseif reverse then
-      return reversed(collect(db, z, z.scores .. key, past, limit, offset, false, scores), scores and 2 or 1)
+      local list = collect(db, z, z.scores .. key, past, limit, offset, false, scores, scored)
+      return scored or reversed(list, scores and 2 or 1)
     end
     from = z.scores .. key
   end
   if protocol then
     return reply(db, c, z, from, past, limit, offset, reverse, scores, protocol, limit == c.count and limit or nil)
   end
-  return collect(db, z, from, past, limit, offset, reverse, scores)
+  return collect(db, z, from, past, limit, offset, reverse, scores, scored)
 end
 
 ---How many members have a key before this one.

@@ -3,7 +3,6 @@
 local command = require "lunode.kv.command"
 local errors = require "lunode.kv.errors"
 local keys = require "lunode.kv.keys"
-local members = require "lunode.kv.members"
 local numbers = require "lunode.kv.numbers"
 local resp = require "lunode.resp"
 local score_of = require("lunode.score").parse
@@ -12,6 +11,8 @@ local zsets = require "lunode.kv.zsets"
 
 local NOT_WEIGHT = resp.error("ERR weight value is not a float")
 local NEGATIVE_LIMIT = resp.error("ERR LIMIT can't be negative")
+
+local AGGREGATES = { SUM = "sum", MIN = "min", MAX = "max" }
 
 -- ---- the sets
 
@@ -31,112 +32,27 @@ local function open(db, key, place)
   return { c = c, count = c and c.count or 0, weight = 1.0, place = place }
 end
 
--- Calls fn(member, score) for all of them.
-local function each(db, input, fn)
-  local c = input.c
-  if not c then
-    return
-  elseif c.type == keys.SET then
-    for _, member in ipairs(members.all(db, c.prefix, "keys")) do
-      fn(member, 1.0)
-    end
-    return
-  end
-  local list = zset.range(db, c, nil, nil, { scores = true })
-  for i = 1, #list, 2 do
-    fn(list[i], list[i + 1])
-  end
-end
+-- ---- operations
 
-local function score_in(db, input, member)
-  local c = input.c
-  if not c then
-    return nil
-  elseif c.type == keys.SET then
-    return db.members:has(c.prefix, member) and 1.0 or nil
-  end
-  return zset.score(db, c, member)
-end
-
--- ---- scores
-
-local function weighted(input, score)
-  return input.weight * score
-end
-
-local function no_nan(score)
-  return score ~= score and 0.0 or score
-end
-
--- As Redis computes them: inf - inf is 0.
-local aggregates = {
-  SUM = function(a, b)
-    return no_nan(a + b)
-  end,
-  MIN = function(a, b)
-    return b < a and b or a
-  end,
-  MAX = function(a, b)
-    return b > a and b or a
-  end,
-}
-
--- ---- operations: the result as a map from member to score, and the members in any, but always the same order
-
--- The smallest first, as sums of doubles depend on their order.
-local function by_size(inputs)
-  table.sort(inputs, function(a, b)
-    return a.count < b.count or a.count == b.count and a.place < b.place
-  end)
-end
-
-local function union(db, inputs, aggregate)
-  local scores, names = {}, {}
-  by_size(inputs)
-  for _, input in ipairs(inputs) do
-    each(db, input, function(member, score)
-      score = no_nan(weighted(input, score))
-      local old = scores[member]
-      if old == nil then
-        names[#names + 1] = member
-      end
-      scores[member] = old and aggregate(old, score) or score
+-- What comes of them, in memory; the caller closes it.
+local function combine(db, how, inputs, aggregate)
+  local result = db.store:scored()
+  if how ~= "difference" then -- the smallest first, as sums of doubles depend on their order
+    table.sort(inputs, function(a, b)
+      return a.count < b.count or a.count == b.count and a.place < b.place
     end)
   end
-  return scores, names
-end
-
-local function intersection(db, inputs, aggregate, limit)
-  local scores, names = {}, {}
-  by_size(inputs)
-  each(db, inputs[1], function(member, score)
-    if limit and #names >= limit then
-      return
+  local sets = {}
+  for i, input in ipairs(inputs) do
+    local c = input.c
+    if c then
+      table.move({ c.type == keys.SET and c.prefix or zset.members(c), c.count, input.weight }, 1, 3, #sets + 1, sets)
+    elseif how == "intersection" or how == "difference" and i == 1 then
+      return result
     end
-    local sum = no_nan(weighted(inputs[1], score))
-    for i = 2, #inputs do
-      local other = inputs[i].c == inputs[1].c and score or score_in(db, inputs[i], member)
-      if not other then
-        return
-      end
-      sum = aggregate(sum, weighted(inputs[i], other))
-    end
-    names[#names + 1], scores[member] = member, sum
-  end)
-  return scores, names
-end
-
-local function difference(db, inputs)
-  local scores, names = {}, {}
-  each(db, inputs[1], function(member, score)
-    for i = 2, #inputs do
-      if inputs[i].c == inputs[1].c or score_in(db, inputs[i], member) then
-        return
-      end
-    end
-    names[#names + 1], scores[member] = member, score
-  end)
-  return scores, names
+  end
+  result:combine(how, sets, aggregate)
+  return result
 end
 
 -- ---- arguments
@@ -162,7 +78,7 @@ end
 
 -- WEIGHTS, AGGREGATE, WITHSCORES and LIMIT, where they are `allowed`: (aggregate, with scores, limit).
 local function parse_options(inputs, args, first, allowed)
-  local aggregate, scores, limit, i = aggregates.SUM, false, 0, first
+  local aggregate, scores, limit, i = "sum", false, 0, first
   while i <= #args do
     local option = args[i]:upper()
     if not allowed[option] then
@@ -173,7 +89,7 @@ local function parse_options(inputs, args, first, allowed)
       end
       i = i + #inputs
     elseif option == "AGGREGATE" and args[i + 1] then
-      aggregate = aggregates[args[i + 1]:upper()] or error(errors.SYNTAX, 0)
+      aggregate = AGGREGATES[args[i + 1]:upper()] or error(errors.SYNTAX, 0)
       i = i + 1
     elseif option == "WITHSCORES" then
       scores = true
@@ -191,19 +107,6 @@ local function parse_options(inputs, args, first, allowed)
   return aggregate, scores, limit
 end
 
--- member, score … in the order of a sorted set.
-local function ordered(scores, names)
-  table.sort(names, function(a, b)
-    local x, y = scores[a], scores[b]
-    return x < y or x == y and a < b
-  end)
-  local list = {}
-  for i, member in ipairs(names) do
-    list[2 * i - 1], list[2 * i] = member, scores[member]
-  end
-  return list
-end
-
 -- ---- commands
 
 local READ = "RO access"
@@ -215,11 +118,11 @@ local DIFF = "O(L + (N-K)log(N)) worst case where L is the total number of eleme
   .. "the first set, and K is the size of the result set."
 
 for name, entry in pairs {
-  ZUNION = { union, "2.0.0", UNION:format("*log(M)"), UNION:format(" log(M)"), "Add", "WEIGHTS", "AGGREGATE" },
-  ZINTER = { intersection, "2.0.0", INTER, INTER, "Intersect", "WEIGHTS", "AGGREGATE" },
-  ZDIFF = { difference, "6.2.0", DIFF, DIFF, "Subtract" },
+  ZUNION = { "union", "2.0.0", UNION:format("*log(M)"), UNION:format(" log(M)"), "Add", "WEIGHTS", "AGGREGATE" },
+  ZINTER = { "intersection", "2.0.0", INTER, INTER, "Intersect", "WEIGHTS", "AGGREGATE" },
+  ZDIFF = { "difference", "6.2.0", DIFF, DIFF, "Subtract" },
 } do
-  local operation, since, complexity, store_complexity, verb = table.unpack(entry)
+  local how, since, complexity, store_complexity, verb = table.unpack(entry)
   local allowed, allowed_read = {}, { WITHSCORES = true }
   for i = 6, #entry do
     allowed[entry[i]], allowed_read[entry[i]] = true, true
@@ -231,9 +134,8 @@ for name, entry in pairs {
     run = function(ctx, args)
       local inputs, first = parse_inputs(ctx.db, lower, args, 1)
       local aggregate, with_scores = parse_options(inputs, args, first, allowed_read)
-      local scores, names = operation(ctx.db, inputs, aggregate)
-      local list = ordered(scores, names)
-      return with_scores and zsets.reply(ctx, list) or names
+      local result <close> = combine(ctx.db, how, inputs, aggregate)
+      return result:reply(with_scores, ctx:protocol())
     end,
   })
   command.command(name .. "STORE", {
@@ -242,8 +144,8 @@ for name, entry in pairs {
     summary = verb .. " multiple sorted sets and store the resulting sorted set in a new key",
     run = function(ctx, args)
       local inputs, first = parse_inputs(ctx.db, lower .. "store", args, 2)
-      local scores, names = operation(ctx.db, inputs, (parse_options(inputs, args, first, allowed)))
-      return zsets.store(ctx, args[1], ordered(scores, names), lower .. "store")
+      local result <close> = combine(ctx.db, how, inputs, (parse_options(inputs, args, first, allowed)))
+      return zsets.store(ctx, args[1], result, lower .. "store")
     end,
   })
 end
@@ -255,7 +157,17 @@ command.command("ZINTERCARD", {
   run = function(ctx, args)
     local inputs, first = parse_inputs(ctx.db, "zintercard", args, 1)
     local _, _, limit = parse_options(inputs, args, first, { LIMIT = true })
-    local _, names = intersection(ctx.db, inputs, aggregates.SUM, limit > 0 and limit or nil)
-    return #names
+    local sets = {}
+    table.sort(inputs, function(a, b)
+      return a.count < b.count
+    end)
+    for _, input in ipairs(inputs) do
+      local c = input.c
+      if not c then
+        return 0
+      end
+      table.move({ c.type == keys.SET and c.prefix or zset.members(c), c.count }, 1, 2, #sets + 1, sets)
+    end
+    return ctx.db.store:combine("intersection", sets, false, limit > 0 and limit or nil)
   end,
 })

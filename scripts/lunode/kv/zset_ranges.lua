@@ -82,13 +82,14 @@ local bounds = { SCORE = score_range, LEX = lex_range }
 
 -- ---- ZRANGE
 
--- What is wanted, as a function of a set: its members, or members and scores; with a protocol, perhaps as a reply.
-local function selection(by, min, max, reverse, offset, limit, scores, protocol)
+-- What is wanted, as a function of a set: its members, or members and scores; with a protocol, perhaps as a reply; or
+-- put into `scored`.
+local function selection(by, min, max, reverse, offset, limit, scores, protocol, scored)
   if by == "RANK" then
     local first, last = numbers.integer(min), numbers.integer(max)
     return function(db, c)
       local low, high = clamp(first, last, c.count)
-      return low and zset.by_rank(db, c, low, high, reverse, scores, protocol) or {}
+      return low and zset.by_rank(db, c, low, high, reverse, scores, protocol, scored) or {}
     end
   elseif reverse then
     min, max = max, min
@@ -101,7 +102,7 @@ local function selection(by, min, max, reverse, offset, limit, scores, protocol)
     local from, to = range(db, c)
     return zset.range(db, c, from, to, {
       reverse = reverse, offset = offset, limit = limit >= 0 and limit or nil, scores = scores,
-      protocol = protocol,
+      protocol = protocol, scored = scored,
     })
   end
 end
@@ -201,10 +202,14 @@ command.command("ZRANGESTORE", {
   complexity = MANY .. "stored into the destination key.",
   summary = "Store a range of members from sorted set into another key",
   run = function(ctx, args)
-    local o = parse_options(args, 5, nil, nil, true)
-    local select = selection(o.by, args[3], args[4], o.reverse, o.offset, o.limit, true)
-    local c = ctx.db.collections:read(args[2], ZSET)
-    return zsets.store(ctx, args[1], c and select(ctx.db, c) or {}, "zrangestore")
+    local o, db = parse_options(args, 5, nil, nil, true), ctx.db
+    local scored <close> = db.store:scored()
+    local select = selection(o.by, args[3], args[4], o.reverse, o.offset, o.limit, true, nil, scored)
+    local c = db.collections:read(args[2], ZSET)
+    if c then
+      select(db, c)
+    end
+    return zsets.store(ctx, args[1], scored, "zrangestore")
   end,
 })
 

@@ -20,6 +20,7 @@ local NODE_MASK = 0xFF
 
 -- What follows a collection's prefix in the rows of nodes, and in the first one past them.
 local NODE, NODES_END = "n", "o"
+M.NODE = NODE
 
 ---Whether a member with this hash is a node.
 ---@param hash integer

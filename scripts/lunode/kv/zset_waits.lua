@@ -2,9 +2,9 @@
 local blocking = require "lunode.kv.blocking"
 local command = require "lunode.kv.command"
 local keys = require "lunode.kv.keys"
+local logged = require "lunode.kv.logged"
 local resp = require "lunode.resp"
 local score = require "lunode.score"
-local writes = require "lunode.kv.writes"
 local zset = require "lunode.kv.zset"
 local zsets = require "lunode.kv.zsets"
 
@@ -13,7 +13,7 @@ local ZSET = keys.ZSET
 
 -- Members of a client that has left: back to where they were, unless they have come anew. Scores are as lunode.score
 -- encodes them.
-writes.internal("put_back_members", function(ctx, args)
+logged.add("put_back_members", function(ctx, args)
   local db = ctx.db
   local c = db.collections:create(args[1], ZSET)
   for i = 2, #args, 2 do

@@ -147,6 +147,7 @@ command.command("ZADD", {
     end
     return zadd(ctx, args, zadd_options(args))
   end,
+  member = 3,
   short = function(ctx, key, text, member)
     local bytes, db = read_score(text), ctx.db
     if not bytes then
@@ -283,23 +284,21 @@ command.command("ZSCAN", {
 ---Puts members and scores in place of what `key` held; of none, nothing is made.
 ---@param ctx lunode.kv.ctx
 ---@param key string
----@param list table  member, score …
+---@param scored lunode.scored
 ---@param event string
 ---@return integer count
-function M.store(ctx, key, list, event)
-  local db = ctx.db
-  local existed = db:delete(key)
-  if #list > 0 then
+function M.store(ctx, key, scored, event)
+  local db, count = ctx.db, scored:count()
+  if count > 0 then
+    db:make_way(key)
     local c = db.collections:create(key, ZSET)
-    for i = 1, #list, 2 do
-      zset.put(db, c, list[i], score.encode(list[i + 1]))
-    end
+    zset.fill(c, scored)
     db.collections:changed(c)
     ctx:notify("z", event, key)
-  elseif existed then
+  elseif db:delete(key) then
     ctx:notify("g", "del", key)
   end
-  return #list // 2
+  return count
 end
 
 -- ---- pairs in replies

@@ -127,6 +127,10 @@ function M.fill(self, module)
     return rng:integer(low, high)
   end
 
+  function module.process()
+    return { pid = node.boot, rss = 0, peak_rss = 0, system_memory = 0, user = 0.0, system = 0.0 }
+  end
+
   function module.timer(delay, fn, interval)
     delay = check_seconds(delay, 1, "timer")
     check_function(fn, 2, "timer")

@@ -5,12 +5,14 @@
 -- and for a process that ends before they have reached the system.
 
 local directories = require "lunode.sim.store_directory"
+local pieces = require "lunode.sim.store_pieces"
 local resp = require "lunode.resp"
 local scans = require "lunode.sim.store_scan"
 local score = require "lunode.score"
 local store_elements = require "lunode.sim.store_elements"
 local store_members = require "lunode.sim.store_members"
 local store_rows = require "lunode.sim.store_rows"
+local store_scored = require "lunode.sim.store_scored"
 
 local M = {}
 
@@ -251,6 +253,27 @@ end
 function methods:rows(kind)
   check_open(self, "rows")
   return store_rows.new(self, check_string(kind, 2, "rows"))
+end
+
+function methods:pack(from, to, what, skip, most, head)
+  check_open(self, "pack")
+  local content = pieces.format(self:collect(from, to, what, nil, skip))
+  return #content <= most and head .. content or nil
+end
+
+function methods:copy(from, to)
+  check_open(self, "copy")
+  store_scored.copy(self, from, to)
+end
+
+function methods:combine(how, sets, into, limit)
+  check_open(self, "combine")
+  return store_scored.combine(self, how, sets, into, limit)
+end
+
+function methods:scored()
+  check_open(self, "scored")
+  return store_scored.new(self)
 end
 
 function methods:snapshot()

@@ -1,5 +1,7 @@
 -- What `elements` of a simulated store makes: rows under a prefix in the order of a number, as the real store's. It
 -- knows no disk.
+local pieces = require "lunode.sim.store_pieces"
+
 local pack = string.pack
 
 local M = {}
@@ -47,6 +49,65 @@ function methods:range(prefix, first, count, reverse)
     list[i] = value
   end
   return list
+end
+
+local function check_open(self)
+  if not self.store.directory then
+    error("store is closed", 3)
+  end
+end
+
+local function check_count(name, count)
+  if count < 0 then
+    error(("bad argument #4 to '%s' (out of range)"):format(name), 3)
+  end
+end
+
+function methods:find(prefix, first, count, value, limit, reverse)
+  check_open(self)
+  check_count("find", count)
+  local found = {}
+  for i = 0, count - 1 do
+    local index = reverse and first - i or first + i
+    local element = self.store:get(row_of(prefix, index))
+    if element == nil then
+      return nil
+    elseif element == value then
+      found[#found + 1] = index
+      if #found == limit then
+        break
+      end
+    end
+  end
+  return found
+end
+
+function methods:move(prefix, first, count, by)
+  check_open(self)
+  check_count("move", count)
+  local list = self:range(prefix, first, count)
+  if #list == count then
+    for i, value in ipairs(list) do
+      self.store:put(row_of(prefix, first + i - 1 + by), value)
+    end
+  end
+  return #list == count
+end
+
+function methods:add_list(prefix, index, list)
+  check_open(self)
+  for i, value in ipairs(list) do
+    self.store:put(row_of(prefix, index + i - 1), value)
+  end
+end
+
+function methods:unpack(prefix, index, content, first)
+  check_open(self)
+  local list = pieces.parse(content, first)
+  if list then
+    self:add_list(prefix, index, list)
+  end
+  return list and #list
 end
 
 function methods:reply(prefix, first, count)

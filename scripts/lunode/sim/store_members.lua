@@ -1,5 +1,6 @@
 -- What `members` of a simulated store makes: rows under a prefix by the hash of their names, as the real store's. It
 -- knows no disk.
+local pieces = require "lunode.sim.store_pieces"
 local slot = require "lunode.slot"
 
 local M = {}
@@ -82,6 +83,23 @@ function methods:add(prefix, member, value)
     self.store:put(row, value)
   end
   return absent, hash
+end
+
+function methods:unpack(prefix, content, first, paired)
+  if not self.store.directory then
+    error("store is closed", 2)
+  end
+  local list = pieces.parse(content, first)
+  local width = paired and 2 or 1
+  if not list or #list % width ~= 0 then
+    return nil
+  end
+  for i = 1, #list, width do
+    if not self:add(prefix, list[i], paired and list[i + 1] or "") then
+      return nil
+    end
+  end
+  return #list // width
 end
 
 function methods:delete(prefix, member, known)
