@@ -86,22 +86,18 @@ static int put_packed(struct ln_reply *r, struct ln_overlay *rows, struct ln_ove
     const char *bytes = ln_overlay_packed(rows, &run, tag_of(r), &len);
     if (!bytes)
         return -EAGAIN;
-    uint64_t count = run.end - run.at, skip = r->offset - r->left_out;
+    uint64_t count = ln_overlay_run_count(&run), skip = r->offset - r->left_out;
     if (skip > count)
         skip = count;
     bool ends = count - skip > r->limit - r->rows;
-    if (ends)
-        count = skip + (r->limit - r->rows);
+    count = ends ? r->limit - r->rows : count - skip;
     r->left_out += skip;
-    r->rows += count - skip;
-    if (count == skip)
-        return ends ? LN_EOF : LN_OK;
-    if (count - skip < run.end - run.at) {
-        run.end = run.at + (unsigned)count;
-        run.at += (unsigned)skip;
-        bytes = ln_overlay_packed(rows, &run, tag_of(r), &len);
+    r->rows += count;
+    if (count < ln_overlay_run_count(&run)) {
+        run = ln_overlay_run_of(ln_overlay_run_from(run, (unsigned)skip), (unsigned)count);
+        bytes = count > 0 ? ln_overlay_packed(rows, &run, tag_of(r), &len) : NULL;
     }
-    int rc = ln_buffer_append(r->elements, bytes, len);
+    int rc = count > 0 ? ln_buffer_append(r->elements, bytes, len) : LN_OK;
     return rc == LN_OK && ends ? LN_EOF : rc;
 }
 
@@ -113,13 +109,14 @@ static int on_run(void *arg, struct ln_overlay *rows, const struct ln_overlay_ru
     if (rc != -EAGAIN)
         return rc;
     rc = LN_OK;
-    for (unsigned i = run->at; i < run->end && rc == LN_OK; i++) {
+    unsigned count = ln_overlay_run_count(run);
+    for (unsigned i = 0; i < count && rc == LN_OK; i++) {
         struct ln_overlay_row row = ln_overlay_run_row(rows, run, i);
         if (!row.deleted)
             rc = on_row(r, &row);
-        ends[i - run->at] = ln_buffer_len(r->elements) - before;
+        ends[i] = ln_buffer_len(r->elements) - before;
     }
-    if (rc == LN_OK && r->rows - passed == run->end - run->at && ln_overlay_pack_wanted(rows, run))
+    if (rc == LN_OK && r->rows - passed == count && ln_overlay_pack_wanted(rows, run))
         ln_overlay_pack(rows, run, tag_of(r), ln_buffer_data(r->elements) + before, ends);
     return rc;
 }

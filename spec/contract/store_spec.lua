@@ -588,10 +588,11 @@ local function contract(world, engine)
       local what, from = chance:pick(whats), "p" .. score.encode(chance:int(0, 2) * 100)
       local skip, protocol = chance:int(0, 1), chance:int(2, 3)
       local limit, offset = chance:pick { false, 50 } or nil, chance:pick { false, 20 } or nil
+      local reverse = chance:int(1, 3) == 1
       local known = not limit and not offset and s:count(from, "q") or nil
-      local list = resp.encode(generic(s, from, "q", what, "array", skip, false, limit, offset, protocol), protocol)
+      local list = resp.encode(generic(s, from, "q", what, "array", skip, reverse, limit, offset, protocol), protocol)
       for _ = 1, chance:int(1, 4) do
-        local view = s:reply(from, "q", what, "array", known, skip, false, limit, offset, protocol)
+        local view = s:reply(from, "q", what, "array", known, skip, reverse, limit, offset, protocol)
         assert.equal(list, resp.encode(view, protocol))
       end
     end
