@@ -35,8 +35,8 @@ local GROUP_CATEGORY = {
   set = "set", ["sorted-set"] = "sortedset",
 }
 
--- They are in the categories of what they sort.
-local OF_OTHER_CATEGORIES = { sort = true, sort_ro = true }
+-- They are in the categories of what they sort; and one is about a connection.
+local OF_OTHER_CATEGORIES = { sort = true, sort_ro = true, wait = true }
 
 local function statuses(set, order, prefix)
   local list = {}

@@ -51,7 +51,14 @@ local function inner(args, find)
   return entry, own, nil, own_name
 end
 
+-- The reply is encoded more than once, so it must be none that ends with that.
 local function perform(ctx, entry, own)
+  local _ <close> = setmetatable({}, {
+    __close = function()
+      ctx.keeps = false
+    end,
+  })
+  ctx.keeps = true
   if entry.variadic then
     return entry.run(ctx, own)
   end

@@ -26,11 +26,18 @@ local function of_member(run)
   end
 end
 
+local SAME_FOR_LONG = { KEYSLOT = true, MYID = true, COUNTKEYSINSLOT = true }
+local OF_ADMINS = { REPLICAS = true, SLAVES = true }
+local DEPRECATED = {
+  SLAVES = { since = "5.0.0", replaced_by = "`CLUSTER REPLICAS`" },
+  SLOTS = { since = "7.0.0", replaced_by = "`CLUSTER SHARDS`" },
+}
+
 local function subcommand(name, arity, since, complexity, summary, run)
   command.command("CLUSTER|" .. name, {
-    arity = arity, flags = FLAGS, group = "cluster", since = since, complexity = complexity,
-    tips = (name ~= "KEYSLOT" and name ~= "MYID") and { "nondeterministic_output" } or nil,
-    summary = summary, run = of_member(run),
+    arity = arity, flags = OF_ADMINS[name] and { "admin", "stale" } or FLAGS, group = "cluster", since = since,
+    complexity = complexity, tips = not SAME_FOR_LONG[name] and { "nondeterministic_output" } or nil,
+    summary = summary, deprecated = DEPRECATED[name], run = of_member(run),
   })
 end
 
