@@ -21,7 +21,7 @@ static struct value now[KEYS], mark[KEYS], history[HISTORY][KEYS];
 static uint64_t applied;
 static const struct ln_engine_ops *ops;
 static struct ln_store *s;
-static size_t flushes, purged, reopens, walked, loaded, packs, packed;
+static size_t flushes, purged, reopens, walked, loaded, fresh, packs, packed;
 
 static struct cursor {
     struct ln_scan *scan; /* or NULL */
@@ -201,13 +201,13 @@ enum { MOST_PACKED = LN_OVERLAY_RUN * 3010 };
 static bool write_run(const struct ln_overlay *rows, const struct ln_overlay_run *run,
                       char bytes[MOST_PACKED], size_t ends[LN_OVERLAY_RUN]) {
     size_t len = 0;
-    for (unsigned i = run->at; i < run->end; i++) {
+    for (unsigned i = 0; i < ln_overlay_run_count(run); i++) {
         struct ln_overlay_row row = ln_overlay_run_row(rows, run, i);
         if (row.deleted)
             return false;
         memcpy(bytes + len, row.key, row.klen);
         memcpy(bytes + len + row.klen, row.value, row.vlen);
-        ends[i - run->at] = len += row.klen + row.vlen;
+        ends[i] = len += row.klen + row.vlen;
     }
     return true;
 }
@@ -221,14 +221,14 @@ static int on_walked_run(void *arg, struct ln_overlay *rows, const struct ln_ove
     const char *pack = ln_overlay_packed(rows, run, 1, &len);
     if (pack) {
         assert_true(whole);
-        assert_int_equal(len, ends[run->end - run->at - 1]);
+        assert_int_equal(len, ends[ln_overlay_run_count(run) - 1]);
         assert_memory_equal(pack, bytes, len);
         packed++;
     } else if (whole && ln_overlay_pack_wanted(rows, run)) {
         ln_overlay_pack(rows, run, 1, bytes, ends);
         packs++;
     }
-    for (unsigned i = run->at; i < run->end && rc == LN_OK; i++) {
+    for (unsigned i = 0; i < ln_overlay_run_count(run) && rc == LN_OK; i++) {
         struct ln_overlay_row row = ln_overlay_run_row(rows, run, i);
         if (!row.deleted)
             rc = on_walked(arg, &row);
@@ -305,6 +305,18 @@ static void mark_or_back(void) {
     }
 }
 
+/* Where no row has a prefix, by now and for good, that is told. */
+static void tell_fresh(void) {
+    size_t p = 1 + below(KEYS - 1);
+    ln_store_begin(s);
+    memcpy(mark, now, sizeof now);
+    for (size_t i = 0; i < KEYS; i++)
+        if (now[i].there && klens[i] >= klens[p] && memcmp(keys[i], keys[p], klens[p]) == 0)
+            return;
+    ln_store_fresh(s, keys[p], klens[p]);
+    fresh++;
+}
+
 static void on_cancelled(struct ln_store_flush *f, int status, const struct ln_detail *detail,
                          uint64_t index) {
     (void)detail, (void)index;
@@ -360,6 +372,8 @@ static void any_one(void) {
         walk_some();
     else if (dice < 850)
         mark_or_back();
+    else if (dice < 860)
+        tell_fresh();
     else if (dice < 940)
         advance();
     else if (dice < 960)
@@ -381,7 +395,7 @@ static void run(const char *name) {
     memset(mark, 0, sizeof mark);
     memset(history, 0, sizeof history);
     applied = 0;
-    flushes = purged = reopens = walked = loaded = packs = packed = 0;
+    flushes = purged = reopens = walked = loaded = fresh = packs = packed = 0;
     seed = 7;
     ln_write_inline_rows = 5; /* so that marks are needed */
     ln_write_piece_rows = 2;  /* and purges are paused */
@@ -393,7 +407,7 @@ static void run(const char *name) {
         any_one();
     reopen();
     assert_true(flushes > 100 && reopens > 3 && walked > 10000 && loaded > 500);
-    assert_true(packs > 100 && packed > 100);
+    assert_true(packs > 100 && packed > 100 && fresh > 100);
     assert_true(ops->ranges || purged > 100);
     ln_store_close(s);
     (void)ln_loop_step(loop, 0);

@@ -262,6 +262,7 @@ end
 command.command("READMODE", {
   arity = -1, flags = HANDSHAKE, group = "cluster", since = "1.0.0", complexity = "O(1)", acl = { "connection" },
   summary = "Says which state is good enough for what this connection reads",
+  syntax = "[LINEARIZABLE|LEADER|STALE [milliseconds]]",
   run = function(ctx, mode, age, ...)
     local session = ctx.session
     local word, milliseconds = mode and mode:upper(), age and numbers.parse(age)
