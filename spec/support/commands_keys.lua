@@ -102,6 +102,9 @@ return {
     return { "MOVE", g:key(), g.chance:pick(DATABASES) }
   end },
   { 1, function(g)
+    if g.chance:odds(0.5) then
+      return { "SWAPDB", "0", "0" }
+    end
     return { "SWAPDB", g.chance:pick(DATABASES), g.chance:pick(DATABASES) }
   end },
 }
