@@ -273,6 +273,18 @@ local function contract(world)
     assert.equal("integer", math.type(loop.random(math.mininteger, math.maxinteger)))
   end)
 
+  it("gives back memory that is free", function()
+    local list = {}
+    for i = 1, 200000 do
+      list[i] = "string " .. i
+    end
+    list = nil -- luacheck: ignore
+    collectgarbage()
+    local before = loop.process().rss
+    loop.trim()
+    assert.is_true(loop.process().rss <= before)
+  end)
+
   it("tells which process it runs in, and what that uses", function()
     local before = loop.process()
     assert.is_true(before.pid > 0)
