@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <malloc.h>
 #include <math.h>
 #include <signal.h>
 #include <stdio.h>
@@ -468,6 +469,12 @@ static int loop_process(lua_State *L) {
     return 1;
 }
 
+static int loop_trim(lua_State *L) {
+    (void)L;
+    (void)malloc_trim(0);
+    return 0;
+}
+
 /* ---- running */
 
 static void check_run(lua_State *L, const char *name, int rc) {
@@ -545,11 +552,14 @@ static const luaL_Reg hook_methods[] = {{"close", hook_close}, {NULL, NULL}};
 static const luaL_Reg signal_methods[] = {{"close", signal_close}, {NULL, NULL}};
 
 static const luaL_Reg loop_functions[] = {
-    {"now", loop_now},         {"time", loop_time},         {"timer", loop_timer},
-    {"defer", loop_defer},     {"signal", loop_signal},     {"before_sleep", loop_before_sleep},
-    {"random", loop_random},   {"run", loop_run},           {"step", loop_step},
-    {"stop", loop_stop},       {"on_error", loop_on_error}, {"report", loop_report},
-    {"handles", loop_handles}, {"process", loop_process},   {NULL, NULL}};
+    {"now", loop_now},           {"time", loop_time},
+    {"timer", loop_timer},       {"defer", loop_defer},
+    {"signal", loop_signal},     {"before_sleep", loop_before_sleep},
+    {"random", loop_random},     {"run", loop_run},
+    {"step", loop_step},         {"stop", loop_stop},
+    {"on_error", loop_on_error}, {"report", loop_report},
+    {"handles", loop_handles},   {"process", loop_process},
+    {"trim", loop_trim},         {NULL, NULL}};
 
 int luaopen_lunode_loop(lua_State *L) {
     ln_lua_loop(L);

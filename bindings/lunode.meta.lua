@@ -54,6 +54,10 @@ function loop.random(low, high) end
 ---@return {pid: integer, max_files: integer, rss: integer, peak_rss: integer, system_memory: integer, user: number, system: number}
 function loop.process() end
 
+---Gives memory that is free in this process back to the system. Where that is much it takes a while, a tenth of a second for a gigabyte;
+---in a simulated world, it does nothing.
+function loop.trim() end
+
 ---Runs until nothing is active or `stop` is called.
 function loop.run() end
 
