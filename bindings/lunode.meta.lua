@@ -529,7 +529,7 @@ local store = {}
 
 ---@class lunode.store_options
 ---@field create? boolean    make the directory where it is missing (default true)
----@field cache? integer     bytes of cache, a quarter for rows, the rest for the engine's blocks (default 64 MiB)
+---@field cache? integer     bytes of cache, a quarter for rows, the rest for the engine's blocks (default 64 MiB); ranges that are read again take up to a quarter beside it, the pieces of replies made of them an eighth
 ---@field engine? string     "leveldb", "rocksdb" or "memory" (default: that of the directory, "leveldb" for a new one)
 ---@field overlay? integer   bytes of writes in memory at which they are flushed (default 32 MiB)
 ---@field limit? integer     bytes of writes in memory past which there is no `room` (default 96 MiB)
@@ -741,7 +741,7 @@ function handle:flush(fn) end
 ---@field cache_hits integer
 ---@field cache_misses integer
 ---@field cache_rows integer
----@field cache_bytes integer
+---@field cache_bytes integer  of rows, of ranges that are read again, and of the pieces of replies made of them
 ---@field disk_bytes integer     about; the engine's own log is not counted
 ---@field engine string
 ---@field full boolean           it waits for disk space
@@ -780,6 +780,14 @@ function rows:put(key, head, text, unless) end
 ---@return integer next     the place of the key that it has ended at; past the last pair: all are written
 ---@return integer created  how many of them had no row
 function rows:put_list(list, first, head, unless) end
+
+---The values of keys behind their heads as the reply to a command: a view, as `handle:reply` makes one; null where there is no row.
+---Raises as `get` does.
+---@param list any  of strings, or a view of such a list
+---@param head integer     0 to 255
+---@param protocol? 2|3    of the nulls (default 2)
+---@return any view  nothing: one of the values has another head
+function rows:reply(list, head, protocol) end
 
 ---Adds to the integer that a key's value spells behind its head; where there is no row, to 0. Raises as `put` does.
 ---@param key string
@@ -937,6 +945,19 @@ function members:add(prefix, member, value) end
 ---@return boolean existed
 ---@return integer hash
 function members:delete(prefix, member, known) end
+
+---Deletes the members that rows of an index name, and these rows, as they follow each other: see `index`.
+---@param prefix string
+---@param index string         a prefix, too: that of the range
+---@param from string          first key of the index, inclusive
+---@param to string            end, exclusive
+---@param value_bytes integer  of a value in the index: 64 at most
+---@param limit? integer       so many at most (default: all)
+---@param offset? integer      rows left out before the first one (default 0)
+---@param reverse? boolean     from the last row to the first (default false)
+---@return integer count
+---@return string? lowest, string? highest  what followed the index's prefix in the first row and in the last one
+function members:cut(prefix, index, from, to, value_bytes, limit, offset, reverse) end
 
 ---Puts members, and perhaps values, that `pack` of the store has made one string of, under a prefix that has no rows.
 ---@param prefix string

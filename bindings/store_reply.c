@@ -11,14 +11,19 @@ enum {
 };
 
 static char *put_line_end(char *at) {
-    *at++ = '\r';
-    *at++ = '\n';
-    return at;
+    memcpy(at, "\r\n", 2);
+    return at + 2;
 }
 
 static char *put_bulk(char *at, const char *data, size_t len) {
-    *at++ = '$';
-    at = put_line_end(at + ln_resp_format_integer((int64_t)len, at));
+    if (len < 10) {
+        const char head[] = {'$', (char)('0' + len), '\r', '\n'};
+        memcpy(at, head, sizeof head);
+        at += sizeof head;
+    } else {
+        *at++ = '$';
+        at = put_line_end(at + ln_resp_format_integer((int64_t)len, at));
+    }
     if (len > 0)
         memcpy(at, data, len);
     return put_line_end(at + len);
@@ -26,17 +31,20 @@ static char *put_bulk(char *at, const char *data, size_t len) {
 
 /* A row's key, value, or both. */
 static int put_row(struct ln_reply *r, const struct ln_overlay_row *row, size_t start) {
+    struct ln_buffer *b = r->elements;
     size_t cap = row->klen - start + row->vlen + 2 * (size_t)HEADER + 4;
-    char *space;
-    int rc = ln_buffer_reserve(r->elements, cap, &space);
-    if (rc != LN_OK)
-        return rc;
+    char *space = b->base + b->tail;
+    if (b->cap - b->tail < cap) {
+        int rc = ln_buffer_reserve(b, cap, &space);
+        if (rc != LN_OK)
+            return rc;
+    }
     char *at = space;
     if (r->what != LN_REPLY_VALUES)
         at = put_bulk(at, row->key + start, row->klen - start);
     if (r->what != LN_REPLY_KEYS)
         at = put_bulk(at, row->value, row->vlen);
-    ln_buffer_commit(r->elements, (size_t)(at - space));
+    b->tail += (size_t)(at - space);
     return LN_OK;
 }
 
@@ -67,7 +75,8 @@ static int on_row(void *arg, const struct ln_overlay_row *row) {
 
 /* What packs are told apart by: never 0. */
 static uint64_t tag_of(const struct ln_reply *r) {
-    return (uint64_t)r->skip << 8 | (uint64_t)r->protocol << 4 | (uint64_t)r->what << 1 | 1;
+    uint64_t protocol = r->what == LN_REPLY_SCORES ? (uint64_t)r->protocol : 0;
+    return (uint64_t)r->skip << 8 | protocol << 4 | (uint64_t)r->what << 1 | 1;
 }
 
 /* The rows of a run that was packed, offset and limit heeded: LN_OK, LN_EOF, or -EAGAIN, it was
@@ -77,22 +86,18 @@ static int put_packed(struct ln_reply *r, struct ln_overlay *rows, struct ln_ove
     const char *bytes = ln_overlay_packed(rows, &run, tag_of(r), &len);
     if (!bytes)
         return -EAGAIN;
-    uint64_t count = run.end - run.at, skip = r->offset - r->left_out;
+    uint64_t count = ln_overlay_run_count(&run), skip = r->offset - r->left_out;
     if (skip > count)
         skip = count;
     bool ends = count - skip > r->limit - r->rows;
-    if (ends)
-        count = skip + (r->limit - r->rows);
+    count = ends ? r->limit - r->rows : count - skip;
     r->left_out += skip;
-    r->rows += count - skip;
-    if (count == skip)
-        return ends ? LN_EOF : LN_OK;
-    if (count - skip < run.end - run.at) {
-        run.end = run.at + (unsigned)count;
-        run.at += (unsigned)skip;
-        bytes = ln_overlay_packed(rows, &run, tag_of(r), &len);
+    r->rows += count;
+    if (count < ln_overlay_run_count(&run)) {
+        run = ln_overlay_run_of(ln_overlay_run_from(run, (unsigned)skip), (unsigned)count);
+        bytes = count > 0 ? ln_overlay_packed(rows, &run, tag_of(r), &len) : NULL;
     }
-    int rc = ln_buffer_append(r->elements, bytes, len);
+    int rc = count > 0 ? ln_buffer_append(r->elements, bytes, len) : LN_OK;
     return rc == LN_OK && ends ? LN_EOF : rc;
 }
 
@@ -104,13 +109,14 @@ static int on_run(void *arg, struct ln_overlay *rows, const struct ln_overlay_ru
     if (rc != -EAGAIN)
         return rc;
     rc = LN_OK;
-    for (unsigned i = run->at; i < run->end && rc == LN_OK; i++) {
+    unsigned count = ln_overlay_run_count(run);
+    for (unsigned i = 0; i < count && rc == LN_OK; i++) {
         struct ln_overlay_row row = ln_overlay_run_row(rows, run, i);
         if (!row.deleted)
             rc = on_row(r, &row);
-        ends[i - run->at] = ln_buffer_len(r->elements) - before;
+        ends[i] = ln_buffer_len(r->elements) - before;
     }
-    if (rc == LN_OK && r->rows - passed == run->end - run->at && ln_overlay_pack_wanted(rows, run))
+    if (rc == LN_OK && r->rows - passed == count && ln_overlay_pack_wanted(rows, run))
         ln_overlay_pack(rows, run, tag_of(r), ln_buffer_data(r->elements) + before, ends);
     return rc;
 }

@@ -3,7 +3,7 @@
 #include "store_rows.h"
 
 #include "common.h"
-#include "resp.h"
+#include "resp_value.h"
 #include "slot.h"
 #include "view.h"
 
@@ -165,10 +165,12 @@ static int rows_put(lua_State *L) {
     return 1;
 }
 
-static void list_ahead(lua_State *L, const struct ln_rows *box, size_t at, size_t count) {
+/* Of the list at index 2, in which each step-th word is a key. */
+static void list_ahead(lua_State *L, const struct ln_rows *box, size_t at, size_t count,
+                       size_t step) {
     struct ln_store_key keys[LN_STORE_AHEAD];
     size_t n = 0;
-    for (; at + 1 < count && n < LN_STORE_AHEAD; at += 2, n++)
+    for (; at < count && n < LN_STORE_AHEAD; at += step, n++)
         keys[n].key = ln_word_at(L, 2, at, &keys[n].len);
     ln_store_rows_ahead(box, keys, n);
 }
@@ -184,7 +186,7 @@ static int rows_put_list(lua_State *L) {
     size_t from = (size_t)first - 1, at = from;
     for (; at + 1 < count; at += 2) {
         if ((at - from) % ((size_t)2 * LN_STORE_AHEAD) == 0)
-            list_ahead(L, box, at, count);
+            list_ahead(L, box, at, count, 2);
         c.key = ln_word_at(L, 2, at, &c.len);
         c.text = ln_word_at(L, 2, at + 1, &c.text_len);
         bool found = change(L, box, &c, &old);
@@ -196,6 +198,48 @@ static int rows_put_list(lua_State *L) {
     lua_pushinteger(L, (lua_Integer)at + 1);
     lua_pushinteger(L, (lua_Integer)created);
     return 2;
+}
+
+/* Appends what a key's value is in a reply. False: it has another head. */
+static bool reply_one(lua_State *L, struct ln_rows *box, const struct change *c, int protocol,
+                      struct ln_buffer *elements) {
+    struct room room;
+    char *row = make_room(L, &room, LN_SLOT_ROW_BYTES + c->len);
+    bool found = look(L, box, row, make_row(box, c->key, c->len, row));
+    bool fits = !found || head_of(&box->value) == c->head;
+    int rc = LN_OK;
+    if (!found)
+        rc = ln_resp_put_null(elements, protocol);
+    else if (fits)
+        rc = ln_resp_put_bulk(elements, box->value.data + 1, box->value.len - 1);
+    ln_value_release(&box->value);
+    if (rc != LN_OK) {
+        ln_resp_rows_trim();
+        luaL_error(L, "%s", ln_status_text(rc));
+    }
+    return fits;
+}
+
+static int rows_reply(lua_State *L) {
+    struct ln_rows *box = check_rows(L);
+    size_t count = ln_count_words(L, 2);
+    struct change c = {.head = check_head(L, 3)};
+    int protocol = luaL_optinteger(L, 4, 2) == 3 ? 3 : 2, top = lua_gettop(L);
+    struct ln_buffer *elements = ln_resp_rows_begin();
+    if (!elements)
+        return luaL_error(L, "%s", ln_status_text(-ENOMEM));
+    for (size_t at = 0; at < count; at++) {
+        if (at % LN_STORE_AHEAD == 0)
+            list_ahead(L, box, at, count, 1);
+        c.key = ln_word_at(L, 2, at, &c.len);
+        if (!reply_one(L, box, &c, protocol, elements)) {
+            ln_resp_rows_trim();
+            return 0;
+        }
+        lua_settop(L, top);
+    }
+    ln_resp_push_rows(L, LN_RESP_ARRAY, count);
+    return 1;
 }
 
 /* The integer that a value spells behind its head, plus `by`. */
@@ -248,8 +292,8 @@ int ln_store_rows_new(lua_State *L, struct ln_store *const *store,
 }
 
 static const luaL_Reg rows_methods[] = {
-    {"get", rows_get}, {"put", rows_put}, {"put_list", rows_put_list},
-    {"add", rows_add}, {NULL, NULL},
+    {"get", rows_get},     {"put", rows_put}, {"put_list", rows_put_list},
+    {"reply", rows_reply}, {"add", rows_add}, {NULL, NULL},
 };
 
 void ln_store_rows_type(lua_State *L) {

@@ -52,7 +52,30 @@ struct ln_overlay_cursor {
 struct ln_overlay_run {
     struct ln_overlay_page *page; /* private */
     unsigned at, end;
+    bool reverse; /* from the last one to the first */
 };
+
+static inline unsigned ln_overlay_run_count(const struct ln_overlay_run *run) {
+    return run->end - run->at;
+}
+
+/* Its rows without the first few. */
+static inline struct ln_overlay_run ln_overlay_run_from(struct ln_overlay_run run, unsigned skip) {
+    if (run.reverse)
+        run.end -= skip;
+    else
+        run.at += skip;
+    return run;
+}
+
+/* Its first few rows. */
+static inline struct ln_overlay_run ln_overlay_run_of(struct ln_overlay_run run, unsigned count) {
+    if (run.reverse)
+        run.at = run.end - count;
+    else
+        run.end = run.at + count;
+    return run;
+}
 
 /* Memory for packs (overlay_pack.c), shared by the overlays of a store. */
 struct ln_overlay_packs {
@@ -160,17 +183,20 @@ const struct ln_overlay_node *ln_overlay_at(const struct ln_overlay_cursor *c);
 struct ln_overlay_row ln_overlay_row(const struct ln_overlay *o,
                                      const struct ln_overlay_node *node);
 
-/* The rows from a place on, at most to the page's end, whose keys are before key; NULL: no end.
- * REQUIRES: the place is on a row, which is before key. */
+/* The rows from a place on whose keys are before key (NULL: no end), or backwards those whose keys
+ * are not before key; as far as they lie in its page. REQUIRES: the place is on a row. */
 struct ln_overlay_run ln_overlay_run(const struct ln_overlay_cursor *c, const void *key,
                                      size_t klen);
+struct ln_overlay_run ln_overlay_run_back(const struct ln_overlay_cursor *c, const void *key,
+                                          size_t klen);
 
-/* The place behind a run. */
-struct ln_overlay_cursor ln_overlay_past(const struct ln_overlay_run *run);
-
-/* The i-th row of the run's page. REQUIRES: run->at <= i < run->end. */
+/* REQUIRES: i is less than their count. */
 struct ln_overlay_row ln_overlay_run_row(const struct ln_overlay *o,
                                          const struct ln_overlay_run *run, unsigned i);
+
+/* The place of the row behind them: after the last one, or backwards before the first. REQUIRES:
+ * there was at least one row in the run, which may be passed. */
+struct ln_overlay_cursor ln_overlay_run_past(const struct ln_overlay_run *run);
 
 /* ---- packs: what somebody makes of a run's rows, kept with them in one piece until one of them
  * changes. tag: what was made of them, 0 is none. */

@@ -264,24 +264,39 @@ void ln_overlay_prev(struct ln_overlay_cursor *c) {
 
 struct ln_overlay_run ln_overlay_run(const struct ln_overlay_cursor *c, const void *key,
                                      size_t klen) {
-    struct ln_overlay_run run = {c->page, c->at, c->page->count};
+    struct ln_overlay_run run = {.page = c->page, .at = c->at, .end = c->page->count};
     if (key)
         run.end = find(c->page, key, klen, false);
-    assert(run.at < run.end);
+    if (run.end < run.at)
+        run.end = run.at;
     return run;
 }
 
-struct ln_overlay_cursor ln_overlay_past(const struct ln_overlay_run *run) {
-    if (run->end == run->page->count)
-        return (struct ln_overlay_cursor){.page = run->page->next};
-    return (struct ln_overlay_cursor){run->page, run->end};
+struct ln_overlay_run ln_overlay_run_back(const struct ln_overlay_cursor *c, const void *key,
+                                          size_t klen) {
+    struct ln_overlay_run run = {.page = c->page, .end = c->at + 1, .reverse = true};
+    run.at = find(c->page, key, klen, false);
+    if (run.at > run.end)
+        run.at = run.end;
+    return run;
 }
 
 struct ln_overlay_row ln_overlay_run_row(const struct ln_overlay *o,
                                          const struct ln_overlay_run *run, unsigned i) {
-    if (i + AHEAD < run->end)
-        __builtin_prefetch(run->page->to[i + AHEAD]);
-    return ln_overlay_row(o, run->page->to[i]);
+    unsigned at = run->reverse ? run->end - 1 - i : run->at + i;
+    unsigned ahead = run->reverse ? at - AHEAD : at + AHEAD;
+    if (ahead < run->page->count)
+        __builtin_prefetch(run->page->to[ahead]);
+    return ln_overlay_row(o, run->page->to[at]);
+}
+
+struct ln_overlay_cursor ln_overlay_run_past(const struct ln_overlay_run *run) {
+    struct ln_overlay_cursor c = {run->page, run->reverse ? run->at : run->end - 1};
+    if (run->reverse)
+        ln_overlay_prev(&c);
+    else
+        ln_overlay_next(&c);
+    return c;
 }
 
 /* ---- changes of a page */

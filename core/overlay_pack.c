@@ -23,6 +23,7 @@ struct ln_overlay_pack {
     uint64_t seq; /* no range that was deleted up to here covers its rows */
     size_t size;
     uint8_t at, end; /* its rows in the page */
+    bool reverse;    /* the last one's bytes come first, as in the run */
     bool used;
     uint16_t ends[LN_OVERLAY_WIDTH + 1]; /* of the rows; the first one is 0 */
     char bytes[];
@@ -89,7 +90,8 @@ const char *ln_overlay_packed(struct ln_overlay *o, const struct ln_overlay_run 
     if (!run->page->packed)
         return NULL;
     struct ln_overlay_pack *pack = run->page->pack;
-    if (pack->tag != tag || run->at < pack->at || run->end > pack->end)
+    if (pack->tag != tag || pack->reverse != run->reverse || run->at < pack->at ||
+        run->end > pack->end)
         return NULL;
     if (pack->seq < o->range_seq && is_covered(o, pack)) {
         drop(o->packs, pack);
@@ -97,14 +99,15 @@ const char *ln_overlay_packed(struct ln_overlay *o, const struct ln_overlay_run 
     }
     pack->seq = o->seq;
     pack->used = true;
-    size_t from = pack->ends[run->at - pack->at];
-    *len = pack->ends[run->end - pack->at] - from;
+    unsigned first = run->reverse ? pack->end - run->end : run->at - pack->at;
+    size_t from = pack->ends[first];
+    *len = pack->ends[first + ln_overlay_run_count(run)] - from;
     return pack->bytes + from;
 }
 
 bool ln_overlay_pack_wanted(struct ln_overlay *o, const struct ln_overlay_run *run) {
     struct ln_overlay_page *page = run->page;
-    if (!o->packs || run->end - run->at < ln_overlay_pack_rows)
+    if (!o->packs || ln_overlay_run_count(run) < ln_overlay_pack_rows)
         return false;
     page->asked++;
     return page->asked >= TIMES;
@@ -113,7 +116,7 @@ bool ln_overlay_pack_wanted(struct ln_overlay *o, const struct ln_overlay_run *r
 void ln_overlay_pack(struct ln_overlay *o, const struct ln_overlay_run *run, uint64_t tag,
                      const char *bytes, const size_t *ends) {
     struct ln_overlay_page *page = run->page;
-    unsigned count = run->end - run->at;
+    unsigned count = ln_overlay_run_count(run);
     size_t len = ends[count - 1];
     size_t size = sizeof(struct ln_overlay_pack) + len;
     assert(count > 0);
@@ -129,7 +132,8 @@ void ln_overlay_pack(struct ln_overlay *o, const struct ln_overlay_run *run, uin
                                      .seq = o->seq,
                                      .size = size,
                                      .at = (uint8_t)run->at,
-                                     .end = (uint8_t)run->end};
+                                     .end = (uint8_t)run->end,
+                                     .reverse = run->reverse};
     for (unsigned i = 0; i < count; i++) {
         struct ln_overlay_node *n = page->to[run->at + i];
         pack->ends[i + 1] = (uint16_t)ends[i];

@@ -210,8 +210,7 @@ struct ln_walk {
     size_t from_len, to_len;
     bool reverse;
     int (*row)(void *arg, const struct ln_overlay_row *row); /* other than LN_OK ends the walk */
-    /* NULL; or is told of rows that lie beside each other in one call, if it goes forward; also of
-     * deleted ones. */
+    /* NULL; or is told of rows that lie beside each other in one call, deleted ones included. */
     int (*run)(void *arg, struct ln_overlay *rows, const struct ln_overlay_run *run);
     void *arg;
 };

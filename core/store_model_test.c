@@ -201,13 +201,13 @@ enum { MOST_PACKED = LN_OVERLAY_RUN * 3010 };
 static bool write_run(const struct ln_overlay *rows, const struct ln_overlay_run *run,
                       char bytes[MOST_PACKED], size_t ends[LN_OVERLAY_RUN]) {
     size_t len = 0;
-    for (unsigned i = run->at; i < run->end; i++) {
+    for (unsigned i = 0; i < ln_overlay_run_count(run); i++) {
         struct ln_overlay_row row = ln_overlay_run_row(rows, run, i);
         if (row.deleted)
             return false;
         memcpy(bytes + len, row.key, row.klen);
         memcpy(bytes + len + row.klen, row.value, row.vlen);
-        ends[i - run->at] = len += row.klen + row.vlen;
+        ends[i] = len += row.klen + row.vlen;
     }
     return true;
 }
@@ -221,14 +221,14 @@ static int on_walked_run(void *arg, struct ln_overlay *rows, const struct ln_ove
     const char *pack = ln_overlay_packed(rows, run, 1, &len);
     if (pack) {
         assert_true(whole);
-        assert_int_equal(len, ends[run->end - run->at - 1]);
+        assert_int_equal(len, ends[ln_overlay_run_count(run) - 1]);
         assert_memory_equal(pack, bytes, len);
         packed++;
     } else if (whole && ln_overlay_pack_wanted(rows, run)) {
         ln_overlay_pack(rows, run, 1, bytes, ends);
         packs++;
     }
-    for (unsigned i = run->at; i < run->end && rc == LN_OK; i++) {
+    for (unsigned i = 0; i < ln_overlay_run_count(run) && rc == LN_OK; i++) {
         struct ln_overlay_row row = ln_overlay_run_row(rows, run, i);
         if (!row.deleted)
             rc = on_walked(arg, &row);

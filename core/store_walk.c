@@ -3,14 +3,14 @@
 
 #include <errno.h>
 
-enum { LAYERS = LN_STORE_FROZEN + LN_STORE_KEPT + 2 };
+enum { LAYERS = LN_STORE_FROZEN + LN_STORE_KEPT + 2, NEAR = 4 };
 
-/* A layer, and its first row that is not passed yet. */
+/* A layer, and its rows that are not passed yet. */
 struct source {
     struct ln_overlay *rows;
-    struct ln_overlay_cursor at;
-    struct ln_overlay_row row;
-    bool live; /* false: none is left */
+    struct ln_overlay_run rest; /* of the page that it is at */
+    struct ln_overlay_row row;  /* the first one */
+    bool live;                  /* false: none is left */
 };
 
 struct walk {
@@ -20,40 +20,48 @@ struct walk {
     bool ranges; /* one of them has deleted ranges */
 };
 
-/* The row of its place, unless that lies past the end. */
-static void settle(const struct walk *w, struct source *s) {
+static void settle(struct source *s) {
+    s->live = ln_overlay_run_count(&s->rest) > 0;
+    if (s->live)
+        s->row = ln_overlay_run_row(s->rows, &s->rest, 0);
+}
+
+/* To a row, as far as the range goes in its page. */
+static void enter(const struct walk *w, struct source *s, const struct ln_overlay_cursor *c) {
     const struct ln_walk *r = w->range;
-    const struct ln_overlay_node *node = ln_overlay_at(&s->at);
-    s->live = node != NULL;
-    if (!node)
-        return;
-    s->row = ln_overlay_row(s->rows, node);
-    if (r->reverse)
-        s->live = ln_key_compare(s->row.key, s->row.klen, r->from, r->from_len) >= 0;
-    else if (r->to)
-        s->live = ln_key_compare(s->row.key, s->row.klen, r->to, r->to_len) < 0;
+    if (!c->page)
+        s->rest = (struct ln_overlay_run){0};
+    else if (r->reverse)
+        s->rest = ln_overlay_run_back(c, r->from, r->from_len);
+    else
+        s->rest = ln_overlay_run(c, r->to, r->to_len);
+    settle(s);
 }
 
 /* To the first row that is not before key; backwards, to the last one before it; NULL: no end. */
 static void seek(const struct walk *w, struct source *s, const char *key, size_t klen) {
-    if (!key && w->range->reverse) {
-        s->at = ln_overlay_last(s->rows);
-    } else if (!key) {
-        s->live = false;
-        return;
-    } else {
-        s->at = w->range->reverse ? ln_overlay_seek_before(s->rows, key, klen)
-                                  : ln_overlay_seek(s->rows, key, klen);
-    }
-    settle(w, s);
+    struct ln_overlay_cursor c = {0};
+    if (key)
+        c = w->range->reverse ? ln_overlay_seek_before(s->rows, key, klen)
+                              : ln_overlay_seek(s->rows, key, klen);
+    else if (w->range->reverse)
+        c = ln_overlay_last(s->rows);
+    enter(w, s, &c);
 }
 
-static void step(const struct walk *w, struct source *s) {
-    if (w->range->reverse)
-        ln_overlay_prev(&s->at);
+/* By so many rows of its page. */
+static void pass(const struct walk *w, struct source *s, unsigned count) {
+    struct ln_overlay_run passed = s->rest;
+    s->rest = ln_overlay_run_from(s->rest, count);
+    if (ln_overlay_run_count(&s->rest) > 0) {
+        settle(s);
+        return;
+    }
+    struct ln_overlay_cursor c = ln_overlay_run_past(&passed);
+    if (c.page != passed.page)
+        enter(w, s, &c);
     else
-        ln_overlay_next(&s->at);
-    settle(w, s);
+        s->live = false;
 }
 
 static void add(struct walk *w, struct ln_layer *layer) {
@@ -83,7 +91,7 @@ static struct source *pick(struct walk *w) {
         if (!best || (w->range->reverse ? order > 0 : order < 0))
             best = s;
         else if (order == 0)
-            step(w, s);
+            pass(w, s, 1);
     }
     return best;
 }
@@ -105,32 +113,66 @@ static bool uncover(const struct walk *w, struct source *s) {
     return false;
 }
 
-/* Lowers the end of a run to a key. */
-static void bound(const char **end, size_t *end_len, const char *key, size_t klen) {
-    if (*end && ln_key_compare(*end, *end_len, key, klen) <= 0)
-        return;
-    *end = key;
-    *end_len = klen;
+/* Whether a row comes before a key. */
+static bool precedes(const struct walk *w, const struct ln_overlay_row *row, const char *key,
+                     size_t klen) {
+    int order = ln_key_compare(row->key, row->klen, key, klen);
+    return w->range->reverse ? order > 0 : order < 0;
 }
 
-/* The rows that come before any of another source. REQUIRES: forward; s was picked and is not
- * covered. */
+/* How many of the first `count` rows come before the key of another source. Rows of two sources
+ * often lie like the teeth of a zip: the first ones are compared one by one. */
+static unsigned before_other(const struct walk *w, const struct source *s,
+                             const struct ln_overlay_row *other, unsigned count) {
+    struct ln_overlay_run run = s->rest;
+    struct ln_overlay_row row;
+    for (unsigned i = 1; i < NEAR; i++) {
+        if (i >= count)
+            return count;
+        row = ln_overlay_run_row(s->rows, &run, i);
+        if (!precedes(w, &row, other->key, other->klen))
+            return i;
+    }
+    struct ln_overlay_cursor c = {run.page, run.reverse ? run.end - 1 : run.at};
+    run = run.reverse ? ln_overlay_run_back(&c, other->key, other->klen)
+                      : ln_overlay_run(&c, other->key, other->klen);
+    unsigned before = ln_overlay_run_count(&run);
+    if (run.reverse) { /* it may be there, too */
+        row = ln_overlay_run_row(s->rows, &run, before - 1);
+        before -= !precedes(w, &row, other->key, other->klen);
+    }
+    return before < count ? before : count;
+}
+
+/* How many of the first `count` rows come before a range that a newer layer has deleted. */
+static unsigned before_range(const struct source *s, const struct source *newer, unsigned count) {
+    const struct ln_range *r = ln_overlay_range_from(newer->rows, s->row.key, s->row.klen);
+    struct ln_overlay_cursor c = {s->rest.page, s->rest.at};
+    if (newer->rows->range_count == 0)
+        return count;
+    if (s->rest.reverse)
+        return 1;
+    if (!r)
+        return count;
+    struct ln_overlay_run run = ln_overlay_run(&c, r->from, r->from_len);
+    return ln_overlay_run_count(&run) < count ? ln_overlay_run_count(&run) : count;
+}
+
+/* The rows that come before any of another source. REQUIRES: s was picked and is not covered. */
 static int pass_run(const struct walk *w, struct source *s) {
-    const struct ln_walk *range = w->range;
-    const char *end = range->to;
-    size_t end_len = range->to_len;
+    unsigned count = ln_overlay_run_count(&s->rest);
     for (const struct source *other = w->sources; other < w->sources + w->count; other++)
         if (other != s && other->live)
-            bound(&end, &end_len, other->row.key, other->row.klen);
-    for (const struct source *newer = w->sources; w->ranges && newer < s; newer++) {
-        const struct ln_range *r = ln_overlay_range_from(newer->rows, s->row.key, s->row.klen);
-        if (r)
-            bound(&end, &end_len, r->from, r->from_len);
-    }
-    struct ln_overlay_run run = ln_overlay_run(&s->at, end, end_len);
-    int rc = range->run(range->arg, s->rows, &run);
-    s->at = ln_overlay_past(&run);
-    settle(w, s);
+            count = before_other(w, s, &other->row, count);
+    for (const struct source *newer = w->sources; w->ranges && newer < s; newer++)
+        count = before_range(s, newer, count);
+    struct ln_overlay_run run = ln_overlay_run_of(s->rest, count);
+    int rc = LN_OK;
+    if (count > 1)
+        rc = w->range->run(w->range->arg, s->rows, &run);
+    else if (!s->row.deleted)
+        rc = w->range->row(w->range->arg, &s->row);
+    pass(w, s, count);
     return rc;
 }
 
@@ -141,20 +183,21 @@ int ln_store_walk(struct ln_store *s, const struct ln_walk *range) {
     add(&w, s->active);
     for (size_t i = s->frozen_count; i > 0; i--)
         add(&w, s->frozen[i - 1]);
-    for (size_t i = s->flushed_count; i > 0; i--)
-        add(&w, s->flushed[i - 1]);
+    if (!ln_store_has_all(s, range->from, range->from_len, range->to, range->to_len))
+        for (size_t i = s->flushed_count; i > 0; i--)
+            add(&w, s->flushed[i - 1]);
     if (s->warm)
         add(&w, s->warm);
     while (rc == LN_OK && (at = pick(&w))) {
         if (w.ranges && uncover(&w, at))
             continue;
-        if (range->run && !range->reverse) {
+        if (range->run) {
             rc = pass_run(&w, at);
             continue;
         }
         if (!at->row.deleted)
             rc = range->row(range->arg, &at->row);
-        step(&w, at);
+        pass(&w, at, 1);
     }
     return rc;
 }

@@ -2,6 +2,7 @@
 -- and full disks, core/store_test.c checks.
 
 local loop = require "lunode.loop"
+local resp = require "lunode.resp"
 local store = require "lunode.store"
 local wait = require "lunode.test.wait"
 
@@ -49,6 +50,24 @@ describe("a store", function()
     s:close()
     s = assert(store.open(dir))
   end
+
+  it("tells what ranges that are read again take of memory, which is an eighth of its cache at most", function()
+    s:close()
+    s = assert(store.open(dir, { cache = 80000 }))
+    for i = 1, 3000 do
+      s:put(("%05d"):format(i), "value")
+    end
+    local before, largest = s:stats().cache_bytes, 0
+    for from = 1, 2800, 100 do
+      for _ = 1, 3 do
+        local key, to = ("%05d"):format(from), ("%05d"):format(from + 100)
+        local bytes = resp.encode(s:reply(key, to, "values", "array", 100))
+        assert.equal("*100\r\n" .. ("$5\r\nvalue\r\n"):rep(100), bytes)
+        largest = math.max(largest, s:stats().cache_bytes - before)
+      end
+    end
+    assert.is_true(largest > 5000 and largest <= 10000)
+  end)
 
   it("counts what is pending", function()
     assert.equal(0, s:pending())

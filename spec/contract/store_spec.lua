@@ -474,6 +474,29 @@ local function contract(world, engine)
     assert.same({ 1, 0 }, { plain:put_list({}, 1, 0) })
   end)
 
+  it("makes a reply of many keys, unless one of them has another head", function()
+    local s = new()
+    local plain = s:rows("m")
+    local list, v2, v3 = {}, { "*100\r\n" }, { "*100\r\n" }
+    for i = 1, 100 do
+      local text = ("y"):rep(i % 7 == 0 and 70000 or i)
+      list[i] = ("x"):rep(i % 3 * 300) .. i
+      if i % 5 ~= 0 then
+        plain:put(list[i], 7, text)
+      end
+      local bulk = i % 5 ~= 0 and ("$%d\r\n%s\r\n"):format(#text, text)
+      v2[i + 1], v3[i + 1] = bulk or "$-1\r\n", bulk or "_\r\n"
+    end
+    assert.equal(table.concat(v2), resp.encode(plain:reply(list, 7), 2))
+    assert.is_true(s:commit())
+    assert.equal(table.concat(v3), resp.encode(plain:reply(list, 7, 3), 3))
+    assert.equal("*0\r\n", resp.encode(plain:reply({}, 7)))
+    plain:put(list[64], 8, "other")
+    assert.equal(0, select("#", plain:reply(list, 7)))
+    s:put(require("lunode.slot").row("m", "bare"), "")
+    assert.equal(0, select("#", plain:reply({ "bare" }, 7)))
+  end)
+
   it("adds to integers, and to nothing else", function()
     local s = new()
     local plain = s:rows("m")
@@ -553,6 +576,59 @@ local function contract(world, engine)
     assert.error_matches(function() s:reply("p", "q", "keys", "map") end, "a map is of both")
     assert.error_matches(function() s:reply("p", "q", "scores", "set") end, "no array")
     assert.error_matches(function() s:reply("p", "q", "keys", "array", nil, -1) end, "at least 0 expected")
+  end)
+
+  -- As the node reads it: the same few ranges over and over, while this and that changes in them.
+  local function read_again(s, chance, change)
+    local whats = { "keys", "values", "both", "scores" }
+    for _ = 1, 25 do
+      for _ = 1, chance:int(0, 6) do
+        change()
+      end
+      local what, from = chance:pick(whats), "p" .. score.encode(chance:int(0, 2) * 100)
+      local skip, protocol = chance:int(0, 1), chance:int(2, 3)
+      local limit, offset = chance:pick { false, 50 } or nil, chance:pick { false, 20 } or nil
+      local reverse = chance:int(1, 3) == 1
+      local known = not limit and not offset and s:count(from, "q") or nil
+      local list = resp.encode(generic(s, from, "q", what, "array", skip, reverse, limit, offset, protocol), protocol)
+      for _ = 1, chance:int(1, 4) do
+        local view = s:reply(from, "q", what, "array", known, skip, reverse, limit, offset, protocol)
+        assert.equal(list, resp.encode(view, protocol))
+      end
+    end
+  end
+
+  it("makes the same reply each time that a range is read, and another one once it has changed", function()
+    for seed, options in ipairs { {}, { cache = 16384 }, { overlay = 4096 } } do
+      local s, chance = new(options), prng.new(seed)
+      local function key()
+        return "p" .. score.encode(chance:int(0, 300)) .. "m"
+      end
+      for i = 0, 300 do
+        s:put("p" .. score.encode(i) .. "m", "v" .. i)
+      end
+      read_again(s, chance, function()
+        local dice = chance:int(1, 20)
+        if dice <= 12 then
+          s:put(key(), ("v"):rep(chance:pick { 1, 3, 12, 300 }))
+        elseif dice <= 14 then
+          s:delete(key())
+        elseif dice == 15 then
+          local at = chance:int(0, 300)
+          s:delete_range("p" .. score.encode(at), "p" .. score.encode(at + 3))
+        elseif dice <= 17 then
+          s:begin()
+        elseif dice <= 19 then
+          s:rollback()
+        else
+          assert(s:commit())
+        end
+      end)
+      s:delete_range("p", "q") -- and made again
+      assert.equal("*0\r\n", resp.encode(s:reply("p", "q", "keys")))
+      s:put("p" .. score.encode(1) .. "m", "anew")
+      assert.equal("*1\r\n$4\r\nanew\r\n", resp.encode(s:reply("p", "q", "values")))
+    end
   end)
 
   it("has the elements under a prefix, in the order of their numbers", function()

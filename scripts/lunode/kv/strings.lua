@@ -235,18 +235,26 @@ command.command("GETEX", {
 
 -- ---- several keys
 
+local function get_all(ctx, args)
+  local db = ctx.db
+  local reply = db.rows:reply(args, keys.STRING, ctx:protocol())
+  if reply then
+    return reply
+  end
+  local values = {}
+  for i, key in ipairs(type(args) == "table" and args or { words(args) }) do
+    local _, value = db:find(key)
+    values[i] = value and keys.type(value) == keys.STRING and db:text(value) or null
+  end
+  return values
+end
+
 command.command("MGET", {
   arity = -2, variadic = true, flags = FAST_READ, keys = { 1, -1, 1 }, access = "RO access", group = "string",
   tips = { "request_policy:multi_shard" }, since = "1.0.0",
   complexity = "O(N) where N is the number of keys to retrieve.", summary = "Get the values of all the given keys",
-  run = function(ctx, args)
-    local db, list = ctx.db, {}
-    for i = 1, #args do
-      local _, value = db:find(args[i])
-      list[i] = value and keys.type(value) == keys.STRING and db:text(value) or null
-    end
-    return list
-  end,
+  run = get_all,
+  list = get_all,
 })
 
 -- Of a list, or of a view of one.

@@ -1,4 +1,5 @@
 -- What `rows` of a simulated store makes: users' keys of one kind, as the real store's. It knows no disk.
+local resp = require "lunode.resp"
 local slot = require "lunode.slot"
 
 local M = {}
@@ -60,6 +61,20 @@ function methods:put_list(list, first, head, unless)
     end
   end
   return first + (#list + 1 - first) // 2 * 2, created
+end
+
+-- As a list where the real store makes a view.
+function methods:reply(list, head)
+  check_head(head, "reply")
+  local values = {}
+  for i, key in ipairs(list) do
+    local text, value = self:get(key, head)
+    if value then
+      return
+    end
+    values[i] = text or resp.null
+  end
+  return values
 end
 
 -- As the real store's and Redis take one: no "+", no spaces, no leading zeros.
