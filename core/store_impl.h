@@ -165,8 +165,8 @@ bool ln_store_range_is_fresh(const struct ln_store *s, const char *from, size_t 
 
 /* store_warm.c */
 
-/* Whether what was brought has all that the engine and the flushed layers have of a range. */
-bool ln_store_is_warm(struct ln_store *s, const char *from, size_t from_len, const char *to,
+/* Whether the range was brought into the layer below all others. */
+bool ln_store_is_warm(const struct ln_store *s, const char *from, size_t from_len, const char *to,
                       size_t to_len);
 /* Whether memory has all rows of a range. */
 bool ln_store_has_all(struct ln_store *s, const char *from, size_t from_len, const char *to,
