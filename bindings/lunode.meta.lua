@@ -619,6 +619,11 @@ function handle:collect(from, to, what, limit, skip, reverse, offset) end
 ---@return boolean loaded  memory has them all
 function handle:load(from, to, count) end
 
+---Tells that there are no rows with this prefix but those that will be written from now on: reads of such rows and walks over
+---them do without the engine as long as memory has them all, up to some flushes later.
+---@param prefix string  of 16 bytes at most, else nothing is remembered
+function handle:fresh(prefix) end
+
 ---The rows of a range as the reply to a command, as a view: it is for one reply, and ends with the next one that is made. What is in
 ---it is what `collect` gives, without a string of Lua's for each.
 ---@param from string      first key, inclusive
@@ -940,6 +945,19 @@ function members:add(prefix, member, value) end
 ---@return boolean existed
 ---@return integer hash
 function members:delete(prefix, member, known) end
+
+---Deletes the members that rows of an index name, and these rows, as they follow each other: see `index`.
+---@param prefix string
+---@param index string         a prefix, too: that of the range
+---@param from string          first key of the index, inclusive
+---@param to string            end, exclusive
+---@param value_bytes integer  of a value in the index: 64 at most
+---@param limit? integer       so many at most (default: all)
+---@param offset? integer      rows left out before the first one (default 0)
+---@param reverse? boolean     from the last row to the first (default false)
+---@return integer count
+---@return string? lowest, string? highest  what followed the index's prefix in the first row and in the last one
+function members:cut(prefix, index, from, to, value_bytes, limit, offset, reverse) end
 
 ---Puts members, and perhaps values, that `pack` of the store has made one string of, under a prefix that has no rows.
 ---@param prefix string

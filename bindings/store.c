@@ -513,6 +513,14 @@ static int store_count(lua_State *L) {
     return 1;
 }
 
+static int store_fresh(lua_State *L) {
+    struct store_box *box = check_store(L);
+    size_t len;
+    const char *prefix = luaL_checklstring(L, 2, &len);
+    ln_store_fresh(box->store, prefix, len);
+    return 0;
+}
+
 static int store_load(lua_State *L) {
     struct store_box *box = check_store(L);
     size_t from_len, to_len;
@@ -736,20 +744,35 @@ static int store_remove(lua_State *L) {
 }
 
 static const luaL_Reg store_methods[] = {
-    {"get", store_get},         {"put", store_put},
-    {"delete", store_delete},   {"delete_range", store_delete_range},
-    {"begin", store_begin},     {"rollback", store_rollback},
-    {"scan", store_scan},       {"snapshot", store_snapshot},
-    {"rows", store_rows},       {"elements", store_elements},
-    {"members", store_members}, {"collect", store_collect},
-    {"count", store_count},     {"pending", store_pending},
-    {"reply", store_reply},     {"load", store_load},
-    {"commit", store_commit},   {"advance", store_advance},
-    {"applied", store_applied}, {"room", store_room},
-    {"flush", store_flush},     {"stats", store_stats},
-    {"copy", store_copy},       {"combine", store_combine},
-    {"scored", store_scored},   {"pack", store_pack},
-    {"close", store_close},     {NULL, NULL},
+    {"get", store_get},
+    {"put", store_put},
+    {"delete", store_delete},
+    {"delete_range", store_delete_range},
+    {"begin", store_begin},
+    {"rollback", store_rollback},
+    {"scan", store_scan},
+    {"snapshot", store_snapshot},
+    {"rows", store_rows},
+    {"elements", store_elements},
+    {"members", store_members},
+    {"collect", store_collect},
+    {"count", store_count},
+    {"pending", store_pending},
+    {"reply", store_reply},
+    {"load", store_load},
+    {"fresh", store_fresh},
+    {"commit", store_commit},
+    {"advance", store_advance},
+    {"applied", store_applied},
+    {"room", store_room},
+    {"flush", store_flush},
+    {"stats", store_stats},
+    {"copy", store_copy},
+    {"combine", store_combine},
+    {"scored", store_scored},
+    {"pack", store_pack},
+    {"close", store_close},
+    {NULL, NULL},
 };
 
 static const luaL_Reg snapshot_methods[] = {

@@ -69,7 +69,7 @@ struct result {
 /* A member alone: what follows the hash. */
 static int take(const struct result *r, const struct ln_merge *m) {
     if (r->into)
-        return ln_bulk_put(r->bulk, r->into, r->into_len, m->name, m->len, "", 0);
+        return ln_bulk_add(r->bulk, r->into, r->into_len, m->name, m->len, "", 0);
     if (!r->reply)
         return LN_OK;
     size_t skip = m->len < LN_HASH_BYTES ? m->len : LN_HASH_BYTES;
@@ -106,7 +106,7 @@ int ln_store_combine(lua_State *L, struct ln_store *store) {
     struct ln_merge_input *inputs = ln_check_sets(L, 3, 2, &inputs_count);
     if (!counted && !result.into && !(result.reply = ln_resp_rows_begin()))
         return luaL_error(L, "no memory");
-    ln_bulk_init(&bulk, store, false);
+    ln_bulk_init(&bulk, store, LN_BULK_PUT_NEW);
     ln_merge_init(&merge, store, how, inputs, inputs_count);
     int rc = combine(&merge, &result, limit > 0 ? (uint64_t)limit : 0, &count, &detail);
     ln_merge_free(&merge);

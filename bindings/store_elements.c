@@ -330,7 +330,7 @@ struct shift {
 static int on_moved(void *arg, uint64_t index, const char *value, size_t len) {
     struct shift *s = arg;
     set_index(&s->to, index + s->by);
-    return ln_bulk_put(&s->bulk, s->to.key, row_len(&s->to), "", 0, value, len);
+    return ln_bulk_add(&s->bulk, s->to.key, row_len(&s->to), "", 0, value, len);
 }
 
 /* From the end that is moved towards, so that nothing is overwritten that was not met. */
@@ -343,7 +343,7 @@ static int elements_move(lua_State *L) {
     w.first += w.reverse ? w.count - 1 : 0;
     w.fn = on_moved;
     w.arg = &s;
-    ln_bulk_init(&s.bulk, w.row.store, true);
+    ln_bulk_init(&s.bulk, w.row.store, LN_BULK_PUT);
     int rc = walk(&w, &detail);
     if (rc == LN_OK)
         rc = ln_bulk_flush(&s.bulk);

@@ -5,6 +5,7 @@
 #include "buffer.h"
 #include "common.h"
 #include "pieces.h"
+#include "store_bulk.h"
 #include "view.h"
 
 #include <errno.h>
@@ -24,8 +25,9 @@ static const char box_tag = 0;
 struct members_box {
     const void *tag;
     struct ln_store *const *store;
-    struct ln_members_prefix *last;
-    struct ln_value value; /* of the call under way; freed later where that raised */
+    struct ln_members_prefix *asked;    /* the last one */
+    struct ln_value value;              /* of the call under way; freed later where that raised */
+    struct ln_buffer first, last, name; /* the same of a cut */
 };
 
 struct row {
@@ -87,7 +89,7 @@ static struct members_box *check_row(lua_State *L, struct row *row) {
     char *key = row->len <= SMALL ? row->small : lua_newuserdatauv(L, row->len, 0);
     row->hash = make_row(key, prefix, prefix_len, member, len);
     row->key = key;
-    remember(box->last, prefix, prefix_len);
+    remember(box->asked, prefix, prefix_len);
     return box;
 }
 
@@ -280,21 +282,21 @@ static int members_delete(lua_State *L) {
     return push_answer(L, found, &row);
 }
 
-/* What lies in `row`: its name is to be known no more than the command itself has put. */
-static int put_once(struct ln_store *store, struct ln_buffer *row, size_t prefix_len,
-                    const char *member, size_t len, const char *value, size_t value_len) {
+/* ---- many of them */
+
+static int add_member(struct ln_bulk *bulk, struct ln_buffer *name, const char *prefix,
+                      size_t prefix_len, const char *member, size_t len, const char *value,
+                      size_t value_len) {
     uint32_t hash = XXH32(len ? member : "", len, 0);
     char bytes[HASH_BYTES] = {(char)(hash >> 24), (char)(hash >> 16), (char)(hash >> 8),
                               (char)hash};
-    ln_buffer_truncate(row, prefix_len);
-    int rc = ln_buffer_append(row, bytes, sizeof bytes);
+    ln_buffer_truncate(name, 0);
+    int rc = ln_buffer_append(name, bytes, sizeof bytes);
     if (rc == LN_OK)
-        rc = ln_buffer_append(row, member, len);
-    if (rc == LN_OK && ln_store_wrote(store, ln_buffer_data(row), ln_buffer_len(row)))
-        rc = -EEXIST;
-    return rc == LN_OK
-               ? ln_store_put_new(store, ln_buffer_data(row), ln_buffer_len(row), value, value_len)
-               : rc;
+        rc = ln_buffer_append(name, member, len);
+    return rc == LN_OK ? ln_bulk_add(bulk, prefix, prefix_len, ln_buffer_data(name),
+                                     ln_buffer_len(name), value, value_len)
+                       : rc;
 }
 
 static int members_unpack(lua_State *L) {
@@ -304,17 +306,22 @@ static int members_unpack(lua_State *L) {
     size_t prefix_len, len, value_len = 0;
     const char *prefix = luaL_checklstring(L, 2, &prefix_len), *member, *value = "";
     lua_Integer count = 0;
-    struct ln_buffer row;
-    ln_buffer_init(&row);
-    int rc = ln_buffer_append(&row, prefix, prefix_len);
+    struct ln_bulk bulk;
+    struct ln_buffer name;
+    int rc = LN_OK;
+    ln_bulk_init(&bulk, *box->store, LN_BULK_PUT_ONCE);
+    ln_buffer_init(&name);
     while (rc == LN_OK && ln_next_piece(&pieces, &member, &len)) {
         if (paired && !ln_next_piece(&pieces, &value, &value_len))
             pieces.good = false;
         else
-            rc = put_once(*box->store, &row, prefix_len, member, len, value, value_len);
+            rc = add_member(&bulk, &name, prefix, prefix_len, member, len, value, value_len);
         count++;
     }
-    ln_buffer_free(&row);
+    if (rc == LN_OK && pieces.good)
+        rc = ln_bulk_flush(&bulk);
+    ln_bulk_free(&bulk);
+    ln_buffer_free(&name);
     if (rc == -EEXIST || (rc == LN_OK && !pieces.good))
         return 0;
     check_written(L, rc);
@@ -322,16 +329,127 @@ static int members_unpack(lua_State *L) {
     return 1;
 }
 
+/* What members_cut takes, and what it has met. */
+struct cut {
+    struct ln_store *store;
+    const char *prefix, *from, *to;
+    size_t prefix_len, from_len, to_len, skip; /* skip: bytes in front of a member in the index */
+    lua_Integer limit, offset, count;
+    bool reverse;
+    struct ln_buffer *first, *last; /* rows of the index */
+    struct ln_buffer *name;
+};
+
+static int keep(struct ln_buffer *b, const struct ln_overlay_row *row) {
+    ln_buffer_truncate(b, 0);
+    return ln_buffer_append(b, row->key, row->klen);
+}
+
+static int cut_row(struct cut *c, struct ln_bulk *bulk, const struct ln_overlay_row *row) {
+    if (row->klen < c->skip)
+        return -EINVAL;
+    int rc = c->count++ == 0 ? keep(c->first, row) : LN_OK;
+    if (rc == LN_OK)
+        rc = keep(c->last, row);
+    return rc == LN_OK ? add_member(bulk, c->name, c->prefix, c->prefix_len, row->key + c->skip,
+                                    row->klen - c->skip, NULL, 0)
+                       : rc;
+}
+
+static int cut_members(struct cut *c, struct ln_detail *detail) {
+    struct ln_overlay_row row;
+    struct ln_bulk bulk;
+    struct ln_scan *scan;
+    int rc = ln_store_scan(c->store, c->from, c->from_len, c->to, c->to_len, c->reverse, &scan);
+    if (rc != LN_OK)
+        return rc;
+    ln_bulk_init(&bulk, c->store, LN_BULK_DELETE);
+    while (rc == LN_OK && c->count < c->limit && (rc = ln_scan_next(scan, detail, &row)) == LN_OK) {
+        if (c->offset-- <= 0)
+            rc = cut_row(c, &bulk, &row);
+    }
+    ln_scan_close(scan);
+    if (rc == LN_OK || rc == LN_EOF)
+        rc = ln_bulk_flush(&bulk);
+    ln_bulk_free(&bulk);
+    return rc;
+}
+
+/* The rows of the index: they are neighbours, so that many of them go with one mark. */
+static int cut_index(struct cut *c, struct ln_detail *detail) {
+    enum { MANY = 256 };
+    struct ln_buffer *low = c->reverse ? c->last : c->first;
+    struct ln_buffer *high = c->reverse ? c->first : c->last;
+    struct ln_overlay_row row;
+    struct ln_scan *scan;
+    int rc = ln_buffer_append(high, "", 1); /* just past it */
+    if (rc == LN_OK && c->count > MANY)
+        return ln_store_delete_range(c->store, ln_buffer_data(low), ln_buffer_len(low),
+                                     ln_buffer_data(high), ln_buffer_len(high));
+    if (rc == LN_OK)
+        rc = ln_store_scan(c->store, ln_buffer_data(low), ln_buffer_len(low), ln_buffer_data(high),
+                           ln_buffer_len(high), false, &scan);
+    if (rc != LN_OK)
+        return rc;
+    while (rc == LN_OK && (rc = ln_scan_next(scan, detail, &row)) == LN_OK)
+        rc = ln_store_delete(c->store, row.key, row.klen);
+    ln_scan_close(scan);
+    return rc == LN_EOF ? LN_OK : rc;
+}
+
+static void free_cut(struct members_box *box) {
+    ln_buffer_free(&box->first);
+    ln_buffer_free(&box->last);
+    ln_buffer_free(&box->name);
+}
+
+static void push_behind(lua_State *L, const struct ln_buffer *key, size_t skip, size_t end) {
+    lua_pushlstring(L, ln_buffer_data(key) + skip, ln_buffer_len(key) - skip - end);
+}
+
+static int members_cut(lua_State *L) {
+    struct ln_detail detail = {.text = {0}};
+    struct members_box *box = check_box(L);
+    struct cut c = {
+        .store = *box->store, .first = &box->first, .last = &box->last, .name = &box->name};
+    size_t index_len;
+    c.prefix = luaL_checklstring(L, 2, &c.prefix_len);
+    (void)luaL_checklstring(L, 3, &index_len);
+    c.from = luaL_checklstring(L, 4, &c.from_len);
+    c.to = luaL_checklstring(L, 5, &c.to_len);
+    lua_Integer value_bytes = luaL_checkinteger(L, 6);
+    luaL_argcheck(L, value_bytes >= 0 && value_bytes <= MOST_INDEXED, 6, "out of range");
+    c.skip = index_len + (size_t)value_bytes;
+    c.limit = luaL_optinteger(L, 7, LUA_MAXINTEGER);
+    c.offset = luaL_optinteger(L, 8, 0);
+    c.reverse = lua_toboolean(L, 9);
+    free_cut(box); /* of a call that raised */
+    int rc = cut_members(&c, &detail);
+    if (rc == LN_OK && c.count > 0)
+        rc = cut_index(&c, &detail);
+    if (rc != LN_OK)
+        return luaL_error(L, "the store failed: %s",
+                          detail.text[0] ? detail.text : ln_status_text(rc));
+    lua_pushinteger(L, c.count);
+    if (c.count == 0)
+        return 1;
+    push_behind(L, c.reverse ? c.last : c.first, index_len, 0);
+    push_behind(L, c.reverse ? c.first : c.last, index_len, 1); /* without what is behind it */
+    free_cut(box);
+    return 3;
+}
+
 static int members_free(lua_State *L) {
     struct members_box *box = luaL_checkudata(L, 1, MEMBERS_TYPE);
     ln_value_release(&box->value);
+    free_cut(box);
     return 0;
 }
 
 int ln_store_members_new(lua_State *L, struct ln_store *const *store,
-                         struct ln_members_prefix *last) {
+                         struct ln_members_prefix *asked) {
     struct members_box *box = lua_newuserdatauv(L, sizeof *box, 1);
-    *box = (struct members_box){.tag = &box_tag, .store = store, .last = last};
+    *box = (struct members_box){.tag = &box_tag, .store = store, .asked = asked};
     luaL_setmetatable(L, MEMBERS_TYPE);
     lua_pushvalue(L, 1);
     lua_setiuservalue(L, -2, 1); /* the store's box lives as long */
@@ -339,17 +457,10 @@ int ln_store_members_new(lua_State *L, struct ln_store *const *store,
 }
 
 static const luaL_Reg members_methods[] = {
-    {"get", members_get},
-    {"has", members_has},
-    {"put", members_put},
-    {"swap", members_swap},
-    {"index", members_index},
-    {"unindex", members_unindex},
-    {"pop", members_pop},
-    {"add", members_add},
-    {"delete", members_delete},
-    {"unpack", members_unpack},
-    {NULL, NULL},
+    {"get", members_get},       {"has", members_has},     {"put", members_put},
+    {"swap", members_swap},     {"index", members_index}, {"unindex", members_unindex},
+    {"pop", members_pop},       {"add", members_add},     {"delete", members_delete},
+    {"unpack", members_unpack}, {"cut", members_cut},     {NULL, NULL},
 };
 
 void ln_store_members_type(lua_State *L) {

@@ -147,7 +147,7 @@ static int put_members(const struct ln_scored *s, const struct ln_scored_rows *r
     for (size_t i = 0; rc == LN_OK && i < s->count; i++) {
         const struct ln_scored_entry *e = &s->entries[i];
         ln_score_encode(e->score, score);
-        rc = ln_bulk_put(bulk, rows->members, rows->members_len, ln_scored_name(s, e), e->len,
+        rc = ln_bulk_add(bulk, rows->members, rows->members_len, ln_scored_name(s, e), e->len,
                          score, sizeof score);
     }
     return rc;
@@ -163,7 +163,7 @@ static int put_scored(const struct ln_scored *s, const struct ln_scored_entry *e
     int rc = ln_buffer_append(key, score, sizeof score);
     if (rc == LN_OK)
         rc = ln_buffer_append(key, ln_scored_name(s, e) + LN_HASH_BYTES, e->len - LN_HASH_BYTES);
-    return rc == LN_OK ? ln_bulk_put(bulk, prefix, len, ln_buffer_data(key), ln_buffer_len(key),
+    return rc == LN_OK ? ln_bulk_add(bulk, prefix, len, ln_buffer_data(key), ln_buffer_len(key),
                                      value, value_len)
                        : rc;
 }
@@ -199,7 +199,7 @@ int ln_scored_put(struct ln_scored *s, const struct ln_scored_rows *rows, size_t
     struct ln_buffer key;
     int rc = LN_OK;
     ln_buffer_init(&key);
-    ln_bulk_init(&bulk, rows->store, false);
+    ln_bulk_init(&bulk, rows->store, LN_BULK_PUT_NEW);
     (void)ln_scored_sort_names(s);
     rc = put_members(s, rows, &bulk);
     ln_scored_sort(s);

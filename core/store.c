@@ -57,6 +57,7 @@ void ln_layer_release(struct ln_store *s, struct ln_layer *layer) {
 }
 
 static void drop_flushed(struct ln_store *s) {
+    ln_store_stale(s, s->flushed[0]->number);
     ln_layer_release(s, s->flushed[0]);
     memmove(s->flushed, s->flushed + 1, --s->flushed_count * sizeof(void *));
 }
@@ -75,10 +76,12 @@ void ln_store_keep_flushed(struct ln_store *s, struct ln_layer *layer) {
         memory -= s->flushed[0]->rows.memory;
         drop_flushed(s);
     }
-    if (layer && memory <= s->options.cache)
+    if (layer && memory <= s->options.cache) {
         s->flushed[s->flushed_count++] = layer;
-    else if (layer)
+    } else if (layer) {
+        ln_store_stale(s, layer->number);
         ln_layer_release(s, layer);
+    }
 }
 
 /* ---- open */
@@ -312,6 +315,8 @@ int ln_store_get(struct ln_store *s, const void *key, size_t klen, struct ln_det
         *value = (struct ln_value){.data = row.value, .len = row.vlen};
         return LN_OK;
     }
+    if (ln_store_is_fresh(s, key, klen))
+        return -ENOENT;
     if (!ln_row_cache_get(s->cache, key, klen, &cached)) {
         if (!s->warm || !ln_overlay_get(&s->warm->rows, key, klen, &row))
             return get_stored(s, key, klen, detail, value);
@@ -493,6 +498,7 @@ static int commit_active(struct ln_store *s, bool sync) {
     }
     s->leftovers = w.leftovers;
     ln_store_keep_flushed(s, NULL); /* the engine has newer rows */
+    ln_store_stale(s, s->number);
     s->unsynced = !sync;
     if (w.leftovers && (rc = ln_store_park_leftovers(s)) != LN_OK)
         return rc; /* all of it is still here, and may be written again */

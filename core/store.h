@@ -132,6 +132,11 @@ bool ln_store_wrote(const struct ln_store *s, const void *key, size_t klen);
 int ln_store_delete_range(struct ln_store *s, const void *from, size_t from_len, const void *to,
                           size_t to_len);
 
+/* Tells that there are no rows with this prefix but those that will be written from now on. Reads
+ * of such rows and walks over them do without the engine as long as memory has them all: up to some
+ * flushes later. REQUIRES: that is so. One that is longer than 16 bytes is not remembered. */
+void ln_store_fresh(struct ln_store *s, const void *prefix, size_t len);
+
 /* begin sets the mark to here; rollback undoes all writes since the mark, which stays. There is one
  * mark, they do not nest. Open, advance, commit, flush and snapshot set it too: what they saw
  * stays. */

@@ -1,5 +1,7 @@
 #include "store_bulk.h"
 
+#include "store_impl.h"
+
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,9 +18,9 @@ struct waiting {
     uint32_t key_len, value_len;
 };
 
-void ln_bulk_init(struct ln_bulk *b, struct ln_store *store, bool known) {
+void ln_bulk_init(struct ln_bulk *b, struct ln_store *store, enum ln_bulk_what what) {
     b->store = store;
-    b->known = known;
+    b->what = what;
     ln_buffer_init(&b->rows);
 }
 
@@ -26,17 +28,53 @@ void ln_bulk_free(struct ln_bulk *b) {
     ln_buffer_free(&b->rows);
 }
 
-int ln_bulk_flush(struct ln_bulk *b) {
-    int rc = LN_OK;
-    while (rc == LN_OK && ln_buffer_len(&b->rows) > 0) {
-        struct waiting w;
-        const char *at = ln_buffer_data(&b->rows);
-        memcpy(&w, at, sizeof w);
-        at += sizeof w;
-        rc = b->known ? ln_store_put(b->store, at, w.key_len, at + w.key_len, w.value_len)
-                      : ln_store_put_new(b->store, at, w.key_len, at + w.key_len, w.value_len);
-        ln_buffer_consume(&b->rows, sizeof w + w.key_len + w.value_len);
+/* The bytes of the row that waits at `at`. */
+static size_t waiting_at(const struct ln_bulk *b, size_t at, struct waiting *w) {
+    memcpy(w, ln_buffer_data(&b->rows) + at, sizeof *w);
+    return sizeof *w + w->key_len + w->value_len;
+}
+
+/* The places of the next ones are fetched into the processor's cache, all at once. */
+static void fetch(const struct ln_bulk *b, size_t at) {
+    struct ln_store_key keys[LN_STORE_AHEAD];
+    struct waiting w;
+    size_t n = 0;
+    while (n < LN_STORE_AHEAD && at < ln_buffer_len(&b->rows)) {
+        size_t size = waiting_at(b, at, &w);
+        keys[n++] = (struct ln_store_key){ln_buffer_data(&b->rows) + at + sizeof w, w.key_len};
+        at += size;
     }
+    ln_store_ahead(b->store, keys, n);
+}
+
+static int write_row(const struct ln_bulk *b, size_t at, const struct waiting *w) {
+    const char *key = ln_buffer_data(&b->rows) + at + sizeof *w, *value = key + w->key_len;
+    switch (b->what) {
+    case LN_BULK_PUT:
+        return ln_store_put(b->store, key, w->key_len, value, w->value_len);
+    case LN_BULK_PUT_ONCE:
+        if (ln_store_wrote(b->store, key, w->key_len))
+            return -EEXIST;
+        /* fall through */
+    case LN_BULK_PUT_NEW:
+        return ln_store_put_new(b->store, key, w->key_len, value, w->value_len);
+    default:
+        return ln_store_delete(b->store, key, w->key_len);
+    }
+}
+
+int ln_bulk_flush(struct ln_bulk *b) {
+    struct waiting w;
+    size_t at = 0, len = ln_buffer_len(&b->rows);
+    int rc = LN_OK;
+    for (unsigned n = 0; rc == LN_OK && at < len; n++) {
+        if (n % LN_STORE_AHEAD == 0)
+            fetch(b, at);
+        size_t size = waiting_at(b, at, &w);
+        rc = write_row(b, at, &w);
+        at += size;
+    }
+    ln_buffer_consume(&b->rows, at);
     return rc;
 }
 
@@ -46,7 +84,7 @@ static char *append(char *at, const char *data, size_t len) {
     return at + len;
 }
 
-int ln_bulk_put(struct ln_bulk *b, const char *prefix, size_t prefix_len, const char *name,
+int ln_bulk_add(struct ln_bulk *b, const char *prefix, size_t prefix_len, const char *name,
                 size_t len, const char *value, size_t value_len) {
     char *at;
     if (prefix_len + len > LN_STORE_MAX_BYTES || value_len > LN_STORE_MAX_BYTES)
@@ -83,10 +121,10 @@ int ln_store_copy(struct ln_store *s, const char *from, size_t from_len, const c
     struct ln_scan *scan = NULL;
     size_t past_len = from_len;
     char *past = past_of(from, &past_len);
-    ln_bulk_init(&bulk, s, false);
+    ln_bulk_init(&bulk, s, LN_BULK_PUT_NEW);
     int rc = past ? ln_store_scan(s, from, from_len, past, past_len, false, &scan) : -ENOMEM;
     while (rc == LN_OK && (rc = ln_scan_next(scan, detail, &row)) == LN_OK)
-        rc = ln_bulk_put(&bulk, to, to_len, row.key + from_len, row.klen - from_len, row.value,
+        rc = ln_bulk_add(&bulk, to, to_len, row.key + from_len, row.klen - from_len, row.value,
                          row.vlen);
     if (rc == LN_EOF)
         rc = ln_bulk_flush(&bulk);

@@ -14,19 +14,26 @@
 
 /* ---- writing while walking */
 
-/* Rows that wait, so that a walk is not interrupted by each of them. */
+enum ln_bulk_what {
+    LN_BULK_PUT,
+    LN_BULK_PUT_NEW,  /* REQUIRES: as ln_store_put_new */
+    LN_BULK_PUT_ONCE, /* the same, but since the mark such rows may have been put: -EEXIST */
+    LN_BULK_DELETE,
+};
+
+/* Writes that wait, so that a walk is not interrupted by each of them; and so that memory is asked
+ * for the places of several at once. */
 struct ln_bulk {
     struct ln_store *store; /* private, and so is the rest */
     struct ln_buffer rows;
-    bool known; /* there may be such rows */
+    enum ln_bulk_what what;
 };
 
-/* known: rows with these keys may be there. Else the REQUIRES of ln_store_put_new. */
-void ln_bulk_init(struct ln_bulk *b, struct ln_store *store, bool known);
+void ln_bulk_init(struct ln_bulk *b, struct ln_store *store, enum ln_bulk_what what);
 
-/* Puts a row whose key is two pieces: LN_OK, or what a put says, and rows before may have been put.
- * It shows after ln_bulk_flush at the latest. Copies all. */
-int ln_bulk_put(struct ln_bulk *b, const char *prefix, size_t prefix_len, const char *name,
+/* Writes a row whose key is two pieces: LN_OK, or what the store says, and rows before may have
+ * been written. It shows after ln_bulk_flush at the latest. Copies all. */
+int ln_bulk_add(struct ln_bulk *b, const char *prefix, size_t prefix_len, const char *name,
                 size_t len, const char *value, size_t value_len);
 int ln_bulk_flush(struct ln_bulk *b);
 

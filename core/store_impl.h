@@ -13,6 +13,7 @@
 enum {
     LN_STORE_FROZEN = 8,    /* overlays at most that wait: one, unless snapshots are taken */
     LN_STORE_KEPT = 4,      /* overlays at most that stay after they were flushed */
+    LN_STORE_FRESH = 8,     /* prefixes that are known to be in memory only */
     LN_STORE_RANGES = 4096, /* deleted ranges at which an overlay is flushed, whatever its size */
 };
 
@@ -41,6 +42,12 @@ struct ln_flusher {
     struct ln_layer *rest; /* the write's */
 };
 
+struct ln_fresh {
+    uint64_t number; /* of the layer that was the active one */
+    size_t len;
+    char prefix[16];
+};
+
 struct ln_store {
     struct ln_loop *loop;
     struct ln_store_options options;
@@ -59,6 +66,8 @@ struct ln_store {
     uint64_t warm_hits, warm_loads, warm_pause;
     struct ln_overlay_packs packs;
 
+    struct ln_fresh fresh[LN_STORE_FRESH]; /* the oldest first */
+    size_t fresh_count;
     uint64_t epoch;       /* grows when the layers or the engine change */
     int64_t active_since; /* of its first write */
     uint64_t index;       /* of the last advance */
@@ -144,6 +153,15 @@ void ln_store_tell(struct ln_store *s);
 int ln_store_flusher_init(struct ln_store *s);
 void ln_store_flusher_free(struct ln_store *s);
 size_t ln_store_memory(const struct ln_store *s);
+
+/* store_fresh.c */
+
+/* Memory has the layers up to this number no more. */
+void ln_store_stale(struct ln_store *s, uint64_t number);
+bool ln_store_is_fresh(const struct ln_store *s, const void *key, size_t klen);
+/* REQUIRES: from < to. */
+bool ln_store_range_is_fresh(const struct ln_store *s, const char *from, size_t from_len,
+                             const char *to, size_t to_len);
 
 /* store_warm.c */
 

@@ -21,7 +21,7 @@ static struct value now[KEYS], mark[KEYS], history[HISTORY][KEYS];
 static uint64_t applied;
 static const struct ln_engine_ops *ops;
 static struct ln_store *s;
-static size_t flushes, purged, reopens, walked, loaded, packs, packed;
+static size_t flushes, purged, reopens, walked, loaded, fresh, packs, packed;
 
 static struct cursor {
     struct ln_scan *scan; /* or NULL */
@@ -305,6 +305,18 @@ static void mark_or_back(void) {
     }
 }
 
+/* Where no row has a prefix, by now and for good, that is told. */
+static void tell_fresh(void) {
+    size_t p = 1 + below(KEYS - 1);
+    ln_store_begin(s);
+    memcpy(mark, now, sizeof now);
+    for (size_t i = 0; i < KEYS; i++)
+        if (now[i].there && klens[i] >= klens[p] && memcmp(keys[i], keys[p], klens[p]) == 0)
+            return;
+    ln_store_fresh(s, keys[p], klens[p]);
+    fresh++;
+}
+
 static void on_cancelled(struct ln_store_flush *f, int status, const struct ln_detail *detail,
                          uint64_t index) {
     (void)detail, (void)index;
@@ -360,6 +372,8 @@ static void any_one(void) {
         walk_some();
     else if (dice < 850)
         mark_or_back();
+    else if (dice < 860)
+        tell_fresh();
     else if (dice < 940)
         advance();
     else if (dice < 960)
@@ -381,7 +395,7 @@ static void run(const char *name) {
     memset(mark, 0, sizeof mark);
     memset(history, 0, sizeof history);
     applied = 0;
-    flushes = purged = reopens = walked = loaded = packs = packed = 0;
+    flushes = purged = reopens = walked = loaded = fresh = packs = packed = 0;
     seed = 7;
     ln_write_inline_rows = 5; /* so that marks are needed */
     ln_write_piece_rows = 2;  /* and purges are paused */
@@ -393,7 +407,7 @@ static void run(const char *name) {
         any_one();
     reopen();
     assert_true(flushes > 100 && reopens > 3 && walked > 10000 && loaded > 500);
-    assert_true(packs > 100 && packed > 100);
+    assert_true(packs > 100 && packed > 100 && fresh > 100);
     assert_true(ops->ranges || purged > 100);
     ln_store_close(s);
     (void)ln_loop_step(loop, 0);

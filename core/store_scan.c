@@ -209,7 +209,8 @@ static int open_engine(struct ln_scan *scan) {
     if (scan->iter_ended) {
         for (size_t i = s->flushed_count; i > 0; i--)
             scan->layers[scan->count++].layer = s->flushed[i - 1];
-        scan->layers[scan->count++].layer = s->warm;
+        if (s->warm)
+            scan->layers[scan->count++].layer = s->warm;
         return LN_OK;
     }
     scan->iter = s->ops->iter_open(s->engine, scan->snapshot ? scan->snapshot->engine : NULL);

@@ -24,7 +24,11 @@ void ln_store_cool(struct ln_store *s) {
 bool ln_store_has_all(struct ln_store *s, const char *from, size_t from_len, const char *to,
                       size_t to_len) {
     const struct ln_range *r;
-    if (!s->warm || !to || ln_key_compare(from, from_len, to, to_len) >= 0)
+    if (!to || ln_key_compare(from, from_len, to, to_len) >= 0)
+        return false;
+    if (ln_store_range_is_fresh(s, from, from_len, to, to_len))
+        return true;
+    if (!s->warm)
         return false;
     while ((r = ln_overlay_covering(&s->warm->rows, from, from_len))) {
         if (!r->to || ln_key_compare(to, to_len, r->to, r->to_len) <= 0) {

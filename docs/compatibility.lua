@@ -26,7 +26,7 @@ local NOTES = {
   ["config|get"] = "the parameters that mean something here, and a few more that clients ask for",
   ["config|set"] = "those; what the node cannot do otherwise may be set to what it is",
   ["config|rewrite"] = "always the error of a server without a config file: `--config` is a script",
-  ["command|docs"] = "without `arguments` and `history`",
+  ["command|docs"] = "without `history`; of arguments, what redis-cli shows, all of the type `string`",
   copy = "of a collection, row by row within the command: more than a second for each million elements",
   debug = "Redis refuses it by default, too",
   dump = "a format of our own, with a checksum; at most 512 MiB",
@@ -62,7 +62,7 @@ local NOTES = {
   bgsave = "a backup, see [operations](guide/operations.md)",
   save = "refused, as it would keep all clients waiting: BGSAVE does not",
   slaveof = "replication is Raft: `lunode cluster`",
-  ["slowlog|get"] = "commands that Redis flags as fast are not timed",
+  ["slowlog|get"] = "commands that Redis flags as fast are not timed; the names of short ones are in lower case",
   setbit = "writes the string anew: O(its length)",
   sort = "what is equal comes in a fixed order; ALPHA compares bytes, whatever the locale; a number is judged by "
     .. "itself alone (Redis may refuse any after one out of a double's range)",
@@ -105,7 +105,8 @@ local GENERAL = [[
 - **One database.** `SELECT` takes 0 alone, whatever `databases` a client would like.
 - **Durability.** What is acknowledged is in the log, as with `appendonly yes`; `appendfsync` says when the log is
   synced. `always` holds replies back until the sync; the other two are as in Redis. A key that expires is deleted
-  through the log, by the time of the log's entries.
+  through the log, by the time of the log's entries; one that the reading commands of a transaction have met, after
+  the transaction, so `DBSIZE` still counts it for a moment.
 - **Nothing is evicted.** `maxmemory` is 0: values lie on disk, memory holds caches.
 - **Transactions** are one command in the log. At 512 MiB of queued commands the connection is closed; in a cluster an
   entry has 16 MiB at most.
@@ -116,6 +117,8 @@ local GENERAL = [[
   An event `expired` comes when the key is deleted.
 - **Slow subscribers and monitors** are closed at `client-output-buffer-limit pubsub`. A client of the class `normal`
   that does not read its replies is not read from any more, so it needs no limit.
+- **Sizes.** A command has 1,048,576 arguments at most. Members chosen at random (`HRANDFIELD key -1000000000`) are
+  67,108,864 at most in one reply, where Redis takes all the memory that there is.
 - **HELP** of containers is written from our tables, with other words.
 - **Clients that block** wait in the order in which they came, on each node for itself. Who is served is in the log as
   a pop of its own; in a cluster, clients on any member wait through a change of leader, and of several on different

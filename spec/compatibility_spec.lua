@@ -149,4 +149,33 @@ describe("the tables of commands", function()
     local code, out, err = process.run { "sh", "-c", changed }
     assert.same({ 0, "acl|whoami\ncluster|addslots\neval\nxadd\n", "" }, { code, out, err })
   end)
+
+  it("give redis-cli the same help and hints as Redis's, but for types and histories", function()
+    local names, lines = {}, {}
+    for _, entry in ipairs(command.list()) do
+      names[#names + 1] = entry.name
+      for _, subcommand in ipairs(command.list(entry.subcommands)) do
+        names[#names + 1] = subcommand.name
+      end
+    end
+    for i, name in ipairs(names) do
+      lines[i] = "help " .. name:gsub("|", " ") .. "\n"
+    end
+    local function helps(server)
+      local _, out = process.run { "redis-cli", "-p", tostring(server.port), stdin = table.concat(lines) }
+      local found = {}
+      for name, usage in out:gmatch "\27%[1m(.-)\27%[0m \27%[90m(.-)\27%[0m" do
+        found[name:lower():gsub(" ", "|")] = usage
+      end
+      return found
+    end
+    local theirs, ours, compared = helps(redis.server()), helps(lunode.kv()), 0
+    for _, name in ipairs(names) do
+      if theirs[name] then
+        assert.equal(theirs[name], ours[name], name)
+        compared = compared + 1
+      end
+    end
+    assert.is_true(compared > 200, compared)
+  end)
 end)

@@ -85,6 +85,8 @@ describe("the registry of commands", function()
     expect("unknown flag wirte", "SPEC.BAD", { arity = 1, run = nothing, flags = { "wirte" } })
     expect("exclude each other", "SPEC.BAD", { arity = 1, run = nothing, flags = { "write", "readonly" } })
     expect("keys must be {first, last, step}", "SPEC.BAD", { arity = 2, run = nothing, keys = { 1 } })
+    expect('SPEC.BAD: syntax "key [count": a bracket is not closed at 11', "SPEC.BAD",
+      { arity = 2, run = nothing, syntax = "key [count" })
     expect("keys must be three integers", "SPEC.BAD", { arity = 2, run = nothing, keys = { 1, 1, "1" } })
     expect("there is no command spec.nowhere", "spec.nowhere|x", { arity = 2, run = nothing })
     assert.is_nil(command.find("SPEC.BAD"))

@@ -10,7 +10,10 @@ require "lunode.kv"
 
 local MOST_SEQUENCES = 1000 -- it ends where nothing is missing
 
-local EXCHANGES = { require "spec.support.commands_written", require "spec.support.commands_connection" }
+local EXCHANGES = {
+  require "spec.support.commands_written", require "spec.support.commands_connection",
+  require "spec.support.commands_client",
+}
 
 -- Redis has none of these.
 local OUR_OWN = { once = true, raft = true, readmode = true }

@@ -8,6 +8,7 @@ local redis = require "spec.support.redis"
 local SUBJECTS = {
   { "the server", require "spec.support.commands_written" },
   { "connections", require "spec.support.commands_connection" },
+  { "clients", require "spec.support.commands_client" },
 }
 
 local ESCAPES = { ["\r"] = "\\r", ["\n"] = "\\n" }

@@ -7,6 +7,7 @@
 local fake_node = require "spec.kv.fake_node"
 local loop = require "lunode.loop"
 local lunode = require "spec.support.lunode"
+local prng = require "spec.support.prng"
 local process = require "lunode.test.process"
 
 local FULL = os.getenv("LUNODE_FULL") == "1"
@@ -148,6 +149,127 @@ describe("a value of many elements", function()
   end
 end)
 
+describe("a sorted set of many members", function()
+  local node, client
+
+  before_each(function()
+    node = fake_node.new()
+    client = node:client()
+  end)
+
+  after_each(function()
+    node:close()
+  end)
+
+  local function holds(model, key)
+    assert.same(model, client("ZRANGE", key, "0", "-1"))
+    assert.equal(#model, client("ZCARD", key))
+    for at = 1, #model, 97 do
+      assert.equal(at - 1, client("ZRANK", key, model[at]))
+    end
+    for at = 1, #model, 331 do
+      assert.same({ model[at] }, client("ZRANGE", key, tostring(at - 1), tostring(at - 1)))
+    end
+  end
+
+  -- Members first … last of the model go.
+  local function cut(model, first, last)
+    local rest = table.move(model, 1, first - 1, 1, {})
+    return table.move(model, last + 1, #model, #rest + 1, rest)
+  end
+
+  local function new_set(chance, count)
+    local model, args = {}, { "z" }
+    for i = 1, count do
+      args[2 * i], args[2 * i + 1] = tostring(chance:int(1, count // 3)), "member" .. i
+    end
+    client("ZADD", args)
+    node:finish_turn()
+    for _, member in ipairs(client("ZRANGE", "z", "0", "-1")) do
+      model[#model + 1] = member
+    end
+    return model
+  end
+
+  it("has its ranks whatever goes of it at once, and in whatever way it was made", function()
+    local chance = prng.new(11)
+    local model = new_set(chance, 6000)
+    holds(model, "z")
+    for round = 1, 30 do
+      local n = chance:int(1, 500)
+      local way = chance:int(1, 4)
+      if #model < 1200 then
+        model = new_set(chance, 6000)
+      elseif way == 1 then
+        local list = client("ZPOPMIN", "z", tostring(n))
+        assert.same(table.move(model, 1, n, 1, {})[n], list[2 * n - 1])
+        model = cut(model, 1, n)
+      elseif way == 2 then
+        local list = client("ZPOPMAX", "z", tostring(n))
+        assert.equal(model[#model - n + 1], list[2 * n - 1])
+        model = cut(model, #model - n + 1, #model)
+      elseif way == 3 then
+        local first = chance:int(1, #model - n)
+        assert.equal(n, client("ZREMRANGEBYRANK", "z", tostring(first - 1), tostring(first + n - 2)))
+        model = cut(model, first, first + n - 1)
+      else
+        local low = chance:int(1, 1500)
+        local count = client("ZCOUNT", "z", tostring(low), tostring(low + 150))
+        local first = client("ZCOUNT", "z", "-inf", "(" .. low) + 1
+        assert.equal(count, client("ZREMRANGEBYSCORE", "z", tostring(low), tostring(low + 150)))
+        model = cut(model, first, first + count - 1)
+      end
+      if chance:odds(0.5) then
+        node:finish_turn()
+      end
+      holds(model, "z")
+      if round % 10 == 0 then
+        assert.equal(#model, client("ZUNIONSTORE", "copy", "1", "z"))
+        holds(model, "copy")
+        assert.equal(#model - 10, client("ZRANGESTORE", "copy", "z", "5", "-6"))
+        holds(table.move(model, 6, #model - 5, 1, {}), "copy")
+        assert.equal("OK", client("RESTORE", "copy", "0", client("DUMP", "z"), "REPLACE"))
+        holds(model, "copy")
+        assert.equal(1, client("COPY", "z", "copy", "REPLACE"))
+        holds(model, "copy")
+        client("ZADD", "copy", "0", "first")
+        holds(table.move(model, 1, #model, 2, { "first" }), "copy")
+      end
+    end
+    assert.equal(#model, client("ZREMRANGEBYSCORE", "z", "-inf", "+inf"))
+    assert.equal(0, client("EXISTS", "z"))
+    client("ZADD", "z", "1", "a")
+    assert.same({ "a" }, client("ZRANGE", "z", "0", "-1"))
+    local count = client("ZCARD", "copy")
+    assert.equal(2 * count, #client("ZPOPMAX", "copy", tostring(count + 1)))
+    assert.equal(0, client("EXISTS", "copy"))
+  end)
+
+  it("is what it was after a command that has failed", function()
+    local chance = prng.new(5)
+    local model = new_set(chance, 3000)
+    local db = node.db
+    for _, words in ipairs {
+      { "ZREMRANGEBYRANK", "z", "100", "2000" }, { "ZPOPMIN", "z", "700" }, { "ZPOPMAX", "z", "5000" },
+      { "ZREMRANGEBYSCORE", "z", "-inf", "+inf" }, { "ZUNIONSTORE", "z", "1", "none" },
+    } do
+      local changed = db.collections.changed
+      function db.collections.changed(...)
+        changed(...)
+        error("after it has written", 0)
+      end
+      local remove = db.remove
+      function db.remove(...)
+        remove(db, select(2, ...))
+        error("after it has deleted", 0)
+      end
+      assert.is_string(client:err(table.unpack(words)))
+      db.collections.changed, db.remove = changed, nil
+      holds(model, "z")
+    end
+  end)
+end)
+
 describe("what a command does at once", function()
   local node, client
 
@@ -181,6 +303,20 @@ describe("what a command does at once", function()
     assert.is_true(writes_of("DEL", "other") <= 3)
     assert.is_true(writes_of("UNLINK", "set") <= 3)
     assert.equal(0, client("DBSIZE"))
+  end)
+
+  it("can be answered again, where the reply is kept", function()
+    client("ZUNIONSTORE", "zset", "1", "set")
+    for i, words in ipairs {
+      { "LPOP", "list", "5000" }, { "RPOP", "list", "5000" }, { "LMPOP", "1", "list", "LEFT", "COUNT", "5000" },
+      { "ZPOPMIN", "zset", "5000" }, { "ZPOPMAX", "zset", "5000" }, { "SPOP", "set", "20001" },
+    } do
+      local reply = client("ONCE", "id" .. i, table.unpack(words))
+      assert.is_true(#(words[1] == "LMPOP" and reply[2] or reply) >= 5000)
+      assert.same(reply, client("ONCE", "id" .. i, table.unpack(words)))
+    end
+    assert.equal(5000, client("LLEN", "list"))
+    assert.equal(10000, client("ZCARD", "zset"))
   end)
 
   it("is as much as is there to be moved, on the shorter side, or to be copied", function()

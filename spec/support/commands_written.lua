@@ -1,5 +1,5 @@
 -- The exchanges of spec/kv/fixed_differential_spec.lua, as spec.support.commands_fixed reads them: {what it is about,
--- its lines}. Here the commands about the server; spec.support.commands_connection has those about a connection.
+-- its lines}. Here the commands about the server; spec.support.commands_connection and commands_client have the others.
 
 -- A command with so many arguments, each `format` of its number.
 local function long(command, count, format)
@@ -64,7 +64,25 @@ local function encodings()
   return table.concat(lines)
 end
 
+-- What each part of the slow log is cut to.
+local function slow_log()
+  local lines = { "CLIENT SETNAME me\nCONFIG SET slowlog-log-slower-than 0\nKEYS x\n~ SLOWLOG GET 1\n" }
+  for _, count in ipairs { 31, 32, 40 } do
+    lines[#lines + 1] = long("SUNION", count, "k%d") .. "~ SLOWLOG GET 1\n"
+  end
+  for _, length in ipairs { 128, 129, 300 } do
+    lines[#lines + 1] = ("KEYS %s\n~ SLOWLOG GET 1\n"):format(("x"):rep(length))
+  end
+  lines[#lines + 1] = "MULTI\nKEYS y\nEXEC\n~ SLOWLOG GET 1\n"
+  lines[#lines + 1] = "CONFIG SET slowlog-log-slower-than -1\nSLOWLOG RESET\nKEYS x\nSLOWLOG LEN\nSLOWLOG GET\n"
+  lines[#lines + 1] = "CONFIG RESETSTAT\nKEYS a\nKEYS b\n~ LATENCY HISTOGRAM KEYS nosuch\n~ HELLO 3\n"
+  lines[#lines + 1] = "~ LATENCY HISTOGRAM keys\nLATENCY HISTOGRAM lrange\n"
+  return table.concat(lines)
+end
+
 return {
+  { "what the slow log and the histograms keep", slow_log() },
+
   { "how values are encoded, on both sides of each border", encodings() },
 
   { "what else OBJECT tells", [[

@@ -176,6 +176,31 @@ local function sorting(a, b, _, command)
   return open ~= nil and #x == #y and (words:find("LIMIT") ~= nil or M.same_set(flatten(x, {}), flatten(y, {})))
 end
 
+-- Entries of the slow log: all but the number (fast ones count in Redis), when it was, how long it took, and the
+-- client's port. We show the names of short commands in lower case.
+local function slow_commands(a, b)
+  local function plain(bytes)
+    local list = resp.decode(bytes)
+    for _, one in ipairs(list) do
+      one[1], one[2], one[3], one[4][1], one[5] = 0, 0, 0, one[4][1]:upper(), one[5]:gsub(":%d+$", "")
+    end
+    return resp.encode(list)
+  end
+  return plain(a) == plain(b)
+end
+
+-- How often each command was called, and that there is a histogram.
+local function calls(a, b)
+  local function plain(bytes)
+    local list = resp.decode(bytes)
+    for i = 2, #list, 2 do
+      list[i] = { list[i][1], list[i][2], list[i][3], #list[i][4] > 0 and "some" or "none" }
+    end
+    return resp.encode(list)
+  end
+  return plain(a) == plain(b)
+end
+
 local rules = {
   -- They run with the clock.
   TTL = near(TOLERANCE),
@@ -240,6 +265,9 @@ local rules = {
     local from2, name2, rest2 = y:match(form)
     return from ~= nil and from == from2 and name:upper() == name2:upper() and rest == rest2
   end,
+
+  ["SLOWLOG GET"] = slow_commands,
+  ["LATENCY HISTOGRAM"] = calls,
 
   -- Any key will do, as long as there is one: the command before it was KEYS *.
   RANDOMKEY = function(a, b, before)

@@ -111,15 +111,21 @@ local function run_steps(self, steps)
   local clients = self:connect()
   local batch, steps_of = {}, {}
   local difference
+  local function flush()
+    difference = difference or run_batch(self, clients, batch, steps_of)
+    batch, steps_of = {}, {}
+  end
   for i, step in ipairs(steps) do
     local quits = false
-    for _, command in ipairs(step) do
+    for at, command in ipairs(step) do
       batch[#batch + 1], steps_of[#batch + 1] = command, i
       quits = quits or is_quit(command)
+      if at == step.pause_after then
+        flush()
+      end
     end
-    if step.pause or quits or i == #steps then
-      difference = run_batch(self, clients, batch, steps_of)
-      batch, steps_of = {}, {}
+    if step.pause or quits or i == #steps or difference then
+      flush()
       if quits and not difference then
         difference = both_close(clients)
         clients = not difference and self:connect() or clients

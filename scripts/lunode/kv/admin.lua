@@ -233,9 +233,10 @@ function methods:hand_over(fn)
   end
 end
 
-local function subcommand(name, arity, summary, complexity, run)
+local function subcommand(name, arity, syntax, summary, complexity, run)
   command.command("RAFT|" .. name, {
-    arity = arity, flags = { "admin", "noscript", "loading", "stale", "no_multi" }, group = "server", since = VERSION,
+    arity = arity, syntax = syntax,
+    flags = { "admin", "noscript", "loading", "stale", "no_multi" }, group = "server", since = VERSION,
     complexity = complexity, summary = summary, run = run,
   })
 end
@@ -252,14 +253,14 @@ local KINDS = {
   { "TRANSFER", "Hand the leadership to another voter" },
 }
 
-subcommand("ADD", 4, "Add a server, by its id and its cluster address, as a learner", "O(1)",
+subcommand("ADD", 4, "id host:port", "Add a server, by its id and its cluster address, as a learner", "O(1)",
   function(ctx, id, address)
     return later(ctx, change, { kind = "add", id = id, address = address })
   end)
 
 for _, kind in ipairs(KINDS) do
   local name, summary = table.unpack(kind)
-  subcommand(name, 3, summary, "O(1)", function(ctx, id)
+  subcommand(name, 3, "id", summary, "O(1)", function(ctx, id)
     return later(ctx, change, { kind = name:lower(), id = id })
   end)
 end
@@ -371,7 +372,7 @@ local function status(admin, finish)
   loop.defer(one_less)
 end
 
-subcommand("STATUS", 2, "How the cluster's members are, as far as they can be reached", "O(N), of members",
+subcommand("STATUS", 2, "", "How the cluster's members are, as far as they can be reached", "O(N), of members",
   function(ctx)
     return later(ctx, status)
   end)

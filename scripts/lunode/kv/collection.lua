@@ -132,6 +132,14 @@ local function load(self, key)
   return c
 end
 
+-- An empty one, under a version that no rows have.
+local function make(self, key, type, more)
+  local db = self.db
+  local c = new(self.command, false, key, type, nil, keys.slot(key), db:next_version(), 0, more or 0)
+  db.store:fresh(c.prefix)
+  return c
+end
+
 -- One that was not opened for a while is new again.
 local function promote(self, key)
   local c = self.older[key]
@@ -203,8 +211,7 @@ end
 function methods:create(key, type, more)
   local c = self.kept[key]
   if not c or c.type ~= type or c.expiry then
-    c = find(self, key, type)
-      or new(self.command, false, key, type, nil, keys.slot(key), self.db:next_version(), 0, more or 0)
+    c = find(self, key, type) or make(self, key, type, more)
   end
   if c.command ~= self.command then
     remember(self, c)
@@ -229,7 +236,7 @@ end
 ---@param more? integer
 ---@return lunode.kv.collection
 function methods:make(key, type, more)
-  local c = new(self.command, false, key, type, nil, keys.slot(key), self.db:next_version(), 0, more or 0)
+  local c = make(self, key, type, more)
   remember(self, c)
   return c
 end

@@ -15,6 +15,7 @@
 -- A name such as "CLIENT|ID" adds a subcommand to CLIENT. With `variadic = true`, run gets one list: run(ctx, args).
 local errors = require "lunode.kv.errors"
 local resp = require "lunode.resp"
+local syntax = require "lunode.kv.syntax"
 
 local M = {}
 
@@ -35,6 +36,7 @@ local M = {}
 ---@field acl? string[]           categories beyond those that follow from the flags and the group
 ---@field tips? string[]
 ---@field summary? string
+---@field syntax? string          how it is used, for COMMAND DOCS and redis-cli's hints: see kv.syntax
 ---@field since? string
 ---@field complexity? string
 ---@field deprecated? {since: string, replaced_by: string}
@@ -50,10 +52,10 @@ local M = {}
 
 local FIELDS = {
   arity = "number", run = "function", variadic = "boolean", flags = "table", keys = "table", access = "any",
-  notes = "string", group = "string", acl = "table", tips = "table", summary = "string", since = "string",
-  complexity = "string", deprecated = "table", replace = "boolean", numkeys = "table", more_keys = "table",
-  getkeys = "function", arrive = "function", immediate = "boolean", may_replicate = "boolean", views = "function",
-  short = "function", list = "function", member = "number", refused = "function",
+  notes = "string", group = "string", acl = "table", tips = "table", summary = "string", syntax = "string",
+  since = "string", complexity = "string", deprecated = "table", replace = "boolean", numkeys = "table",
+  more_keys = "table", getkeys = "function", arrive = "function", immediate = "boolean", may_replicate = "boolean",
+  views = "function", short = "function", list = "function", member = "number", refused = "function",
 }
 
 local FLAGS = {
@@ -98,6 +100,10 @@ local function check(name, options)
   end
   if math.type(options.arity) ~= "integer" or options.arity == 0 then
     fail(name, "arity must be an integer other than 0: its arguments and its name, negative for 'at least'")
+  end
+  local understood, fault = pcall(syntax.arguments, options.syntax or "")
+  if not understood then
+    fail(name, "%s", fault)
   end
 end
 

@@ -17,6 +17,7 @@ local ERROR, STATUS = ("-+"):byte(1, 2) -- how such replies begin
 ---@field notifies table<string, boolean>|false  the classes of keyspace events that are told; false: none
 ---@field word string?  a subcommand's name as it was sent, while it runs
 ---@field in_transaction boolean  EXEC runs it
+---@field keeps boolean  its reply is kept: it may be no view
 ---@field events string[]?  private: of the command that runs, an event, its key, …
 ---@field seed integer? private: of the command that writes and runs; nil: it has not been asked for
 local methods = {}
@@ -28,7 +29,7 @@ local ctx_mt = { __name = "lunode.kv.ctx", __index = methods }
 function M.new(node, db)
   return setmetatable({
     node = node, db = db, session = nil, now = nil, seed = nil, notifies = false, events = nil, word = nil,
-    in_transaction = false,
+    in_transaction = false, keeps = false,
   }, ctx_mt)
 end
 

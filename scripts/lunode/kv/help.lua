@@ -6,7 +6,7 @@ local M = {}
 
 ---Adds HELP to a container.
 ---@param container string
----@param options {group: string, since: string, acl: string[]?, only_if: (fun(run: function): function)?}
+---@param options {group: string, since: string, acl: string[]?, summary: string?, only_if: (fun(run: fun()): fun())?}
 function M.command(container, options)
   local only_if = options.only_if or function(run)
     return run
@@ -14,7 +14,7 @@ function M.command(container, options)
   command.command(container .. "|HELP", {
     arity = 2, flags = { "loading", "stale" }, group = options.group, acl = options.acl,
     since = options.since, complexity = "O(1)",
-    summary = "Show helpful text about the different subcommands",
+    summary = options.summary or "Show helpful text about the different subcommands",
     run = only_if(function()
       local lines = {
         resp.status(container .. " <subcommand> [<arg> [value] [opt] ...]. Subcommands are:"),

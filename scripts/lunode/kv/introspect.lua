@@ -1,11 +1,13 @@
--- COMMAND and its subcommands: what the registry knows, in Redis's shapes. COMMAND DOCS has no "arguments" and no
--- "history": entries do not record them.
+-- COMMAND and its subcommands: what the registry knows, in Redis's shapes. COMMAND DOCS has no "history": entries do
+-- not record it.
 local command = require "lunode.kv.command"
 local errors = require "lunode.kv.errors"
 local getkeys = require "lunode.kv.getkeys"
 local glob = require "lunode.kv.glob"
 local help = require "lunode.kv.help"
 local resp = require "lunode.resp"
+local syntax = require "lunode.kv.syntax"
+local usage = require "lunode.kv.usage"
 
 local null = resp.null
 
@@ -33,8 +35,8 @@ local GROUP_CATEGORY = {
   set = "set", ["sorted-set"] = "sortedset",
 }
 
--- They are in the categories of what they sort.
-local OF_OTHER_CATEGORIES = { sort = true, sort_ro = true }
+-- They are in the categories of what they sort; and one is about a connection.
+local OF_OTHER_CATEGORIES = { sort = true, sort_ro = true, wait = true }
 
 local function statuses(set, order, prefix)
   local list = {}
@@ -203,6 +205,8 @@ local function document(entry)
     add("deprecated_since", options.deprecated.since)
     add("replaced_by", options.deprecated.replaced_by)
   end
+  local text = options.syntax or usage[entry.name]
+  add("arguments", text and text ~= "" and syntax.arguments(text) or nil)
   local subcommands = {}
   for _, subcommand in ipairs(command.list(entry.subcommands)) do
     subcommands[#subcommands + 1] = subcommand.name

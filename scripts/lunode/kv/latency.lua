@@ -157,4 +157,6 @@ command.command("LATENCY|HISTOGRAM", {
   end,
 })
 
-help.command("LATENCY", { group = "server", since = "2.8.13" })
+help.command("LATENCY", {
+  group = "server", since = "2.8.13", summary = "Show helpful text about the different subcommands.",
+})

@@ -168,22 +168,31 @@ function M.pop_right(db, c, view)
   return value
 end
 
+-- Many of them as a reply, in reverse perhaps.
+local function reply_of(db, c, first, last, reverse)
+  if reverse then
+    return db.store:reply(row(c, first), row(c, last + 1), "values", "array", nil, 0, true)
+  end
+  return M.reply(db, c, first, last)
+end
+
 ---Takes several elements off an end, at most all.
 ---@param db lunode.kv.db
 ---@param c lunode.kv.collection
 ---@param from_left boolean
 ---@param count integer
----@return string[]  in the order in which they are taken
-function M.pop(db, c, from_left, count)
+---@param replied? boolean  they are for a reply alone
+---@return any  in the order in which they are taken; if they are for a reply, and many, as a view
+function M.pop(db, c, from_left, count, replied)
   count = math.min(count, c.count)
+  local first = from_left and 0 or c.count - count
   local list
-  if from_left then
-    list = M.range(db, c, 0, count - 1)
-    M.trim(db, c, count, 0)
+  if replied and count > FEW_ROWS then
+    list = reply_of(db, c, first, first + count - 1, not from_left)
   else
-    list = M.range(db, c, c.count - count, c.count - 1, true)
-    M.trim(db, c, 0, count)
+    list = M.range(db, c, first, first + count - 1, not from_left)
   end
+  M.trim(db, c, from_left and count or 0, from_left and 0 or count)
   return list
 end
 

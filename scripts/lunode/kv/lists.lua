@@ -107,9 +107,10 @@ end
 ---@param c lunode.kv.collection
 ---@param at_left boolean
 ---@param count integer
----@return string[]
-function M.pop(ctx, c, at_left, count)
-  local elements = list.pop(ctx.db, c, at_left, count)
+---@param replied? boolean  they are for a reply alone
+---@return any  a list; or if they are for a reply, perhaps a view
+function M.pop(ctx, c, at_left, count, replied)
+  local elements = list.pop(ctx.db, c, at_left, count, replied and not ctx.keeps)
   removed(ctx, c, POPPED[at_left])
   return elements
 end
@@ -145,7 +146,7 @@ for name, about in pairs {
       elseif most == nil then
         return M.pop_one(ctx, c, at_left)
       end
-      return most > 0 and M.pop(ctx, c, at_left, most) or {}
+      return most > 0 and M.pop(ctx, c, at_left, most, true) or {}
     end,
     short = function(ctx, key)
       local db = ctx.db
@@ -457,12 +458,13 @@ end
 ---@param names string[]
 ---@param at_left boolean
 ---@param count integer
+---@param replied? boolean  it is for a reply alone
 ---@return table?
-function M.pop_first(ctx, names, at_left, count)
+function M.pop_first(ctx, names, at_left, count, replied)
   for _, key in ipairs(names) do
     local c = ctx.db.collections:open(key, LIST)
     if c then
-      return { key, M.pop(ctx, c, at_left, count) }
+      return { key, M.pop(ctx, c, at_left, count, replied) }
     end
   end
 end
@@ -476,7 +478,7 @@ command.command("LMPOP", {
     local names, word, rest = M.counted_keys(args, 1)
     local at_left = M.side(word)
     local count = M.count_option(args, rest)
-    return M.pop_first(ctx, names, at_left, count) or null_array
+    return M.pop_first(ctx, names, at_left, count, true) or null_array
   end,
 })
 

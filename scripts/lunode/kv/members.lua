@@ -18,6 +18,13 @@ local SMALL = 128
 -- One as small as this is counted through for a random member; else the member is one of so many behind a random hash.
 local NEIGHBOURS = 16
 
+-- To pick one takes as long as to read so many. What SPOP chooses follows from the first number, in every replay and on
+-- every replica.
+local LOGGED_PICK, PICK = 4, 32
+
+-- So many picks of a set are worth remembering what they have met, for as long as they last.
+local MANY_PICKS = 1000
+
 -- A set as small as this is read from what is remembered of it.
 local FEW = 1024
 
@@ -198,7 +205,7 @@ end
 ---@return string[]
 function M.sample(ctx, prefix, count, wanted, what, set)
   local width = what == "both" and 2 or 1
-  if wanted >= count or wanted * 4 > count or count <= NEIGHBOURS then
+  if wanted >= count or wanted * (ctx.db.writing and LOGGED_PICK or PICK) > count or count <= NEIGHBOURS then
     local list = all(ctx.db, prefix, count, what, set)
     wanted = math.min(wanted, count)
     for i = 1, wanted do -- Fisher and Yates; the rest of the order does not matter
@@ -210,8 +217,9 @@ function M.sample(ctx, prefix, count, wanted, what, set)
     return list
   end
   local list, seen, met = {}, {}, 0
+  local rest = set and wanted >= MANY_PICKS and remembered.briefly(ctx.db, set)
   while met < wanted do
-    local found = pick_any(ctx, prefix, count, what, set)
+    local found = rest and { (pick_remembered(ctx, set, rest)) } or pick_any(ctx, prefix, count, what, set)
     if not seen[found[1]] then
       seen[found[1]], met = true, met + 1
       table.move(found, 1, width, #list + 1, list)
@@ -232,7 +240,7 @@ function M.draw(ctx, prefix, count, wanted, what, set)
   local list, width = {}, what == "both" and 2 or 1
   if wanted > MOST then
     error(TOO_MANY, 0)
-  elseif wanted * 4 > count then
+  elseif wanted * PICK > count then
     local found = all(ctx.db, prefix, count, what, set)
     for i = 0, wanted - 1 do
       local at = ctx:random(0, count - 1) * width

@@ -51,7 +51,14 @@ local function inner(args, find)
   return entry, own, nil, own_name
 end
 
+-- The reply is encoded more than once, so it must be none that ends with that.
 local function perform(ctx, entry, own)
+  local _ <close> = setmetatable({}, {
+    __close = function()
+      ctx.keeps = false
+    end,
+  })
+  ctx.keeps = true
   if entry.variadic then
     return entry.run(ctx, own)
   end
@@ -134,6 +141,7 @@ end
 command.command("ONCE", {
   arity = -3, variadic = true, flags = { "write", "denyoom" }, getkeys = keys_of, group = "generic", since = "1.0.0",
   complexity = "that of the command", summary = "Applies a command once, however often it is sent with this id",
+  syntax = "id command [arg...]",
   arrive = arrive,
   run = function(ctx, args)
     return once(ctx, args, ctx.session and command.find or command.find_logged)

@@ -43,12 +43,22 @@ function M.of(db, c)
   return rest
 end
 
+---What is remembered of a set, if only until the command that asks is done.
+---@param db lunode.kv.db
+---@param c lunode.kv.collection
+---@return lunode.nearby_members
+function M.briefly(db, c)
+  return M.of(db, c) or nearby.new(c.count)
+end
+
 local function read(db, c, rest, segment)
   local prefix, bytes = c.prefix, rest:bytes()
   local from, past = rest:range(segment)
   past = past and keys.member_seek(prefix, past) or keys.past(prefix)
   rest:read(segment, db.store:collect(keys.member_seek(prefix, from), past, "keys", nil, #prefix))
-  count_bytes(db.collections, rest:bytes() - bytes)
+  if rest == c.index then
+    count_bytes(db.collections, rest:bytes() - bytes)
+  end
 end
 
 ---The member that is so many behind the first one from `hash` on.

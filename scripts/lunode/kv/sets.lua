@@ -213,11 +213,11 @@ local function pop_several(ctx, key, count)
   if not c or wanted == 0 then
     return resp.set {}
   elseif wanted >= c.count then
-    local list = members.all(db, c.prefix, "keys")
+    local reply = ctx.keeps and resp.set(members.all(db, c.prefix, "keys")) or members.reply(db, c, "keys", "set")
     ctx:notify("s", "spop", key)
     db:delete(key)
     ctx:notify("g", "del", key)
-    return resp.set(list)
+    return reply
   end
   local list = members.sample(ctx, c.prefix, c.count, wanted, "keys", c)
   for i = 1, #list do

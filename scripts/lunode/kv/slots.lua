@@ -26,11 +26,18 @@ local function of_member(run)
   end
 end
 
+local SAME_FOR_LONG = { KEYSLOT = true, MYID = true, COUNTKEYSINSLOT = true }
+local OF_ADMINS = { REPLICAS = true, SLAVES = true }
+local DEPRECATED = {
+  SLAVES = { since = "5.0.0", replaced_by = "`CLUSTER REPLICAS`" },
+  SLOTS = { since = "7.0.0", replaced_by = "`CLUSTER SHARDS`" },
+}
+
 local function subcommand(name, arity, since, complexity, summary, run)
   command.command("CLUSTER|" .. name, {
-    arity = arity, flags = FLAGS, group = "cluster", since = since, complexity = complexity,
-    tips = (name ~= "KEYSLOT" and name ~= "MYID") and { "nondeterministic_output" } or nil,
-    summary = summary, run = of_member(run),
+    arity = arity, flags = OF_ADMINS[name] and { "admin", "stale" } or FLAGS, group = "cluster", since = since,
+    complexity = complexity, tips = not SAME_FOR_LONG[name] and { "nondeterministic_output" } or nil,
+    summary = summary, deprecated = DEPRECATED[name], run = of_member(run),
   })
 end
 
@@ -255,6 +262,7 @@ end
 command.command("READMODE", {
   arity = -1, flags = HANDSHAKE, group = "cluster", since = "1.0.0", complexity = "O(1)", acl = { "connection" },
   summary = "Says which state is good enough for what this connection reads",
+  syntax = "[LINEARIZABLE|LEADER|STALE [milliseconds]]",
   run = function(ctx, mode, age, ...)
     local session = ctx.session
     local word, milliseconds = mode and mode:upper(), age and numbers.parse(age)

@@ -3,6 +3,7 @@
 -- A score is a number in what is returned, and 8 bytes in what is put (lunode.score). A key is what follows the prefix
 -- of a row 's': score and member, so that keys are ordered as the set is. What is given of members is a flat list:
 -- member, score, member, score …, or members alone.
+local keys = require "lunode.kv.keys"
 local ranks = require "lunode.kv.zset_ranks"
 local resp = require "lunode.resp"
 local score = require "lunode.score"
@@ -17,6 +18,8 @@ local M = {}
 
 local SCORE_BYTES = 8
 local MOST_AHEAD = 64 -- members that are read ahead of the pops that take them
+local FEW = 256 -- members are deleted one by one; all of a larger set, with one mark
+local PAST_ALL = ("\xFF"):rep(9) -- a key behind all others
 
 ---The first key past all those that begin with this score.
 ---@param bytes string
@@ -303,6 +306,67 @@ function M.rank(db, c, member)
   return bytes and M.count_before(db, c, bytes .. member)
 end
 
+-- ---- many that go
+
+-- All members, with one mark.
+local function clear(db, c)
+  db.store:delete_range(c.prefix, keys.past(c.prefix))
+  local count = c.count
+  c.count, c.more = 0, 0
+  return count
+end
+
+-- Deletes the members with from <= key < to, where these begin with the prefix: how many.
+local function cut(db, c, z, from, to, limit, offset, reverse)
+  local count, low, high = db.members:cut(z.members, z.scores, from, to, SCORE_BYTES, limit, offset, reverse)
+  if count > 0 then
+    forget_ahead(z)
+    c.count = c.count - count
+    if c.more > 0 and c.count > 0 then
+      ranks.cut(db, c, low, high, count)
+    end
+  end
+  return count
+end
+
+---What takes the place of a lunode.scored's `collect` in `range` and `by_rank`: the members go, and are counted.
+---@param db lunode.kv.db
+---@param c lunode.kv.collection
+---@return fun(result: {count: integer}, from: string, to: string, skip: integer, limit?: integer, offset?: integer,
+---  reverse?: boolean)
+function M.cutter(db, c)
+  return function(result, from, to, skip, limit, offset, reverse)
+    local z = view(c)
+    local past = to < z.scores_past and sub(to, skip + 1) or PAST_ALL
+    if c.count > FEW and (limit or c.count) >= c.count and (offset or 0) == 0
+      and M.count_range(db, c, sub(from, skip + 1), past) == c.count then
+      result.count = clear(db, c)
+    else
+      result.count = cut(db, c, z, from, to, limit, offset, reverse)
+    end
+  end
+end
+
+-- As pop: many of them.
+local function pop_many(db, c, highest, limit, protocol)
+  local z = view(c)
+  local from, past = ends(z)
+  local list
+  if protocol then
+    list = reply(db, c, z, from, past, limit, 0, highest, true, protocol)
+  else
+    list = collect(db, z, from, past, limit, 0, highest, true)
+  end
+  if limit >= c.count then
+    clear(db, c)
+  else
+    cut(db, c, z, from, past, limit, 0, highest)
+  end
+  return list
+end
+
+-- ---- at the ends
+
 -- What pops take next from an end, `limit` members at least, if there are as many.
 local function look_ahead(db, z, highest, limit)
   local ahead = z.highest == highest and z.ahead
@@ -340,8 +404,12 @@ end
 ---@param c lunode.kv.collection
 ---@param highest boolean  from the end
 ---@param limit integer
----@return table list  members and scores
-function M.pop(db, c, highest, limit)
+---@param protocol integer?
+---@return any list  members and scores; with a protocol: perhaps the reply
+function M.pop(db, c, highest, limit, protocol)
+  if limit > FEW and c.count > FEW then
+    return pop_many(db, c, highest, limit, protocol)
+  end
   local z = c.index or view(c)
   local ahead = look_ahead(db, z, highest, limit)
   local first = z.at

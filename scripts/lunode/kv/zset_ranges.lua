@@ -243,16 +243,18 @@ for name, entry in pairs {
     arity = 4, flags = { "write" }, keys = KEY, access = "RW delete", group = "sorted-set", since = since,
     complexity = MANY .. "removed by the operation.", summary = summary,
     run = function(ctx, key, min, max)
-      local select, db = selection(by, min, max, false, 0, -1, false), ctx.db
+      local db = ctx.db
+      local cutter = { count = 0 }
+      local select = selection(by, min, max, false, 0, -1, false, nil, cutter)
       local c = db.collections:open(key, ZSET)
-      local list = c and select(db, c) or {}
-      for i = 1, #list do
-        zset.remove(db, c, list[i])
+      if c then
+        cutter.collect = zset.cutter(db, c)
+        select(db, c)
       end
-      if #list > 0 then
+      if cutter.count > 0 then
         zsets.removed(ctx, c, event)
       end
-      return #list
+      return cutter.count
     end,
   })
 end

@@ -107,6 +107,27 @@ function M.pop(db, c, key, hash)
   end
 end
 
+---Members from the key `low` to the key `high` have gone, all that there were: `count` of them, which are not counted
+---any more.
+---@param db lunode.kv.db
+---@param c lunode.kv.collection  with nodes
+---@param low string
+---@param high string
+---@param count integer
+function M.cut(db, c, low, high, count)
+  local ranks, collections = c.ranks or load(db, c), db.collections
+  if not c.dirty then
+    collections:make_dirty(c)
+  end
+  M.write(db.store, c)
+  local prefix = c.prefix .. NODE
+  local gone = db.store:collect(prefix .. low, prefix .. high .. "\0", "keys", nil, #prefix)
+  for i = 1, #gone do
+    remove_node(db, c, ranks, gone[i])
+  end
+  ranks:add(collections.command, low, #gone - count)
+end
+
 -- ---- for the collection
 
 ---Writes the rows of the nodes that have changed, at the end of the log's entry.

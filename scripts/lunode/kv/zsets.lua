@@ -305,10 +305,10 @@ end
 
 ---A reply of members and scores: one list, or pairs for clients of RESP3.
 ---@param ctx lunode.kv.ctx
----@param list table  member, score …
+---@param list table  member, score …; or pairs already
 ---@return table
 function M.reply(ctx, list)
-  return ctx:protocol() == 3 and M.pairs(list) or list
+  return ctx:protocol() == 3 and type(list[1]) ~= "table" and M.pairs(list) or list
 end
 
 ---@param list table  member, score …
@@ -356,14 +356,15 @@ command.command("ZRANDMEMBER", {
 ---@param key string
 ---@param highest boolean  from the end, else from the beginning
 ---@param limit integer
----@return table? list  member, score …; nil where there is no such set
-function M.pop(ctx, key, highest, limit)
+---@param protocol? integer  it is for a reply alone
+---@return any list  member, score …; nil where there is no such set; with a protocol, perhaps the reply
+function M.pop(ctx, key, highest, limit, protocol)
   local db = ctx.db
   local c = db.collections:open(key, ZSET)
   if not c or limit == 0 then
     return c and {}
   end
-  local list = zset.pop(db, c, highest, limit)
+  local list = zset.pop(db, c, highest, limit, protocol)
   M.removed(ctx, c, highest and "zpopmax" or "zpopmin")
   return list
 end
@@ -388,7 +389,8 @@ for name, entry in pairs {
       if not limit or limit < 0 then
         return NOT_POSITIVE
       end
-      return M.reply(ctx, M.pop(ctx, key, highest, limit) or {})
+      local list = M.pop(ctx, key, highest, limit, not ctx.keeps and ctx:protocol() or nil) or {}
+      return type(list) == "table" and M.reply(ctx, list) or list
     end,
   })
 end

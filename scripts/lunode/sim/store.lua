@@ -209,6 +209,11 @@ function methods:collect(from, to, what, limit, skip, reverse, offset)
   return list
 end
 
+function methods:fresh(prefix)
+  check_open(self, "fresh")
+  check_string(prefix, 2, "fresh")
+end
+
 function methods:load()
   check_open(self, "load")
   return true -- there is no disk that takes time

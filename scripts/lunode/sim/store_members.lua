@@ -102,6 +102,17 @@ function methods:unpack(prefix, content, first, paired)
   return #list // width
 end
 
+function methods:cut(prefix, index, from, to, value_bytes, limit, offset, reverse)
+  local list = self.store:collect(from, to, "keys", limit, #index, reverse, offset)
+  for _, entry in ipairs(list) do
+    self:pop(prefix, entry, index, value_bytes)
+  end
+  if #list == 0 then
+    return 0
+  end
+  return #list, list[reverse and #list or 1], list[reverse and 1 or #list]
+end
+
 function methods:delete(prefix, member, known)
   local row, hash = row_of(prefix, member)
   local existed = known or self.store:get(row) ~= nil

@@ -1,0 +1,290 @@
+-- The exchanges of spec/kv/fixed_differential_spec.lua about CLIENT, what a client that tracks is told, and MONITOR. As
+-- spec.support.commands_fixed reads them: {what it is about, its lines}.
+
+return {
+  { "CLIENT KILL, by address and by filters", [[
+    CLIENT
+    CLIENT FOO
+    CLIENT KILL
+    CLIENT KILL 1.2.3.4:5
+    CLIENT KILL foo
+    CLIENT KILL ID
+    CLIENT KILL ID x
+    CLIENT KILL ID 0
+    CLIENT KILL ID -1
+    CLIENT KILL ID 99999999
+    CLIENT KILL ID 99999999 ID 99999998
+    CLIENT KILL ADDR 1.2.3.4:5
+    CLIENT KILL LADDR 1.2.3.4:5
+    CLIENT KILL USER nosuch
+    CLIENT KILL USER default ID 99999999
+    CLIENT KILL TYPE foo
+    CLIENT KILL TYPE slave
+    CLIENT KILL TYPE replica
+    CLIENT KILL TYPE master
+    CLIENT KILL TYPE pubsub
+    CLIENT KILL SKIPME
+    CLIENT KILL SKIPME maybe
+    CLIENT KILL SKIPME yes TYPE pubsub
+    CLIENT KILL SKIPME no ID 99999999
+    CLIENT KILL FOO x
+    CLIENT KILL ID 1 FOO
+    CLIENT KILL ID 99999999 FOO x
+    CLIENT KILL ID 99999999 TYPE
+    CLIENT KILL MAXAGE 1
+    CLIENT KILL ID 99999999 skipme YES addr x LADDR y type NORMAL user default
+    a: PING
+    CLIENT KILL TYPE normal
+    a: x
+    p: SUBSCRIBE c
+    CLIENT KILL TYPE normal SKIPME yes
+    CLIENT KILL TYPE pubsub
+    p: x
+    a: PING
+    b: PING
+    CLIENT KILL USER default
+    a: x
+    b: x
+    a: PING
+    CLIENT KILL ID @a
+    a: x
+    a: PING
+    CLIENT KILL ID @a USER other
+    CLIENT KILL ID @a TYPE pubsub
+    a: CLIENT KILL ID @a
+    a: CLIENT KILL ID @a SKIPME no
+    a: x
+    CLIENT KILL TYPE normal SKIPME no
+    x
+    CLIENT KILL SKIPME no
+    x
+    PING
+  ]] },
+
+  { "CLIENT LIST, PAUSE, UNBLOCK, NO-EVICT, SETNAME, and what they refuse", [[
+    CLIENT LIST TYPE
+    CLIENT LIST TYPE foo
+    CLIENT LIST TYPE master
+    CLIENT LIST TYPE normal x
+    CLIENT LIST ID
+    CLIENT LIST ID x
+    CLIENT LIST ID 0
+    CLIENT LIST ID 99999 99998
+    CLIENT LIST FOO x
+    CLIENT LIST FOO
+    ~ CLIENT LIST
+    ~ CLIENT LIST TYPE NORMAL
+    ~ CLIENT LIST ID @a @b 99999
+    ~ CLIENT INFO
+    CLIENT INFO x
+    CLIENT ID x
+    CLIENT NO-EVICT
+    CLIENT NO-EVICT ON
+    CLIENT NO-EVICT off
+    CLIENT NO-EVICT maybe
+    CLIENT NO-EVICT on off
+    CLIENT NO-TOUCH on
+    CLIENT NO-TOUCH
+    CLIENT SETINFO LIB-NAME x
+    CLIENT SETINFO
+    CLIENT PAUSE
+    CLIENT PAUSE x
+    CLIENT PAUSE -1
+    CLIENT PAUSE 0
+    CLIENT PAUSE 1 FOO
+    CLIENT PAUSE 1 WRITE
+    CLIENT PAUSE 1 write x
+    CLIENT PAUSE 1 all
+    CLIENT PAUSE 9223372036854775807
+    CLIENT PAUSE 9223372036854775808
+    CLIENT PAUSE 1.5
+    CLIENT UNPAUSE
+    CLIENT UNPAUSE x
+    CLIENT UNBLOCK
+    CLIENT UNBLOCK x
+    CLIENT UNBLOCK 1 foo
+    CLIENT UNBLOCK 99999999
+    CLIENT UNBLOCK 99999999 ERROR
+    CLIENT UNBLOCK 99999999 timeout
+    CLIENT UNBLOCK 99999999 timeout x
+    CLIENT UNBLOCK -1
+    CLIENT UNBLOCK 1.5
+    CLIENT GETNAME
+    CLIENT GETNAME x
+    CLIENT SETNAME
+    CLIENT SETNAME "a b"
+    CLIENT SETNAME ab c
+    CLIENT SETNAME ab
+    CLIENT GETNAME
+    CLIENT SETNAME ""
+    CLIENT GETNAME
+  ]] },
+
+  { "a pause of writes, and one of all", [[
+    SET a 1
+    CLIENT PAUSE 100000 WRITE
+    GET a
+    PING
+    1: MULTI
+    1: GET a
+    1: EXEC
+    > SET a 2
+    > GET a
+    1: GET a
+    1: > PUBLISH c m
+    2: CLIENT UNPAUSE
+    <
+    <
+    1: <
+    CLIENT PAUSE 50 ALL
+    PING
+    1: GET a
+  ]] },
+
+  { "CLIENT TRACKING, TRACKINGINFO, CACHING, GETREDIR", [[
+    CLIENT GETREDIR
+    CLIENT GETREDIR x
+    CLIENT TRACKINGINFO
+    CLIENT TRACKINGINFO x
+    CLIENT CACHING
+    CLIENT CACHING yes
+    CLIENT CACHING no
+    CLIENT CACHING maybe
+    CLIENT TRACKING
+    CLIENT TRACKING maybe
+    CLIENT TRACKING on
+    CLIENT TRACKING off
+    CLIENT TRACKING on REDIRECT 99999999
+    CLIENT TRACKING on REDIRECT x
+    CLIENT TRACKING on REDIRECT 0
+    CLIENT TRACKING on REDIRECT -1
+    CLIENT TRACKING on REDIRECT
+    CLIENT TRACKING on PREFIX a
+    CLIENT TRACKING on BCAST PREFIX a PREFIX ab
+    CLIENT TRACKING on BCAST PREFIX a PREFIX b
+    CLIENT TRACKING on BCAST PREFIX bb
+    CLIENT TRACKING on BCAST PREFIX
+    CLIENT TRACKING on BCAST OPTIN
+    CLIENT TRACKING on OPTIN OPTOUT
+    CLIENT TRACKING on OPTIN
+    CLIENT TRACKING off OPTIN
+    CLIENT TRACKING on FOO
+    CLIENT TRACKING on FOO x
+    CLIENT TRACKING off FOO
+    CLIENT TRACKING off
+    CLIENT TRACKING on OPTOUT
+    CLIENT TRACKING on BCAST
+    CLIENT TRACKING on OPTIN
+    CLIENT CACHING yes
+    CLIENT CACHING no
+    CLIENT TRACKINGINFO
+    CLIENT TRACKING off
+    CLIENT TRACKING on OPTIN NOLOOP
+    CLIENT CACHING no
+    CLIENT CACHING yes
+    CLIENT TRACKINGINFO
+    CLIENT GETNAME
+    CLIENT TRACKINGINFO
+    PING
+    CLIENT TRACKINGINFO
+    CLIENT TRACKING off
+    CLIENT TRACKING on BCAST
+    CLIENT TRACKING on
+    CLIENT TRACKING off
+    CLIENT TRACKING on BCAST NOLOOP PREFIX "" PREFIX x
+    CLIENT TRACKINGINFO
+    CLIENT TRACKING off
+    ~ HELLO 3
+    CLIENT TRACKING on NOLOOP
+    CLIENT TRACKINGINFO
+    CLIENT GETREDIR
+    CLIENT TRACKING off
+    CLIENT TRACKINGINFO
+    CLIENT TRACKING on BCAST PREFIX a PREFIX b
+    CLIENT TRACKINGINFO
+    RESET
+    CLIENT TRACKINGINFO
+  ]] },
+
+  { "what a client that tracks is told by way of another", [[
+
+    CLIENT TRACKING on REDIRECT @c
+    ~ c: HELLO 3
+    CLIENT GETNAME
+    GET a
+    1: SET a 1
+    c: <
+    CLIENT TRACKING off
+    CLIENT TRACKING on REDIRECT @c NOLOOP
+    GET a
+    SET a 2
+    GET a
+    1: SET a 3
+    c: <
+    c: QUIT
+    c: x
+    GET a
+    1: SET a 4
+    PING
+  ]] },
+
+  { "what MONITOR shows", [[
+    m: MONITOR
+    SET a "b\r\n\x00\xff\t\"\\"
+    ~ m: <
+    GET
+    NOSUCH
+    LPUSH a x
+    ~ m: <
+    HELLO 2 AUTH a b
+    ~ m: <
+    AUTH x
+    ~ m: <
+    AUTH default x
+    ~ m: <
+    CONFIG GET timeout
+    CLIENT GETNAME
+    ~ m: <
+    BLPOP nosuch 0.001
+    ~ m: <
+    GET a
+    ~ m: <
+    m: SET a 1
+    m: GET a
+    m: RESET
+    PING
+  ]] },
+
+  { "what a client that tracks is told", [[
+    ~ HELLO 3
+    CLIENT TRACKING on
+    GET a
+    1: SET a 1
+    <
+    1: SET a 2
+    RPUSH l 2 1
+    SORT_RO l
+    1: RPUSH l 3
+    <
+    MGET a b
+    1: MSET b 1
+    <
+    1: FLUSHALL
+    <
+    CLIENT TRACKING off
+    CLIENT TRACKING on OPTIN
+    GET a
+    1: SET a 1
+    CLIENT CACHING yes
+    CLIENT GETNAME
+    GET a
+    1: SET a 2
+    <
+    CLIENT TRACKING off
+    CLIENT TRACKING on BCAST PREFIX k
+    1: SET a 1
+    1: SET key 1
+    <
+    PING
+  ]] },
+}
