@@ -165,12 +165,11 @@ bool ln_store_range_is_fresh(const struct ln_store *s, const char *from, size_t 
 
 /* store_warm.c */
 
+/* Whether the range was brought into the layer below all others. */
+bool ln_store_is_warm(const struct ln_store *s, const char *from, size_t from_len, const char *to,
+                      size_t to_len);
 /* Whether memory has all rows of a range. */
 bool ln_store_has_all(struct ln_store *s, const char *from, size_t from_len, const char *to,
-                      size_t to_len);
-/* Whether the layer of what was brought has all rows of a range that the engine has: what was
- * flushed counts for nothing there. */
-bool ln_store_is_warm(struct ln_store *s, const char *from, size_t from_len, const char *to,
                       size_t to_len);
 /* Forgets what was brought. */
 void ln_store_cool(struct ln_store *s);

@@ -187,6 +187,7 @@ int ln_store_walk(struct ln_store *s, const struct ln_walk *range) {
     add(&w, s->active);
     for (size_t i = s->frozen_count; i > 0; i--)
         add(&w, s->frozen[i - 1]);
+    /* What is warm has been brought since: it is all that is below. */
     if (!ln_store_is_warm(s, range->from, range->from_len, range->to, range->to_len))
         for (size_t i = s->flushed_count; i > 0; i--)
             add(&w, s->flushed[i - 1]);

@@ -21,16 +21,14 @@ void ln_store_cool(struct ln_store *s) {
     s->epoch++;
 }
 
-bool ln_store_is_warm(struct ln_store *s, const char *from, size_t from_len, const char *to,
+bool ln_store_is_warm(const struct ln_store *s, const char *from, size_t from_len, const char *to,
                       size_t to_len) {
     const struct ln_range *r;
     if (!s->warm || !to || ln_key_compare(from, from_len, to, to_len) >= 0)
         return false;
     while ((r = ln_overlay_covering(&s->warm->rows, from, from_len))) {
-        if (!r->to || ln_key_compare(to, to_len, r->to, r->to_len) <= 0) {
-            s->warm_hits++;
+        if (!r->to || ln_key_compare(to, to_len, r->to, r->to_len) <= 0)
             return true;
-        }
         from = r->to;
         from_len = r->to_len;
     }
@@ -41,8 +39,11 @@ bool ln_store_has_all(struct ln_store *s, const char *from, size_t from_len, con
                       size_t to_len) {
     if (!to || ln_key_compare(from, from_len, to, to_len) >= 0)
         return false;
-    return ln_store_range_is_fresh(s, from, from_len, to, to_len) ||
-           ln_store_is_warm(s, from, from_len, to, to_len);
+    if (ln_store_range_is_fresh(s, from, from_len, to, to_len))
+        return true;
+    bool warm = ln_store_is_warm(s, from, from_len, to, to_len);
+    s->warm_hits += warm;
+    return warm;
 }
 
 static int copy_rows(struct ln_store *s, const char *from, size_t from_len, const char *to,
