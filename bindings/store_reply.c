@@ -8,6 +8,7 @@
 
 enum {
     HEADER = 24, /* bytes that a length takes at most, with its line's end */
+    SHORT = 8,   /* rows of a piece */
 };
 
 static char *put_line_end(char *at) {
@@ -73,6 +74,11 @@ static int on_row(void *arg, const struct ln_overlay_row *row) {
                                       : put_row(r, row, start);
 }
 
+static int on_single_row(void *arg, const struct ln_overlay_row *row) {
+    ((struct ln_reply *)arg)->pieces++;
+    return on_row(arg, row);
+}
+
 /* What packs are told apart by: never 0. */
 static uint64_t tag_of(const struct ln_reply *r) {
     uint64_t protocol = r->what == LN_REPLY_SCORES ? (uint64_t)r->protocol : 0;
@@ -105,6 +111,7 @@ static int on_run(void *arg, struct ln_overlay *rows, const struct ln_overlay_ru
     struct ln_reply *r = arg;
     size_t ends[LN_OVERLAY_RUN], before = ln_buffer_len(r->elements);
     uint64_t passed = r->rows;
+    r->pieces++;
     int rc = put_packed(r, rows, *run);
     if (rc != -EAGAIN)
         return rc;
@@ -122,7 +129,7 @@ static int on_run(void *arg, struct ln_overlay *rows, const struct ln_overlay_ru
 }
 
 static int begin(struct ln_reply *r) {
-    r->rows = r->left_out = 0;
+    r->rows = r->left_out = r->pieces = 0;
     r->elements = ln_resp_rows_begin();
     return r->elements ? LN_OK : -ENOMEM;
 }
@@ -152,20 +159,25 @@ static int from_all(struct ln_store *store, struct ln_reply *r, struct ln_detail
     return rc == LN_EOF ? LN_OK : rc;
 }
 
-/* How many rows were met tells whether some were not, where all of them are wanted. */
-static int gather(struct ln_store *store, struct ln_reply *r, struct ln_detail *detail) {
+static bool load(struct ln_store *store, const struct ln_reply *r) {
     const struct ln_walk *w = &r->range;
-    r->range.row = on_row;
+    return ln_store_load(store, w->from, w->from_len, w->to, w->to_len, r->known);
+}
+
+/* How many rows were met tells whether some were not, where all of them are wanted. Those that lie
+ * in this layer and that one are brought into one: the next time they are there. */
+static int gather(struct ln_store *store, struct ln_reply *r, struct ln_detail *detail) {
+    r->range.row = on_single_row;
     r->range.run = on_run;
     r->range.arg = r;
     if (r->known <= r->limit && r->offset == 0) {
         int rc = from_memory(store, r);
+        if (rc == LN_OK && r->rows == r->known && r->rows >= SHORT && r->pieces > r->rows / SHORT)
+            (void)load(store, r);
         if (rc != LN_OK || r->rows == r->known)
             return rc;
     }
-    if (ln_store_load(store, w->from, w->from_len, w->to, w->to_len, r->known))
-        return from_memory(store, r);
-    return from_all(store, r, detail);
+    return load(store, r) ? from_memory(store, r) : from_all(store, r, detail);
 }
 
 static uint64_t count_of(const struct ln_reply *r) {

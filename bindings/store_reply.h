@@ -24,7 +24,7 @@ struct ln_reply {
     int protocol; /* of scores */
 
     struct ln_buffer *elements; /* private, and so is the rest */
-    uint64_t rows, left_out;
+    uint64_t rows, left_out, pieces;
     int status;
 };
 

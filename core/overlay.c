@@ -180,7 +180,8 @@ const struct ln_overlay_node *ln_overlay_search(const struct ln_overlay *o, cons
 }
 
 struct ln_overlay_row ln_overlay_row(const struct ln_overlay *o, const struct ln_overlay_node *n) {
-    const struct ln_range *r = ln_overlay_covering(o, n->key, n->klen);
+    const struct ln_range *r =
+        n->seq < o->range_seq ? ln_overlay_covering(o, n->key, n->klen) : NULL;
     if (r && r->seq > n->seq)
         return (struct ln_overlay_row){n->key, n->klen, nothing, 0, true};
     return (struct ln_overlay_row){n->key, n->klen, n->value, n->vlen, n->deleted};

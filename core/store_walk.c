@@ -3,7 +3,7 @@
 
 #include <errno.h>
 
-enum { LAYERS = LN_STORE_FROZEN + LN_STORE_KEPT + 2, NEAR = 4 };
+enum { LAYERS = LN_STORE_FROZEN + LN_STORE_KEPT + 2, NEAR = 4, ZIP = 16 };
 
 /* A layer, and its rows that are not passed yet. */
 struct source {
@@ -18,6 +18,8 @@ struct walk {
     struct source sources[LAYERS]; /* the newest first */
     size_t count;
     bool ranges; /* one of them has deleted ranges */
+    unsigned shorts,
+        one_by_one; /* short runs in a row; rows that are met without looking for one */
 };
 
 static void settle(struct source *s) {
@@ -121,7 +123,7 @@ static bool precedes(const struct walk *w, const struct ln_overlay_row *row, con
 }
 
 /* How many of the first `count` rows come before the key of another source. Rows of two sources
- * often lie like the teeth of a zip: the first ones are compared one by one. */
+ * may lie like the teeth of a zip: the first ones are compared one by one. */
 static unsigned before_other(const struct walk *w, const struct source *s,
                              const struct ln_overlay_row *other, unsigned count) {
     struct ln_overlay_run run = s->rest;
@@ -159,7 +161,7 @@ static unsigned before_range(const struct source *s, const struct source *newer,
 }
 
 /* The rows that come before any of another source. REQUIRES: s was picked and is not covered. */
-static int pass_run(const struct walk *w, struct source *s) {
+static int pass_run(struct walk *w, struct source *s) {
     unsigned count = ln_overlay_run_count(&s->rest);
     for (const struct source *other = w->sources; other < w->sources + w->count; other++)
         if (other != s && other->live)
@@ -172,6 +174,8 @@ static int pass_run(const struct walk *w, struct source *s) {
         rc = w->range->run(w->range->arg, s->rows, &run);
     else if (!s->row.deleted)
         rc = w->range->row(w->range->arg, &s->row);
+    w->shorts = count < NEAR ? w->shorts + 1 : 0;
+    w->one_by_one = w->shorts > NEAR ? ZIP : 0;
     pass(w, s, count);
     return rc;
 }
@@ -192,10 +196,11 @@ int ln_store_walk(struct ln_store *s, const struct ln_walk *range) {
     while (rc == LN_OK && (at = pick(&w))) {
         if (w.ranges && uncover(&w, at))
             continue;
-        if (range->run) {
+        if (range->run && w.one_by_one == 0) {
             rc = pass_run(&w, at);
             continue;
         }
+        w.one_by_one -= w.one_by_one > 0;
         if (!at->row.deleted)
             rc = range->row(range->arg, &at->row);
         pass(&w, at, 1);

@@ -96,7 +96,8 @@ bool ln_store_load(struct ln_store *s, const char *from, size_t from_len, const 
         return false;
     struct ln_overlay *rows = &s->warm->rows;
     ln_overlay_begin(rows);
-    int rc = ln_overlay_delete_range(rows, from, from_len, to, to_len);
+    const struct ln_range range = {.from = from, .from_len = from_len, .to = to, .to_len = to_len};
+    int rc = ln_overlay_delete_range_below(rows, &range); /* it covers none of the rows */
     if (rc == LN_OK)
         rc = copy_rows(s, from, from_len, to, to_len);
     if (rc == LN_OK) {
