@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <malloc.h>
 #include <math.h>
 #include <signal.h>
@@ -452,11 +453,14 @@ static void set_seconds(lua_State *L, const char *name, struct timeval time) {
 
 static int loop_process(lua_State *L) {
     struct rusage usage = {0};
+    struct rlimit files = {0};
     getrusage(RUSAGE_SELF, &usage);
+    getrlimit(RLIMIT_NOFILE, &files);
     lua_Integer page = sysconf(_SC_PAGESIZE), rss = resident_pages() * page;
     lua_Integer peak = (lua_Integer)usage.ru_maxrss * 1024; /* is counted in steps */
-    lua_createtable(L, 0, 6);
+    lua_createtable(L, 0, 7);
     set_integer(L, "pid", getpid());
+    set_integer(L, "max_files", files.rlim_cur < INT_MAX ? (lua_Integer)files.rlim_cur : INT_MAX);
     set_integer(L, "rss", rss);
     set_integer(L, "peak_rss", peak > rss ? peak : rss);
     set_integer(L, "system_memory", sysconf(_SC_PHYS_PAGES) * page);

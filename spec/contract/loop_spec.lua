@@ -289,7 +289,7 @@ local function contract(world)
     end, "time of the processor")
     local after = loop.process()
     assert.equal(before.pid, after.pid)
-    for _, name in ipairs { "pid", "rss", "peak_rss", "system_memory" } do
+    for _, name in ipairs { "pid", "max_files", "rss", "peak_rss", "system_memory" } do
       assert.equal("integer", math.type(after[name]), name)
     end
     assert.is_true(after.rss <= after.peak_rss and after.peak_rss <= after.system_memory)

@@ -130,7 +130,9 @@ function M.fill(self, module)
   function module.trim() end
 
   function module.process()
-    return { pid = node.boot, rss = 0, peak_rss = 0, system_memory = 0, user = 0.0, system = 0.0 }
+    return {
+      pid = node.boot, max_files = math.maxinteger, rss = 0, peak_rss = 0, system_memory = 0, user = 0.0, system = 0.0,
+    }
   end
 
   function module.timer(delay, fn, interval)
