@@ -19,8 +19,8 @@ void ln_store_members_ahead(const struct ln_store *store, const struct ln_member
 /* Makes the metatable. */
 void ln_store_members_type(lua_State *L);
 
-/* store:members(). Both point into the box at index 1, the store to NULL once that is closed. */
+/* store:members(). Both point into the box at index 1, the store's to NULL once that is closed. */
 int ln_store_members_new(lua_State *L, struct ln_store *const *store,
-                         struct ln_members_prefix *last);
+                         struct ln_members_prefix *asked);
 
 #endif
