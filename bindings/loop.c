@@ -3,6 +3,8 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
+#include <malloc.h>
 #include <math.h>
 #include <signal.h>
 #include <stdio.h>
@@ -451,17 +453,26 @@ static void set_seconds(lua_State *L, const char *name, struct timeval time) {
 
 static int loop_process(lua_State *L) {
     struct rusage usage = {0};
+    struct rlimit files = {0};
     getrusage(RUSAGE_SELF, &usage);
+    getrlimit(RLIMIT_NOFILE, &files);
     lua_Integer page = sysconf(_SC_PAGESIZE), rss = resident_pages() * page;
     lua_Integer peak = (lua_Integer)usage.ru_maxrss * 1024; /* is counted in steps */
-    lua_createtable(L, 0, 6);
+    lua_createtable(L, 0, 7);
     set_integer(L, "pid", getpid());
+    set_integer(L, "max_files", files.rlim_cur < INT_MAX ? (lua_Integer)files.rlim_cur : INT_MAX);
     set_integer(L, "rss", rss);
     set_integer(L, "peak_rss", peak > rss ? peak : rss);
     set_integer(L, "system_memory", sysconf(_SC_PHYS_PAGES) * page);
     set_seconds(L, "user", usage.ru_utime);
     set_seconds(L, "system", usage.ru_stime);
     return 1;
+}
+
+static int loop_trim(lua_State *L) {
+    (void)L;
+    (void)malloc_trim(0);
+    return 0;
 }
 
 /* ---- running */
@@ -541,11 +552,14 @@ static const luaL_Reg hook_methods[] = {{"close", hook_close}, {NULL, NULL}};
 static const luaL_Reg signal_methods[] = {{"close", signal_close}, {NULL, NULL}};
 
 static const luaL_Reg loop_functions[] = {
-    {"now", loop_now},         {"time", loop_time},         {"timer", loop_timer},
-    {"defer", loop_defer},     {"signal", loop_signal},     {"before_sleep", loop_before_sleep},
-    {"random", loop_random},   {"run", loop_run},           {"step", loop_step},
-    {"stop", loop_stop},       {"on_error", loop_on_error}, {"report", loop_report},
-    {"handles", loop_handles}, {"process", loop_process},   {NULL, NULL}};
+    {"now", loop_now},           {"time", loop_time},
+    {"timer", loop_timer},       {"defer", loop_defer},
+    {"signal", loop_signal},     {"before_sleep", loop_before_sleep},
+    {"random", loop_random},     {"run", loop_run},
+    {"step", loop_step},         {"stop", loop_stop},
+    {"on_error", loop_on_error}, {"report", loop_report},
+    {"handles", loop_handles},   {"process", loop_process},
+    {"trim", loop_trim},         {NULL, NULL}};
 
 int luaopen_lunode_loop(lua_State *L) {
     ln_lua_loop(L);

@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 static const luaL_Reg modules[] = {
@@ -94,8 +95,18 @@ static void keep_pages(void) {
     (void)mallopt(M_MMAP_THRESHOLD, 4 << 20);
 }
 
+/* The soft limit of descriptors is for programs that call select. */
+static void raise_files(void) {
+    struct rlimit files;
+    if (getrlimit(RLIMIT_NOFILE, &files) == 0) {
+        files.rlim_cur = files.rlim_max;
+        (void)setrlimit(RLIMIT_NOFILE, &files);
+    }
+}
+
 int main(int argc, char **argv) {
     keep_pages();
+    raise_files();
     lua_State *L = luaL_newstate();
     if (!L) {
         (void)fprintf(stderr, "lunode: out of memory\n");

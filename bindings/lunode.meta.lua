@@ -48,10 +48,15 @@ function loop.signal(name, fn) end
 ---@return integer
 function loop.random(low, high) end
 
----This process, for statistics: bytes in memory, now and at most; bytes that the machine has; seconds that processors have
----spent in it and, for it, in the kernel. In a simulated world its `pid` counts the lives of its node, and it uses nothing.
----@return {pid: integer, rss: integer, peak_rss: integer, system_memory: integer, user: number, system: number}
+---This process: how many descriptors it may have; bytes in memory, now and at most; bytes that the machine has; seconds that
+---processors have spent in it and, for it, in the kernel. In a simulated world its `pid` counts the lives of its node, and
+---it uses nothing.
+---@return {pid: integer, max_files: integer, rss: integer, peak_rss: integer, system_memory: integer, user: number, system: number}
 function loop.process() end
+
+---Gives memory that is free in this process back to the system. Where that is much it takes a while, a tenth of a second for a gigabyte;
+---in a simulated world, it does nothing.
+function loop.trim() end
 
 ---Runs until nothing is active or `stop` is called.
 function loop.run() end

@@ -106,6 +106,13 @@ static size_t seek(const struct segment *s, uint32_t hash, const void *member, s
     return at;
 }
 
+/* To walk over it takes one step after the other; its bytes may come at the same time. */
+static void fetch(const struct segment *s) {
+    enum { LINE = 64 };
+    for (size_t i = 0; i < s->len; i += LINE)
+        __builtin_prefetch(s->rows + i);
+}
+
 int ln_nearby_find(const struct ln_nearby *n, uint32_t hash, size_t offset, size_t *segment,
                    struct ln_nearby_row *out) {
     struct segment *first = segment_of(n, hash), *end = n->segments + segment_count(n);
@@ -113,6 +120,7 @@ int ln_nearby_find(const struct ln_nearby *n, uint32_t hash, size_t offset, size
         *segment = (size_t)(s - n->segments);
         if (!s->rows)
             return -EAGAIN;
+        fetch(s);
         size_t at = s == first ? seek(s, hash, "", 0) : 0;
         for (; at < s->len && offset > 0; at = past_row(s, at))
             offset--;

@@ -105,6 +105,16 @@ static inline void next_line(struct ln_resp_reader *r, size_t start) {
     r->start = r->scan = start;
 }
 
+/* As ln_resp_parse_integer: most counts and lengths are one digit or two. */
+static inline bool parse_count(const char *p, const char *end, int64_t *out) {
+    unsigned tens = end - p == 2 ? (unsigned)(p[0] - '0') : 0;
+    unsigned ones = end > p ? (unsigned)(end[-1] - '0') : 10;
+    if (end - p > 2 || tens > 9 || ones > 9 || (tens == 0 && end - p == 2))
+        return ln_resp_parse_integer(p, end, out);
+    *out = (int64_t)(tens * 10 + ones);
+    return true;
+}
+
 /* "*3": 1, 0 or a failure. A count of zero or less is an empty command. */
 static inline int read_count(struct ln_resp_reader *r, const char *data, size_t len) {
     size_t end = 0;
@@ -112,8 +122,7 @@ static inline int read_count(struct ln_resp_reader *r, const char *data, size_t 
     int rc = find_line(r, data, len, "too big mbulk count string", &end);
     if (rc <= 0)
         return rc;
-    if (!ln_resp_parse_integer(data + r->start + 1, data + end, &count) ||
-        count > r->limits.max_args)
+    if (!parse_count(data + r->start + 1, data + end, &count) || count > r->limits.max_args)
         return fail(r, "invalid multibulk length");
     if (r->limits.unauthenticated && count > UNAUTHENTICATED_ARGS)
         return fail(r, "unauthenticated multibulk length");
@@ -137,7 +146,7 @@ static inline int read_length(struct ln_resp_reader *r, const char *data, size_t
         return rc;
     if (data[r->start] != '$')
         return fail(r, "expected '$', got '%c'", printable(data[r->start]));
-    if (!ln_resp_parse_integer(data + r->start + 1, data + end, &bulk) || bulk < 0 ||
+    if (!parse_count(data + r->start + 1, data + end, &bulk) || bulk < 0 ||
         bulk > r->limits.max_bulk || end + (size_t)bulk + 4 > UINT32_MAX)
         return fail(r, "invalid bulk length");
     if (r->limits.unauthenticated && bulk > UNAUTHENTICATED_BULK)

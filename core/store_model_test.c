@@ -241,6 +241,11 @@ static void walk_some(void) {
     bool reverse = below(2) == 0, all = below(2) == 0;
     int from = all ? (int)below(4) * 10 : (int)below(KEYS);
     int to = all ? from + 10 + (int)below(2) * 5 : below(2) ? KEYS : (int)below(KEYS);
+    if (below(4) == 0) { /* the keys that begin with one letter, which may be new */
+        from = 1 + 3 * (int)below(8);
+        to = from + 3;
+        all = true;
+    }
     all = all && ln_store_load(s, keys[from], klens[from], keys[to], klens[to], 10);
     loaded += all;
     struct cursor c = {.rows = now,

@@ -155,6 +155,21 @@ describe("lunode kv", function()
     assert.is_nil(tmp.read(dir .. "/data/CURRENT"))
   end)
 
+  it("takes more descriptors than the soft limit gives, and says how many clients the hard one leaves", function()
+    local function said(limits)
+      local p = lunode.start { "kv", "--listen", "127.0.0.1:0", "--data", tmp.dir() .. "/data", "--maxclients", "400",
+        wrapper = { "prlimit", "--nofile=" .. limits } }
+      wait.till(function()
+        return p:stdout():find("lunode kv listens on", 1, true) or not p:is_alive()
+      end, 20, "the node to start")
+      return p:stderr()
+    end
+    assert.equal("", said "100:1000")
+    local expected = "warn the system gives 300 descriptors, which is enough for 236 clients, not 400; raise "
+      .. "`ulimit -Hn`\n"
+    assert.matches(expected, said "100:300", 1, true)
+  end)
+
   it("warns of a variable that is probably misspelt, and ignores others", function()
     local env = { LUNODE_LISTNE = "127.0.0.1:1", LUNODE_OF_MINE = "x" }
     local p = start({ "--listen", "127.0.0.1:0" }, env)

@@ -273,6 +273,14 @@ local function contract(world)
     assert.equal("integer", math.type(loop.random(math.mininteger, math.maxinteger)))
   end)
 
+  it("gives back memory that is free", function()
+    assert.equal(3, #table.concat({ ("x"):rep(50000000), "abc" }):sub(-3))
+    collectgarbage()
+    local before = loop.process().rss
+    loop.trim()
+    assert.is_true(loop.process().rss <= before)
+  end)
+
   it("tells which process it runs in, and what that uses", function()
     local before = loop.process()
     assert.is_true(before.pid > 0)
@@ -281,7 +289,7 @@ local function contract(world)
     end, "time of the processor")
     local after = loop.process()
     assert.equal(before.pid, after.pid)
-    for _, name in ipairs { "pid", "rss", "peak_rss", "system_memory" } do
+    for _, name in ipairs { "pid", "max_files", "rss", "peak_rss", "system_memory" } do
       assert.equal("integer", math.type(after[name]), name)
     end
     assert.is_true(after.rss <= after.peak_rss and after.peak_rss <= after.system_memory)

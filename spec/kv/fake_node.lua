@@ -17,6 +17,7 @@ local parameters = require "lunode.kv.parameters"
 local resp = require "lunode.resp"
 local save = require "lunode.kv.save"
 local session = require "lunode.kv.session"
+local stats = require "lunode.kv.stats"
 local store = require "lunode.store"
 local tmp = require "lunode.test.tmp"
 local timing = require "lunode.kv.timing"
@@ -289,7 +290,7 @@ function M.new(options)
     settings = parameters.defaults(), timers = {}, gather = transactions.gather,
     dir = tmp.dir() .. "/data", clock = 1700000000000, next_id = 1, sessions = {}, host = "127.0.0.1", port = 6380,
     maxclients = 10, requirepass = options.requirepass, run_id = "0", started = 1700000000000,
-    stats = { connections = 0, rejected = 0, commands = 0, errors = 0, clients = 0, received = 0, sent = 0, rate = 0 },
+    stats = stats.new(),
   }, { __index = node_methods })
   self.blocking = blocking.new(self)
   self.monitors, self.timing, self.tracking = monitor.new(self), timing.new(self), tracking.new(self)

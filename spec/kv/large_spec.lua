@@ -2,7 +2,7 @@
 -- something small all the time. The times that these replies take are printed; what is asserted is that no command does
 -- more at once than it says.
 --
--- LUNODE_FULL=1: ten million elements.
+-- LUNODE_FULL=1: ten million elements, which takes longer than tests may by themselves: `lunode test --timeout 1500`.
 
 local fake_node = require "spec.kv.fake_node"
 local loop = require "lunode.loop"

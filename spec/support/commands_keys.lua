@@ -77,7 +77,8 @@ return {
     }
   end },
   { 3, function(g)
-    return sort_and_store(g, g.chance:pick { "SORT", "SORT", "SORT", "SORT_RO" })
+    local name = g.chance:pick { "SORT", "SORT", "sort", "SORT_RO" }
+    return { sort_and_store(g, name), exact = true } -- not without its ALPHA
   end },
   { 3, function(g)
     return { "OBJECT", g:word(g.chance:pick { "ENCODING", "REFCOUNT", "IDLETIME", "FREQ", "FOO" }), g:key() }
@@ -101,6 +102,9 @@ return {
     return { "MOVE", g:key(), g.chance:pick(DATABASES) }
   end },
   { 1, function(g)
+    if g.chance:odds(0.5) then
+      return { "SWAPDB", "0", "0" }
+    end
     return { "SWAPDB", g.chance:pick(DATABASES), g.chance:pick(DATABASES) }
   end },
 }

@@ -85,6 +85,7 @@ M.families.server = {
     return { "CONFIG", g:word "SET", table.unpack(g.chance:pick {
       { "nothing", "1" }, { "maxclients", "foo" }, { "maxclients", "0" }, { "maxclients", "1", "maxclients", "2" },
       { "databases", "3" }, { "appendfsync", "sometimes" }, { "appendfsync", "everysec" }, { "databases" },
+      { "appendfsync", "always" }, { "appendfsync", "always" }, { "appendfsync", "no" }, -- commands go other ways then
       { "appendfsync", "EverySec" }, { "appendfsync", "everysec", "nothing" },
       { "nothing", "1", "appendfsync", "x" }, { "no\r\nthing", "1" }, { "maxclients", "99999999999" },
     }) }

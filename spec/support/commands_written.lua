@@ -95,7 +95,7 @@ return {
     SET n 9999
     OBJECT REFCOUNT n
     OBJECT FREQ n
-    OBJECT IDLETIME n
+    ~ OBJECT IDLETIME n
     SET n 10000
     OBJECT REFCOUNT n
     SET n -1
@@ -350,6 +350,7 @@ return {
   ]] },
 
   { "SLOWLOG", [[
+    CONFIG SET slowlog-log-slower-than -1
     SLOWLOG
     SLOWLOG FOO
     SLOWLOG RESET

@@ -171,7 +171,7 @@ local SIMILAR = {
 local function sorting(a, b, _, command)
   local words = table.concat(command, " "):upper()
   local open = words:find("ALPHA.* BY ") or words:find("BY .*ALPHA") or a:find("\0") or words:find("BY [^*]*$")
-    or words:find("BY [^* ]* ") or words:find("BY [^ ]*\0")
+    or words:find("BY [^* ]* ") or words:find("BY [^ ]*\0") or words:find("GET ") and words:find("ALPHA")
   local x, y = resp.decode(a), resp.decode(b)
   return open ~= nil and #x == #y and (words:find("LIMIT") ~= nil or M.same_set(flatten(x, {}), flatten(y, {})))
 end
@@ -235,8 +235,8 @@ local rules = {
   SINTER = same_groups(1),
   SUNION = same_groups(1),
   SDIFF = same_groups(1),
-  -- The order of what is equal is open: with ALPHA and BY, and of what strcoll holds for equal, as it ends at a NUL;
-  -- and so is that of a set that is not sorted.
+  -- The order of what is equal is open: with ALPHA and BY, and of what strcoll holds for equal, as it ends at a NUL,
+  -- which GET may hide; and so is that of a set that is not sorted.
   SORT = sorting,
   SORT_RO = sorting,
 

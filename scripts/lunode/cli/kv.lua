@@ -8,6 +8,8 @@ local options = require "lunode.cli.options"
 
 local M = {}
 
+local OWN_FILES = 64 -- descriptors that a node needs for its data, and for members of a cluster
+
 local LEVELS = { "debug", "info", "warn", "error" }
 local SYNCS = { "always", "everysec", "no" }
 local ENGINES = { "leveldb", "rocksdb", "memory" }
@@ -262,6 +264,15 @@ local function console_objects(node)
   }
 end
 
+-- A client is a descriptor; past them, those who connect would wait without a word.
+local function warn_of_descriptors(maxclients)
+  local files = loop.process().max_files
+  if files < maxclients + OWN_FILES then
+    logger.warn("the system gives %d descriptors, which is enough for %d clients, not %d; raise `ulimit -Hn`", files,
+      math.max(files - OWN_FILES, 0), maxclients)
+  end
+end
+
 -- Returns whether the node can go on: without a console that nobody has asked for by name it can.
 local function open_console(node, settings)
   if settings.no_console then
@@ -343,6 +354,7 @@ function M.main(words)
     return 1
   end
   local signals = close_on_signals(node)
+  warn_of_descriptors(settings.maxclients)
   greet(node)
   loop.run()
   for _, signal in ipairs(signals) do

@@ -12,13 +12,13 @@ local database = require "lunode.kv.db"
 local listener = require "lunode.kv.listener"
 local logger = require "lunode.logger"
 local loop = require "lunode.loop"
-local memory = require "lunode.kv.memory"
 local monitor = require "lunode.kv.monitor"
 local once = require "lunode.kv.once"
 local options_of = require "lunode.kv.options"
 local parameters = require "lunode.kv.parameters"
 local replicas = require "lunode.replica"
 local save = require "lunode.kv.save"
+local stats_module = require "lunode.kv.stats"
 local tcp_server = require "lunode.tcp_server"
 local timing = require "lunode.kv.timing"
 local tracking = require "lunode.kv.tracking"
@@ -63,7 +63,6 @@ M.command = command.command
 
 local EXPIRE_INTERVAL = 0.1
 local EXPIRE_RETRY = 60
-local LOOK_INTERVAL = 1
 local CLOSE_GRACE = 5 -- seconds that clients have to take their last replies
 
 -- What to do, where the system's message alone does not say it. The store's own messages do.
@@ -91,7 +90,7 @@ local REMEDIES = {
 ---@field started integer   milliseconds since the epoch
 ---@field failed string?    why it had to stop
 ---@field closed boolean
----@field stats table<string, integer>
+---@field stats lunode.kv.stats
 local methods = {}
 local node_mt = { __name = "lunode.kv.node", __index = methods }
 
@@ -120,11 +119,7 @@ local function new_node(options)
     tracking = nil,
     gather = transactions.gather,
     next_id = 1,
-    stats = {
-      connections = 0, rejected = 0, commands = 0, errors = 0, clients = 0,
-      received = 0, sent = 0, -- bytes, of connections that have ended
-      rate = 0, rate_at = 0, rate_from = 0, -- commands a second, as found at that time, from that many commands
-    },
+    stats = stats_module.new(),
     server = nil,
     hook = nil,
     end_turn = nil, -- the dispatcher's
@@ -132,7 +127,6 @@ local function new_node(options)
     closing = false,
     closed = false,
     failed = nil,
-    full = false, -- the disk, when it was looked at last
     run_id = ("%016x%016x%08x"):format(loop.random(0, math.maxinteger), loop.random(0, math.maxinteger),
       loop.random(0, 0xFFFFFFFF)),
   }, node_mt)
@@ -188,12 +182,8 @@ end
 
 ---Counts from zero: CONFIG RESETSTAT.
 function methods:reset_stats()
-  local stats, db = self.stats, self.db
-  for name in pairs(stats) do
-    stats[name] = name == "clients" and stats.clients or 0
-  end
-  local _, received, sent = memory.parts(self)
-  stats.received, stats.sent = -received, -sent
+  stats_module.reset(self)
+  local db = self.db
   db.hits, db.misses, db.expired = 0, 0, 0
   self.timing:reset()
 end
@@ -247,29 +237,10 @@ function methods:fail(err)
   loop.stop()
 end
 
-local function measure_rate(stats, now)
-  stats.rate = math.floor((stats.commands - stats.rate_from) / (now - stats.rate_at))
-  stats.rate_at, stats.rate_from = now, stats.commands
-end
-
--- Who operates the node hears of a full disk, too.
-local function look_at_disk(node)
-  local full = node.replica.log:stats().full or node.replica.store:stats().full
-  if full and not node.full then
-    logger.warn("the disk is full: writes are refused until there is space again in %s", node.dir)
-  elseif node.full and not full then
-    logger.info("there is space on the disk again: writes are taken")
-  end
-  node.full = full
-end
-
 local function start_timers(node)
   node.timers.expire = loop.timer(EXPIRE_INTERVAL, function(timer)
     timer:again(EXPIRE_RETRY) -- an error, of rows that cannot be read, neither ends it nor comes ten times a second
-    if loop.now() - node.stats.rate_at >= LOOK_INTERVAL then
-      measure_rate(node.stats, loop.now())
-      look_at_disk(node)
-    end
+    stats_module.tick(node)
     local due = node.db:is_due(node.ctx.now or node:read_clock())
     local done = due and node.writes:internal("expire")
     timer:again(done and 0 or EXPIRE_INTERVAL)

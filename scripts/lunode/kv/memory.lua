@@ -4,6 +4,7 @@ local command = require "lunode.kv.command"
 local errors = require "lunode.kv.errors"
 local help = require "lunode.kv.help"
 local keys = require "lunode.kv.keys"
+local loop = require "lunode.loop"
 local numbers = require "lunode.kv.numbers"
 local resp = require "lunode.resp"
 
@@ -117,6 +118,7 @@ command.command("MEMORY|PURGE", {
   summary = "Ask the allocator to release memory",
   run = function()
     collectgarbage()
+    loop.trim()
     return resp.OK
   end,
 })

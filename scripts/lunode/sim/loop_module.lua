@@ -127,8 +127,12 @@ function M.fill(self, module)
     return rng:integer(low, high)
   end
 
+  function module.trim() end
+
   function module.process()
-    return { pid = node.boot, rss = 0, peak_rss = 0, system_memory = 0, user = 0.0, system = 0.0 }
+    return {
+      pid = node.boot, max_files = math.maxinteger, rss = 0, peak_rss = 0, system_memory = 0, user = 0.0, system = 0.0,
+    }
   end
 
   function module.timer(delay, fn, interval)
