@@ -111,7 +111,7 @@ static inline bool parse_count(const char *p, const char *end, int64_t *out) {
     unsigned ones = end > p ? (unsigned)(end[-1] - '0') : 10;
     if (end - p > 2 || tens > 9 || ones > 9 || (tens == 0 && end - p == 2))
         return ln_resp_parse_integer(p, end, out);
-    *out = (int64_t)(tens * 10 + ones);
+    *out = tens * 10 + ones;
     return true;
 }
 
